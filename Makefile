@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env fetch native promtool chromium screenshots demo check test test-release replay-test bench lock sbom lock-jars clean
+.PHONY: help env fetch native wheel promtool chromium screenshots demo check test test-release replay-test bench lock sbom lock-jars clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,12 @@ native: .venv/.ok ## build/native: the product with its hot path compiled; needs
 	@command -v cc >/dev/null || { echo "make: a C compiler is needed: install one (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	@$(BIN)/python -m native.build
 
+wheel: .venv/.ok ## dist/: the compiled build as a wheel for this machine and PYTHON (3.11 to 3.13: PYTHON=python3.13); needs a C compiler
+	@command -v cc >/dev/null || { echo "make: a C compiler is needed: install one (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 1; }
+	@$(BIN)/uv venv -q --clear --python $(PYTHON) build/wheel
+	@$(BIN)/uv pip sync -q --python build/wheel/bin/python --require-hashes requirements/native.lock
+	@NPP_BUILD_NATIVE=1 $(BIN)/uv build -q --wheel --no-build-isolation --python build/wheel/bin/python
+
 demo: $(DEMO_ENV) ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
 	@$(BIN)/python -m app.platform.fetch
 	@$(BIN)/npp demo $(ARGS)
@@ -73,14 +79,15 @@ test-release: fetch promtool chromium ## as test, with the full counts; hours
 replay-test: fetch ## the runbook's seven replay tests, each by name
 	@$(BIN)/pytest -v -p no:cacheprovider tests/processors/replay/test_npp_replay.py
 
-bench: fetch ## speed figures; ARGS="--quick --json"
+bench: fetch ## speed figures; ARGS="--quick --json"; beside Kafka Streams --peer, of the compiled build --native
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: ## rewrite requirements/all.lock, demo.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
+lock: ## rewrite requirements/all.lock, demo.lock, native.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
 	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group native --group build --group sbom --extra trace pyproject.toml -o requirements/all.lock
 	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --extra trace pyproject.toml -o requirements/run.lock
 	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --group demo --group build pyproject.toml -o requirements/demo.lock
+	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --group native --group build pyproject.toml -o requirements/native.lock
 	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
 	@grep -m1 '^jgo==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock - -o requirements/fetch.lock
 	@! grep -n '://' requirements/*.lock requirements/uv.lock.txt

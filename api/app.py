@@ -28,10 +28,11 @@ from api.edge import openapi, problems
 from api.edge.limits import Limits, LimitSettings
 from api.edge.metrics import ApiMetrics
 from api.edge.params import in_thread
-from api.routers import ROUTERS
+from api.routers import ROUTERS, VIEW_MODULES
 from api.services import Services
 from api.stream.streams import Streams
 from api.summary.figures import Summary
+from engine.clock import MS_PER_S
 from engine.health import Answer as Found
 from engine.health import Probes
 from readmodel.ports import ReadModelDown
@@ -39,17 +40,16 @@ from readmodel.ports import ReadModelDown
 log = structlog.get_logger("npp.api")
 
 SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes
-UNKNOWN_KEY_THREADS_MAX: Final = 2  # tokens whose key is not known: they wait for nobody else
+UNKNOWN_KEY_THREADS_MAX: Final = 2  # tokens with an unknown key wait in their own threads
 READ_THREADS_MAX: Final = 40
 OBSERVE_S: Final = 5.0
 BEAT_S: Final = 1.0
-MS_PER_S: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """What the HTTP side needs beside the services. `hosts`: names it answers to, empty for any;
-    `beat` is called every second while the event loop turns."""
+    """What the HTTP side needs besides the services. `hosts`: host names that it serves, empty for
+    any. `beat` is called every BEAT_S while the event loop runs."""
 
     limits: LimitSettings = field(default_factory=LimitSettings)
     https: bool = False
@@ -89,7 +89,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
             app.router.routes.append(route)
     app.router.routes.extend(_probe_routes(settings.probes))
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, VIEW_MODULES)
     app.add_middleware(
         edge.Edge,
         clock=services.clock,
@@ -131,7 +131,7 @@ async def _beat(beat: Callable[[], None] | None) -> None:
 
 
 async def _observe(app: FastAPI) -> None:
-    """Looks at the read model's delay every few seconds, for the gauge and the summary."""
+    """Reads the read model's delay every OBSERVE_S, for the gauge and the summary."""
     while True:
         try:
             seen = await in_thread(app.state.summary.observe)

@@ -1,4 +1,4 @@
-"""What the routes work with, on Kafka and a read model."""
+"""Builds the services of the routes on Kafka and a read model."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def services_on_kafka(
     sources: dict[str, str],
     tracer: Tracer | None = None,
 ) -> tuple[Services, KafkaCommands, KafkaAudit]:
-    """The services, and those two of them that have to be started; `closing` ends them. `counts`
-    are the partitions by topic, `control` a fold of their own.
+    """The services, and the two of them that the caller has to start; `closing` closes them.
+    `counts`: partitions by topic. `control`: an empty fold, which they fill.
     """
     publisher = Publisher(connection, CLIENT_ID, clock)
     closing.callback(publisher.close)

@@ -25,7 +25,7 @@ OF_ONE_MAX: Final = 100
 
 
 class ApiServer(Server):
-    """Open streams are told to end when the process is to stop."""
+    """Ends open streams when the process stops."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class ApiServer(Server):
         await super().startup(sockets)
 
     def serve_until_stopped(self) -> None:
-        """Raises Exit when the port cannot be taken."""
+        """Serve until `request_stop`. Raises Exit when the port cannot be bound."""
         try:
             self.run()
-        except SystemExit as stopped:  # uvicorn's way to say so
+        except SystemExit as stopped:  # uvicorn reports it so
             raise Exit("PORT", str(stopped.code)) from stopped
 
     def request_stop(self) -> None:
-        """From a signal handler: no new connections, what is open is finished."""
+        """From a signal handler: no new connections, open requests are finished."""
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._streams.close)
@@ -82,7 +82,9 @@ def api_probes(
     reader: Reader,
     keyring: LiveKeyring,
 ) -> Probes:
-    """Alive while the event loop turns; ready when everything that a call needs is there."""
+    """Alive while the event loop runs; ready when everything that a request needs is available.
+    `s_max`: seconds without progress after which the process counts as dead.
+    """
 
     def unreadable() -> str | None:
         try:

@@ -1,6 +1,6 @@
-"""What the routes work with, built by `app` and kept on the application's state.
+"""The services that the routes use, built by `app` and kept on the application's state.
 
-Ports are protocols so that each part can be built and tested by itself.
+They are protocols, so that each part can be built and tested separately.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a command. Exactly one of the three: its outcome, the reason why it is in
-    quarantine, or neither: not known in time, it can still happen until `not_after` (epoch ms;
-    0: a creation, which has no such time).
+    """What happened to a command: its outcome, or the reason why it is in quarantine. With neither
+    it was not known in time: the command can still be decided until `not_after` (epoch ms; 0 for a
+    creation, which has no such time).
 
     `projected` says whether the read model has reached the outcome's last event.
     """
@@ -50,17 +50,19 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class PublishUnconfirmed(Exception):
-    """Kafka did not confirm the command: it may be on the log or not. Asking again is safe."""
+    """Kafka did not confirm the command: it may be on the log or not. Repeating it is safe."""
 
 
 class Commands(Protocol):
-    """The way of a command. `operate` and `submit` block: call them from a worker thread."""
+    """Publishes commands and control records. `operate` and `submit` block: call them from a worker
+    thread.
+    """
 
     def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
-        """The header of a new command, with a command id of its own and the time."""
+        """The header of a new command, with a new command id and the time."""
 
     def operator(self, principal: Principal, approval_id: str | None) -> OperatorHeader:
-        """Who acts, by the token, and until when the command may be decided."""
+        """Who acts, from the token, and until when the command may be decided."""
 
     def operate(self, command: OperatorCommand) -> Answer:
         """Publish an operator command and wait for its outcome.
@@ -76,17 +78,20 @@ class Commands(Protocol):
 
     def pending(self, command_id: str) -> int | None:
         """`not_after` of a command of this process that has no outcome yet; 0: it has none (a
-        creation)."""
+        creation).
+        """
 
     def control(self) -> Control:
-        """The state of the control topic, at most a second old. Raises Stopped when unreadable."""
+        """The state of the control topic, usually at most a second old. Raises Stopped when it
+        could not be read for 5 s.
+        """
 
     def write_control(self, record: msgspec.Struct) -> int:
-        """Append a control record; its offset. Raises PublishUnconfirmed."""
+        """Append a control record. Returns its offset. Raises PublishUnconfirmed."""
 
 
-class Said(TypedDict, total=False):
-    """What else is known of something that was asked, as OperatorAudit has it."""
+class AuditDetails(TypedDict, total=False):
+    """Further details of a request, with OperatorAudit's fields."""
 
     payment_intent_id: str | None
     reason: str | None
@@ -97,7 +102,7 @@ class Said(TypedDict, total=False):
 
 
 class Audit(Protocol):
-    """Writes what was asked and did not become a command. Before the answer, acks=all."""
+    """Writes requests that did not become a command to the audit log, before they are answered."""
 
     def note(
         self,
@@ -107,67 +112,73 @@ class Audit(Protocol):
         method: str,
         path: str,
         status: int,
-        **said: Unpack[Said],
+        **details: Unpack[AuditDetails],
     ) -> None:
-        """`detail` is JSON. Raises PublishUnconfirmed: what was asked for is not done then."""
+        """`detail` is JSON. Raises PublishUnconfirmed: then the request must not be carried out."""
 
 
 class Evidence(Protocol):
     """Packs from raw bytes. `as_of` is `<sequence>.<outcomes offset>.<checkpoint number>`, and
-    `.<rulings>` where two persons ruled on its records."""
+    `.<rulings>` where two people ruled on its records.
+    """
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         """(asOf, the pack's JSON bytes). Raises KeyError for an unknown payment, ValueError for an
-        asOf that cannot be met."""
+        asOf that cannot be met.
+        """
 
     def pdf(self, pack: bytes) -> bytes:
-        """The same content for reading; prints the SHA-256 of the JSON."""
+        """The pack as a PDF for reading, which prints the SHA-256 of the JSON."""
 
     def view(self, payment_intent_id: str) -> bytes:
-        """Masked, marked "not a proof"."""
+        """The JSON of the current pack, masked and marked "not a proof". Raises KeyError."""
 
     def verified_through(self, payment_intent_id: str, partition: int) -> int:
         """The last sequence of the payment that a checkpoint covers; 0 for none."""
 
     def rulings(self, payment_intent_id: str) -> Sequence[Disposition]:
-        """What two persons ruled on journal records that name the payment, in journal order."""
+        """What two people ruled on journal records that name the payment, in journal order."""
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
-        """`{verified, hash, …}`, with the first broken place when it does not hold."""
+        """`{verdict, verified, hash, …}` of the given pack, else of the current one, compared with
+        the log; `problem` is the first broken place.
+        """
 
     def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
-        """As `verify`: by itself where a checkpoint covers all of it, else against the log."""
+        """As `verify`: offline where a checkpoint covers all of it, else against the log."""
 
 
 class Journal(Protocol):
-    """Kafka itself about the journal, for what the read model does not show yet."""
+    """Reads the journal from Kafka itself, for what the read model does not show yet."""
 
     def ends(self) -> Mapping[int, int]:
         """The end of each partition. Raises EngineError when Kafka does not answer."""
 
     def created(self, payment_intent_id: str) -> tuple[int, int] | None:
-        """Partition and offset of the payment's creation, or None. Raises EngineError."""
+        """Partition and offset of the payment's creation, or None. Raises EngineError and
+        TimeoutError.
+        """
 
 
 class PublicKeys(Protocol):
-    """The verifier's public keys, as its keyring file stands now. Raises KeyFileError."""
+    """The verifier's public keys, from the current keyring file. Raises KeyFileError."""
 
     def listed(self) -> tuple[ListedKey, ...]:
         """All of them, the oldest first."""
 
     def schemas(self) -> tuple[SchemaStatement, ...]:
-        """What the keys state of schema ids."""
+        """The keys' signed statements of what schema ids mean."""
 
 
 class Proofs(Protocol):
-    """What the replay tells of its proofs."""
+    """The replay's published proof state."""
 
     def now(self) -> ProofState | None:
-        """Its last word; None when there is none."""
+        """The last published state; None if there is none."""
 
 
 class NoProofs:
-    """Where nobody tells of proofs."""
+    """No proofs are published."""
 
     def now(self) -> ProofState | None:
         return None
@@ -188,4 +199,4 @@ class Services:
     keyring: PublicKeys
     partitions: int
     proofs: Proofs = field(default_factory=NoProofs)
-    reads_on_loop: bool = False  # a point read is as quick as handing it to a thread (SQLite)
+    reads_on_loop: bool = False  # point reads are as fast as a switch of threads (SQLite)

@@ -1,6 +1,6 @@
-"""The command line's way to a cluster: read topics as records, publish commands, wait for outcomes.
+"""The command line's access to a cluster: read topics, publish commands, wait for their outcomes.
 
-Everything here is bounded in time; nothing is cached between commands.
+Every wait is bounded; nothing is cached between commands.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, Final
 import msgspec
 
 from app.config.floor import require_kafka_floor
+from app.config.settings import Environment
 from app.control import operators
 from app.exits import ExitCode, Problem
-from app.settings import Environment
 from control import quarantine
-from control.acts import SIGNED_MS_MAX
+from control.acts.actors import SIGNED_MS_MAX
 from control.fold import Control
-from core.records import Outcome, PaymentLifecycle, ProcessingStopped
+from core.control_records import ProcessingStopped
+from core.records import Outcome, PaymentLifecycle
 from engine.clients.publisher import NotConfirmed, Placed, Publisher, Refused
 from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clock import SystemClock
@@ -33,6 +34,7 @@ from schemas.registry.client import HttpRegistry, Incompatible
 from schemas.registry.setup import NotRegistered, Options, open_codec
 
 COMMAND_ID_BYTES: Final = 8
+ACT_ID_BYTES: Final = 4
 READ_COUNT: Final = 1_000
 READ_WAIT_SECONDS: Final = 0.1
 LISTENER_SECONDS: Final = 3.0
@@ -47,14 +49,14 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a command: its outcome record, or the reason why it is in quarantine."""
+    """What happened to a command: its outcome record, or the reason why it is in quarantine."""
 
     outcome: Outcome | None
     quarantined: quarantine.Quarantined | None = None
 
 
 class Cluster:
-    """One cluster, by settings."""
+    """The cluster of the settings. Raises Problem if none is configured, or none listens there."""
 
     def __init__(self, environment: Environment) -> None:
         require_kafka_floor(environment)
@@ -80,7 +82,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """Give clients back; a producer that is not closed may take the process with it."""
+        """Close the clients; a producer that is left open can crash the process at its end."""
         if "publisher" in self.__dict__:
             self.publisher.close()
 
@@ -105,7 +107,7 @@ class Cluster:
                     yield self.entry(at)
 
     def entry(self, at: LogRecord) -> Entry:
-        """The record's value, or why it cannot be read."""
+        """The record's value, or why it cannot be read. Raises Problem if the registry is down."""
         if at.value is None:
             return Entry(at, None, "no value")
         try:
@@ -137,7 +139,7 @@ class Cluster:
         return partition_of(payment_id.encode(), self.partitions(topology.EVENTS))
 
     def control(self) -> tuple[Control, int]:
-        """The current control topic folded, and the offset behind its last record."""
+        """The current control topic folded, and the offset after its last record."""
         deployed = operators.deployed(self.environment, catalogue.load())
         control = Control(self.codec.decode, deployed=deployed)
         end = 0
@@ -161,20 +163,21 @@ class Cluster:
         except Refused as error:
             raise Problem(
                 f"Kafka refuses the record: {error}",
-                means="It is not on the log. The same again is refused again.",
+                means="It is not on the log. A repeat would be refused too.",
                 do="Make it smaller: shorter texts, fewer offsets or partitions at once.",
             ) from error
         except NotConfirmed as error:
             raise Problem(
                 f"Kafka did not confirm the record: {error}",
-                means="It may be on the log or not. Doing it again is recognised as the same.",
-                do="Do it again with the same key, or look with `npp payment show`.",
+                means="It may be on the log or not. A repeat is recognised as a duplicate.",
+                do="Repeat it with the same key, or check with `npp payment show`.",
                 code=ExitCode.UNKNOWN,
             ) from error
 
     def stop(self, cause: str, why: str, process: str) -> None:
         """A process stops all processing under its own name, once for this cause. Raises
-        Problem."""
+        Problem.
+        """
         if any(each.cause == cause for each in self.control()[0].stops()):
             return
         now = self.clock.now_ms()
@@ -190,24 +193,25 @@ class Cluster:
         )
 
     def publish_control(self, record: msgspec.Struct) -> Placed:
-        """Write a control record. Raises Problem, also when the broker's clock says that nobody
-        will obey it."""
+        """Write a control record. Raises Problem, also if by the broker's clock no process will
+        obey it.
+        """
         placed = self.publish(topology.CONTROL, 0, None, record)
         stops = isinstance(record, ProcessingStopped)  # obeyed in any case
         signature = None if stops else getattr(record, "signature", None)
         off_ms = 0 if signature is None else signature.signed_at - placed.timestamp_ms
         if abs(off_ms) > SIGNED_MS_MAX:
             raise Problem(
-                f"It was signed {abs(off_ms)} ms off the broker's time: nobody obeys it.",
+                f"It was signed {abs(off_ms)} ms off the broker's time: no process accepts it.",
                 means=f"It is at control offset {placed.offset}, refused as TIME.",
-                do="Set this machine's clock by NTP, then do it again.",
+                do="Set this machine's clock by NTP, then repeat it.",
             )
         return placed
 
     def ask(self, topic: str, record: Any, wait_seconds: float) -> Answer | None:
-        """Publish a command and wait for its outcome; None when there is none in that time.
+        """Publish a command and wait for its outcome; None if there is none in that time.
 
-        The command must carry a command id of `command_id`.
+        The command must have a command id from `command_id()`. Raises Problem.
         """
         payment_id: str = record.header.payment_intent_id
         partition = self.partition(payment_id)
@@ -254,7 +258,7 @@ class Cluster:
                 return None  # not a command of ours: those are small
             command = self.codec.decode(origin.topic, at.value or b"", origin.original)
         except (ValueError, KeyError, Undecodable):
-            return None  # somebody else's rubbish
+            return None  # not a command that we wrote
         if command.header.command_id != command_id or origin.reason == quarantine.MISROUTED:
             return None
         return Answer(None, origin)
@@ -262,17 +266,17 @@ class Cluster:
 
 def require_listener(bootstrap_servers: str) -> None:
     """Fail at once when nothing listens at any of these addresses. Raises Problem."""
-    said = []
+    errors = []
     for each in bootstrap_servers.split(","):
         host, _, port = each.strip().rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), LISTENER_SECONDS).close()
         except (OSError, ValueError) as error:
-            said.append(f"{each.strip()}: {error}")
+            errors.append(f"{each.strip()}: {error}")
         else:
             return
     raise Problem(
-        f"Kafka does not answer: {'; '.join(said)}",
+        f"Kafka does not answer: {'; '.join(errors)}",
         means="NPP_BOOTSTRAP_SERVERS names it.",
         do="Start it, or correct the address (host:port[,host:port]).",
         code=ExitCode.UNREACHABLE,
@@ -280,12 +284,17 @@ def require_listener(bootstrap_servers: str) -> None:
 
 
 def command_id() -> str:
-    """An id that finds a command's outcome."""
+    """A new command id, by which the command's outcome is found."""
     return "cli-" + secrets.token_hex(COMMAND_ID_BYTES)
 
 
+def act_id(kind: str) -> str:
+    """A new id for a record of the control topic, with `kind` as its prefix."""
+    return f"{kind}_{secrets.token_hex(ACT_ID_BYTES)}"
+
+
 def open_registry_codec(environment: Environment, *, may_register: bool = False) -> Codec:
-    """The codec over the registry. Raises Problem in words for what is wrong with it."""
+    """The codec over the registry. Raises Problem that describes the fault."""
     options = Options(
         monotonic_seconds=SystemClock().monotonic_s,
         register=may_register,
@@ -316,7 +325,7 @@ def open_registry_codec(environment: Environment, *, may_register: bool = False)
 
 
 def open_registry(environment: Environment) -> HttpRegistry:
-    """The registry by itself: a look-up raises RegistryDown when it does not answer."""
+    """The registry alone: a look-up raises RegistryDown if it does not answer."""
     return HttpRegistry(environment.registry_url(), user_info=_user_info(environment))
 
 

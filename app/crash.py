@@ -1,9 +1,9 @@
-"""NPP_CRASH_AT=<point>:<n>: the process kills itself hard at a named step. Test profile only.
+"""NPP_CRASH_AT=<point>:<n>: the process sends itself SIGKILL at a named step. Test profile only.
 
-Most points are between two calls. Two are inside one: `commit_sent` dies when EndTxn is on the wire
-and its answer has not been read, which only the client's own log tells (NPP_KAFKA_DEBUG=protocol,
+Most points are between two calls. Two are inside one: `commit_sent` dies after EndTxn was sent and
+before its answer is read, which only the client's own log shows (NPP_KAFKA_DEBUG=protocol,
 NPP_KAFKA_LOG_LEVEL=7). `commit_held` stops itself (SIGSTOP) just before EndTxn, so that a test can
-take the broker away, then goes on like `commit_sent`.
+stop the broker, then continues like `commit_sent`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from app.config.settings import Environment, Profile
 from app.exits import usage
-from app.settings import Environment, Profile
 from core.values import ascii_digits
 from engine.clock import SystemClock
 from engine.loop.batch import no_crash
@@ -45,7 +45,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 def crash_point(environment: Environment) -> CrashPoint:
-    """What the engine calls at each step: SIGKILL at the nth time the named one is reached.
+    """What the engine calls at each step: SIGKILL when the named step is reached for the nth time.
 
     Raises Problem for a point that does not exist, or outside the test profile.
     """
@@ -102,10 +102,10 @@ class _InFlight:
                     os.kill(os.getpid(), signal.SIGSTOP)
                 self._armed = True
         elif name == ANSWERED:
-            self._armed = False  # the answer was quicker than we: the next commit
+            self._armed = False  # the answer came first: try again at the next commit
 
     def _watch(self, reading: int) -> None:
-        """Copy the client's log on, and die when it says that EndTxn has gone and no more."""
+        """Pass the client's log on, and die when it says that EndTxn was sent and not answered."""
         while chunk := os.read(reading, CHUNK_BYTES):
             os.write(self._log, chunk)
             if self._armed and SENT_WORD in chunk and RECEIVED_WORD not in chunk:

@@ -1,4 +1,4 @@
-"""How the command line ends: exit codes, and problems said as what, what it means, what to do."""
+"""Exit codes of the command line, and problems as what happened, what it means, what to do."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Problem(Exception):
 
     def document(self) -> dict[str, Any]:
         """The problem for a program; the API's own refusals are given as they came."""
-        said = {"sentence": self.what, "means": self.means, "advice": self.do}
-        return {"code": self.code.name} | {name: text for name, text in said.items() if text}
+        fields = {"sentence": self.what, "means": self.means, "advice": self.do}
+        return {"code": self.code.name} | {name: text for name, text in fields.items() if text}
 
 
 def usage(what: str, do: str = "") -> Problem:

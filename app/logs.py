@@ -35,7 +35,7 @@ HIDDEN_FIELDS: Final = frozenset(
         "password", "secret", "token", "authorization", "privatekey", "saslpassword",
     }
 )  # fmt: skip
-# A name with one of these parts is a secret's, whatever stands around it.
+# A name that contains one of these parts names a secret.
 SECRET_PARTS: Final = ("password", "passphrase", "secret", "privatekey", "keypem", "jaas")
 _WITHOUT_JOINS: Final = str.maketrans("", "", "_-. ")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from app import logs
 from app.cluster import open_registry_codec
-from app.config import build
+from app.config import build, memory
 from app.config.floor import require_floor
+from app.config.settings import Environment
 from app.control import operators
 from app.control.release_control import ReleaseControl
 from app.exits import ExitCode, usage
-from app.settings import Environment
 from app.telemetry import tracing
 from control.metrics import ControlMetrics
 from engine.clients.lag_metrics import LagMetrics
@@ -40,9 +39,6 @@ from schemas.codec import Codec
 
 log = structlog.get_logger("npp.wiring")
 
-# Decisions make many small values and no cycles: look for these seldom, or a large heap of open
-# payments is walked again and again (it shows in the latency's tail).
-GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 WATCHDOG_S_MAX: Final = 150.0  # longer than any bounded wait inside one step
 
 
@@ -50,6 +46,7 @@ class ProcessContext:
     """What every process has: settings, connection, codec, clock, control, metrics, health."""
 
     def __init__(self, environment: Environment, kind: str) -> None:
+        memory.limit_arenas()
         require_floor(environment)
         build.require(environment)
         self.kind = kind
@@ -88,7 +85,9 @@ class ProcessContext:
         return self.settings.data_dir
 
     def certificate(self) -> Certificate | None:
-        """With which this process serves its own ports. Raises Problem when it cannot be used."""
+        """The certificate for this process's own ports; None: plain HTTP. Raises Problem if it
+        cannot be used.
+        """
         file, key = self.settings.tls_certificate, self.settings.tls_key
         if file is None:
             return None
@@ -111,8 +110,8 @@ class ProcessContext:
         failed: ExitCode = ExitCode.UNREACHABLE,
         large_heap: bool = True,
     ) -> int:
-        """Run until SIGTERM, with metrics and probes when a port is set; an end by the engine's own
-        word is logged, and gives its exit code.
+        """Run until SIGTERM, with metrics and probes if a port is set; returns the exit code. An
+        EngineError is logged and gives `failed`.
         """
         settings = self.settings
         if settings.metrics_port != 0:
@@ -129,8 +128,7 @@ class ProcessContext:
         for health in watched:
             start_watchdog(health, WATCHDOG_S_MAX)
         if large_heap:
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
+            memory.freeze_heap()
         try:
             run()
         except EngineError as error:

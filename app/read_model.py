@@ -6,8 +6,8 @@ import structlog
 
 from app import rule_files
 from app.cluster import Cluster
+from app.config.settings import Environment
 from app.exits import ExitCode, Problem, usage
-from app.settings import Environment
 from core.payment.state import CorruptHistory
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
@@ -22,12 +22,14 @@ log = structlog.get_logger("npp.wiring")
 
 
 def read_model(environment: Environment, clock: Clock) -> Model:
-    """The read model of NPP_READ_MODEL_URL. Raises Problem for an address that is none."""
+    """The read model of NPP_READ_MODEL_URL. Raises Problem for an unusable address."""
     settings = environment.settings
     given = settings.read_model_url
     url = given.get_secret_value() if given else default_url(settings.data_dir)
     try:
-        return open_model(url, clock=clock, journal=topology.EVENTS)
+        return open_model(
+            url, clock=clock, journal=topology.EVENTS, cache_bytes=settings.cache_bytes
+        )
     except ValueError as error:
         raise usage(
             f"NPP_READ_MODEL_URL cannot be used: {error}",
@@ -36,8 +38,9 @@ def read_model(environment: Environment, clock: Clock) -> Model:
 
 
 def require_read_only(model: Model) -> None:
-    """In production the API's role in the database can only read. Raises Problem. A database that
-    does not answer is not asked again: without it there is nothing to write to."""
+    """In production the API's database role must not be able to write: raises Problem if it can. If
+    the database does not answer, that is logged and not asked again.
+    """
     try:
         writes = not isinstance(model.store, SqliteStore) and model.store.may_write()
     except ReadModelDown as down:
@@ -68,13 +71,13 @@ def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
     except ReadModelDown as error:
         raise Problem(
             f"The read model's database does not answer: {error}",
-            means="Nothing was switched: people go on reading what they read.",
+            means="Nothing was switched: readers keep the current data.",
             do="Start it, or correct NPP_READ_MODEL_URL, and rebuild again.",
             code=ExitCode.UNREACHABLE,
         ) from error
     except (CorruptHistory, Contradiction) as error:
         raise Problem(
-            f"The journal does not fit together: {error}",
+            f"The journal is inconsistent: {error}",
             means="Nothing was switched. `npp replay verify` proves the whole log.",
             do="Call engineering; this is a failed proof.",
         ) from error

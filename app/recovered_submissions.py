@@ -1,7 +1,7 @@
 """Instructions to pay that are on the log although the journal has lost the event behind them.
 
-The rail may have them. `npp control recover` lists them on the control topic, so that no attempt of
-theirs ends as one that was never sent, and reports those that nothing would make again.
+The rail may have them. `npp control recover` lists them on the control topic, so that none of these
+attempts counts as never sent, and reports those whose attempt no remaining input creates again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AT_THE_RAIL: Final = frozenset({SUBMITTING, SUBMITTED, REFUSED})  # phases of th
 
 
 class Submissions:
-    """References of attempts; first what stands, then the journal, then the inputs."""
+    """References of attempts. Feed it the submissions first, then the journal, then the inputs."""
 
     def __init__(self, numbers: Container[int], partitions: int) -> None:
         self._numbers = numbers
@@ -35,7 +35,7 @@ class Submissions:
         self._created: set[bytes] = set()
 
     def stands(self, reference: str) -> None:
-        """An instruction to submit it, or the adapter's word that it did."""
+        """The log has an instruction to submit it, or the adapter's record that it was."""
         key = _key(reference)
         if key is not None and partition_of(key, self._partitions) in self._numbers:
             self._references.add(reference)
@@ -50,18 +50,18 @@ class Submissions:
             self._made[key] = max(attempt, self._made.get(key, 0))
 
     def keys(self) -> frozenset[bytes]:
-        """Payments that something was found of."""
+        """Keys of the payments to which the references belong."""
         return frozenset(key for key in map(_key, self._references) if key is not None)
 
     def will_be_created(self, key: bytes) -> None:
-        """The command that creates it still stands, and is decided again."""
+        """The command that creates this payment is still on the log, and is decided again."""
         self._created.add(key)
 
     def found(self) -> list[str]:
         """References whose event the journal has lost, in order."""
         return sorted(self._references)
 
-    def unmade(self, known: Container[bytes]) -> list[str]:
+    def orphaned(self, known: Container[bytes]) -> list[str]:
         """Of those, the ones whose attempt nothing makes again: a lost retry, or a payment without
         its command. `known`: payments that the journal has.
         """
@@ -80,7 +80,7 @@ class Submissions:
 
 
 def report_of(reference: str, request_id: str, now_ms: int) -> RailReport:
-    """What the recovery says of an attempt that nothing makes again: it cannot be withdrawn."""
+    """The recovery's report for an attempt that no input repeats: it cannot be withdrawn."""
     return RailReport(
         header=InputHeader(
             payment_intent_id=payment_id_of_external_ref(reference) or PaymentIntentId(""),

@@ -1,9 +1,9 @@
-"""`npp control recover`: goes on from what the journal, the outcomes and the quarantine record.
+"""`npp control recover`: continues from what the journal, the outcomes and the quarantine record.
 
-For when the group's offsets are lost or the log's tail is. Each input is read again from the first
-one that nothing records: behind the largest recorded one when only offsets are lost, before it when
-events have vanished. The lifecycle topic is brought back to what the journal says, and what the
-rail may have without the journal knowing is found (app.recovered_submissions).
+For lost consumer offsets or a lost log tail. Each input partition is read again from its first
+input that nothing records: after the last recorded one if only offsets are lost, before it if
+events have vanished. The lifecycle topic is restored from the journal. Instructions that the rail
+may have although the journal lost their event are found by app.recovered_submissions.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from app.cluster import Cluster
 from app.exits import ExitCode, Problem
 from app.recovered_submissions import AT_THE_RAIL, Submissions, report_of
 from control import quarantine
+from core.control_records import RecoverConfirmed, RecoverRequested
 from core.payment.commands import CreatePayment
 from core.payment.events import PaymentSentToRail
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import CorruptHistory
-from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, RecoverRequested
+from core.records import Checkpoint, PaymentLifecycle
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import NotConfirmed, Outgoing
 from engine.clients.reader import read_all
@@ -44,7 +45,7 @@ NOT_RECOVERED: Final = -1
 
 
 class Signing(Protocol):
-    """The second person, who signs what is written."""
+    """The second person, who signs the written records."""
 
     @property
     def person(self) -> str: ...
@@ -54,7 +55,7 @@ class Signing(Protocol):
 
 
 class Recovery(msgspec.Struct):
-    """What a recovery comes to; nothing of it is written yet."""
+    """The plan of a recovery; nothing of it is written yet."""
 
     numbers: list[int]
     offsets: dict[TopicPartition, int]
@@ -63,27 +64,29 @@ class Recovery(msgspec.Struct):
     rebuilt: list[Outgoing] = []  # lifecycle records as the journal has them
     not_foldable: list[str] = []
     found: list[str] = []  # instructions to pay whose events the journal has lost
-    reports: list[Outgoing] = []  # of those among them that nothing makes again
+    reports: list[Outgoing] = []  # of those among them that no input repeats
 
     def lines(self) -> list[str]:
         """For people."""
-        said = [f"{topic}[{number}] → {at}" for (topic, number), at in self.offsets.items()]
-        said.append(f"lifecycle records put back: {len(self.rebuilt)}")
-        said.append(f"instructions to pay without their event: {len(self.found)}")
-        said.append(f"of them reported, since nothing makes them again: {len(self.reports)}")
-        said += [f"{payment} cannot be folded: its next input parks it" for payment in
+        lines = [f"{topic}[{number}] → {at}" for (topic, number), at in self.offsets.items()]
+        lines.append(f"lifecycle records put back: {len(self.rebuilt)}")
+        lines.append(f"payment instructions without an event: {len(self.found)}")
+        lines.append(f"of them reported, because no input repeats them: {len(self.reports)}")
+        lines += [f"{payment} cannot be folded: its next input parks it" for payment in
                  self.not_foldable]  # fmt: skip
-        return said
+        return lines
 
 
 def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
-    """Read everything that says how far processing came. Raises Problem while anybody processes."""
+    """Read everything that shows how far processing came. Raises Problem while a processor is
+    running.
+    """
     groups = GroupAdmin(cluster.connection, cluster.clock)
     if groups.members(GROUP):
         raise Problem(
             "Payments processors are running.",
             means="Offsets of a group with members cannot be set.",
-            do="End every `npp run payments`, wait for their session to end, confirm again.",
+            do="End every `npp run payments`, wait for their sessions to end, confirm again.",
         )
     count = cluster.partitions(topology.EVENTS)
     numbers = list(request.partitions) or list(range(count))
@@ -124,13 +127,13 @@ def carry_out(
     for start in range(0, len(recovery.found), FOUND_AT_ONCE_COUNT):
         found = tuple(recovery.found[start : start + FOUND_AT_ONCE_COUNT])
         now = cluster.clock.now_ms()
-        said = RecoverConfirmed(
+        confirmation = RecoverConfirmed(
             request_id=request.request_id,
             confirmed_at=now,
             actor=confirmed_by.person,
             submissions=found,
         )
-        cluster.publish_control(confirmed_by.sign(said, request))
+        cluster.publish_control(confirmed_by.sign(confirmation, request))
     GroupAdmin(cluster.connection, cluster.clock).set_offsets(GROUP, recovery.offsets, METADATA)
 
 
@@ -147,13 +150,13 @@ class _Seen:
             n: Accounts(self._inputs, {topic: ends[topic, n] for topic in self._inputs})
             for n in numbers
         }
-        self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
+        self._heads: dict[bytes, bytes] = {}  # 130 bytes per payment
         control = cluster.control()[0]
         self._rulings = control.dispositions
         self._passed = control.passed_over()
         for (topic, number), batches in self._passed.items():
             for first, last in batches:
-                for offset in range(first, last + 1):  # two persons account for these
+                for offset in range(first, last + 1):  # two people account for these
                     self._mark(topic, number, offset, accounts.OUTCOME)
         self._submissions = Submissions(frozenset(numbers), cluster.partitions(topology.EVENTS))
 
@@ -164,7 +167,8 @@ class _Seen:
 
     def _records(self, topic: str, numbers: Iterable[int] | None) -> Iterable[LogRecord]:
         """Committed records of these partitions (None: all) to the current end; of the
-        journal without those that two persons ruled foreign."""
+        journal without those that two people ruled foreign.
+        """
         partitions = None if numbers is None else sorted(numbers)
         for batch in read_all(
             self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock,
@@ -182,12 +186,12 @@ class _Seen:
         except Undecodable as error:
             raise Problem(
                 f"{at.topic}[{at.partition}]@{at.offset} cannot be read: {error.reason}",
-                means="Without it nobody knows how far processing came.",
+                means="Without it the processed offset is unknown.",
                 do="`npp replay verify` says more. Do not start anything.",
             ) from error
 
     def read_submissions(self) -> None:
-        """Every attempt that the rail was to have, or has by its adapter's own record."""
+        """Every attempt that was to be submitted, or was submitted by the rail adapter's record."""
         for at in self._records(topology.RAIL_SUBMISSIONS, None):
             instruction = self._decoded(at)
             if instruction.kind == "SUBMIT":  # type: ignore[attr-defined]
@@ -212,7 +216,7 @@ class _Seen:
                 self._submissions.sent(event.external_ref)
 
     def read_outcomes(self) -> None:
-        """Every outcome's cause; ACCEPTED speaks of events and does not stand for them."""
+        """Every outcome's cause; ACCEPTED refers to events and does not replace them."""
         for at in self._records(topology.OUTCOMES, None):
             outcome = self._decoded(at)
             if outcome.result != ACCEPTED:  # type: ignore[attr-defined]
@@ -239,10 +243,12 @@ class _Seen:
                     self._submissions.will_be_created(at.key)
 
     def say_found(self, recovery: Recovery, request_id: str) -> None:
-        """What the rail may have without the journal knowing, and reports of what is lost."""
+        """Add to the plan the submissions that the rail may have without an event, and reports on
+        those whose attempt no input creates again.
+        """
         recovery.found = self._submissions.found()
         topic, now = topology.RAIL_REPORTS, self._cluster.clock.now_ms()
-        for reference in self._submissions.unmade(self._heads):
+        for reference in self._submissions.orphaned(self._heads):
             report = report_of(reference, request_id, now)
             key = report.header.payment_intent_id.encode()
             value = self._cluster.codec.encode(topic, report)
@@ -261,17 +267,19 @@ class _Seen:
         return found
 
     def rebuild_lifecycle(self, recovery: Recovery) -> None:
-        """Lifecycle records that are not what the journal says; of vanished payments: none."""
-        said: dict[bytes, bytes | None] = {}
+        """Add to the plan the lifecycle records that differ from the journal, and tombstones for
+        payments that the journal does not have.
+        """
+        recorded: dict[bytes, bytes | None] = {}
         places: dict[bytes, int] = {}
         for at in self._records(topology.LIFECYCLE, self._numbers):
             if at.key is not None:
-                said[at.key], places[at.key] = self._head_of(at), at.partition
-        vanished = [k for k, head in said.items() if head is not None and k not in self._heads]
+                recorded[at.key], places[at.key] = self._head_of(at), at.partition
+        vanished = [k for k, head in recorded.items() if head is not None and k not in self._heads]
         recovery.rebuilt = [
             Outgoing(topology.LIFECYCLE, key, None, places[key]) for key in vanished
         ]
-        wrong = [key for key, head in self._heads.items() if said.get(key) != head]
+        wrong = [key for key, head in self._heads.items() if recorded.get(key) != head]
         for start in range(0, len(wrong), REBUILT_AT_ONCE_COUNT):
             self._rebuild(set(wrong[start : start + REBUILT_AT_ONCE_COUNT]), recovery)
 
@@ -309,9 +317,9 @@ class _Seen:
 
 
 def journal_end(cluster: Cluster, number: int) -> int:
-    """Where the partition goes on: its journal's end, or, when the outcomes have lost what
-    checkpoints cover, the last event of the first such checkpoint. They are void from there on, and
-    what is left is signed again.
+    """The journal offset at which the partition continues: the journal's end; or, if the outcomes
+    topic lost records that checkpoints cover, the last event of the first such checkpoint.
+    Checkpoints from there on are void, and what is left is signed again.
     """
     end: int = cluster.ends.high([(topology.EVENTS, number)])[topology.EVENTS, number]
     outcomes = number % cluster.partitions(topology.OUTCOMES)

@@ -1,4 +1,4 @@
-"""Secrets kept out of what is shown and logged: in addresses, and among the client's options."""
+"""Keeps secrets out of output and logs: in addresses, and among the client's options."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PEM: Final = re.compile(
 
 
 def address(text: str) -> str:
-    """An address without user, password and the values behind its `?`; other text as it is."""
+    """An address without user, password and the values behind its `?`; other text unchanged."""
     if "://" not in text:
         return text
     return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
@@ -47,10 +47,10 @@ def option(name: str, value: str) -> str:
     return address(value) if shown else REDACTED
 
 
-def text(said: str) -> str:
+def text(message: str) -> str:
     """A sentence, of ours or of a library, without the secrets that it quotes."""
-    if "://" in said:
-        said = _USER.sub(rf"\1{HIDDEN}@", said)
-    if "=" in said:
-        said = _SECRET.sub(rf"\1{HIDDEN}", said)
-    return _PEM.sub(HIDDEN, said) if "PRIVATE KEY" in said else said
+    if "://" in message:
+        message = _USER.sub(rf"\1{HIDDEN}@", message)
+    if "=" in message:
+        message = _SECRET.sub(rf"\1{HIDDEN}", message)
+    return _PEM.sub(HIDDEN, message) if "PRIVATE KEY" in message else message

@@ -1,4 +1,4 @@
-"""The rule sets this release carries: core/rules/<n>.yaml, read once a process."""
+"""The rule sets this release carries: core/rules/<n>.yaml, read once per process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ DEMO_RULES: Final = 9001
 
 @cache
 def rules_of(number: int) -> Rules:
-    """Rule set `number`. Raises KeyError for one this release does not carry, ValueError for one
-    that cannot be right."""
+    """Rule set `number`. Raises KeyError if this release does not carry it, ValueError if its file
+    is invalid or states another number.
+    """
     file = FOLDER / f"{number}.yaml"
     if not file.is_file() or file.stat().st_size > FILE_BYTES_MAX:
         raise KeyError(number)

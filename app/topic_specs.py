@@ -24,7 +24,7 @@ def topic_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
 
 
 def kept_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
-    """What is kept for years, with the configuration alone that says how long."""
+    """The topics that are kept for years, with only the configuration that sets for how long."""
     kept = {topic.name for topic in topics.kept_for_years()}
     return [
         TopicSpec(
@@ -39,7 +39,7 @@ def kept_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
 
 
 def acl_specs(topics: TopicsFile) -> list[AclSpec]:
-    """The least rules under which each principal can do what topics.yaml says."""
+    """The minimal access rules with which each principal can do what topics.yaml says."""
     accesses = []
     for name, principal in topics.principals.items():
         accesses.append(
@@ -62,8 +62,9 @@ def acl_specs(topics: TopicsFile) -> list[AclSpec]:
 
 
 def acl_lines(topics: TopicsFile) -> list[str]:
-    """The access rules for people, one a line: what `npp topics acls` prints and deploy/acls.txt
-    holds."""
+    """The access rules for people, one per line, as `npp topics acls` prints them and
+    deploy/acls.txt has them.
+    """
     return [
         f"User:{rule.principal} {rule.operation} {rule.resource} "
         f"{'prefixed' if rule.prefixed else 'literal'} {rule.name}"
@@ -72,8 +73,9 @@ def acl_lines(topics: TopicsFile) -> list[str]:
 
 
 def quota_lines(topics: TopicsFile) -> list[str]:
-    """Arguments of Kafka's `kafka-configs` that limit who writes how much, one principal a line:
-    what `npp topics quotas` prints and deploy/quotas.txt holds."""
+    """Arguments of Kafka's `kafka-configs` that limit how much each principal writes, one per line,
+    as `npp topics quotas` prints them and deploy/quotas.txt has them.
+    """
     return [
         f"--alter --entity-type users --entity-name {name} "
         f"--add-config producer_byte_rate={principal.producer_bytes_per_second}"

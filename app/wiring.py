@@ -1,8 +1,8 @@
 """What each process is made of, from settings to a process that runs until SIGTERM.
 
-Read it from top to bottom: payments, the adapters, verifier, projector, monitor, API. Nothing here
-decides. A build that fails says why and ends with an exit code. What only the last three need is
-imported there: the others do without databases, Faust and FastAPI.
+In this order: payments, the adapters, verifier, projector, monitor, replay, API. No rule is decided
+here. What cannot be built raises Problem. What only the last four need is imported in their
+functions, so that the others run without databases, Faust and FastAPI.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ import structlog
 
 from app import rule_files
 from app.cluster import open_registry
+from app.config.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
 from app.config.kinds import partition_range
+from app.config.settings import Environment, Profile
+from app.config.verifier_key import signing_key
 from app.control.operators import process_key
 from app.control.release_control import rules_for
 from app.crash import crash_point
-from app.exits import ExitCode, usage
-from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
+from app.exits import ExitCode
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
-from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
-from app.verifier_key import signing_key
-from control.acts import REDRIVER
+from control.acts.actors import REDRIVER
 from engine.clients.lag_metrics import LagMetrics
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
+from engine.clock import MS_PER_S
 from engine.health import readiness
 from engine.loop.loop import Loop
 from engine.metrics import EngineMetrics
 from engine.partitioner import partition_of
 from engine.settings import EngineSettings
+from engine.store.budget import CacheBudget
 from engine.topics import TopicAdmin
 from gateways.deposits.http_client import HttpDepositsCore
 from gateways.notifications.http_client import HttpNotifier
@@ -53,7 +55,7 @@ from processors.rail.kafka import rail_worker
 from processors.rail.webhook import RailWebhook, WebhookServer
 from processors.redriver.kafka import RedriverLoop
 from processors.resolve.handler import ResolveHandler
-from processors.verifier.ground import KnownGround
+from processors.verifier.context import KnownContext
 from processors.verifier.hanging_transactions import HangingMetrics, HangingWatch
 from processors.verifier.kafka import WHOLE, KafkaVerifierLog
 from processors.verifier.metrics import VerifierMetrics
@@ -66,7 +68,7 @@ from schemas.registry.ids import locked_fingerprints
 
 log = structlog.get_logger("npp.wiring")
 
-WATCH_S_MAX: Final = 10.0  # the verifier's looks at the cluster: it has its own work
+WATCH_S_MAX: Final = 10.0  # for a broker's answer to the verifier's watch; verifying waits for it
 RAIL_NAME: Final = "npp-gateway"  # names the reason table in the rules
 
 
@@ -93,6 +95,7 @@ def run_payments(environment: Environment) -> int:
     metrics = EngineMetrics(context.registry)
     metrics.start_topics(application.topology)
     metrics.watch(context.health.age_s)
+    metrics.cache_budget(CacheBudget.of(context.settings.cache_bytes))
     LagMetrics(context.registry).watch("payments", lambda: context.health.lag)
     loop = Loop(
         application,
@@ -101,7 +104,9 @@ def run_payments(environment: Environment) -> int:
             connection=context.connection,
             instance_id=context.instance,
             data_dir=context.data_dir(),
+            cache_bytes=context.settings.cache_bytes,
             journal_floors=journal_floors(*kafka),
+            transaction_interval_s=context.settings.transaction_interval_ms / MS_PER_S,
             shutdown_s_max=context.settings.shutdown_seconds,
         ),
         context.clock,
@@ -115,12 +120,9 @@ def run_payments(environment: Environment) -> int:
 
 
 def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
-    """`npp run adapters`: all of them, or those named, until SIGTERM. Each has a thread of its own
-    in one process, or a process of its own.
+    """`npp run adapters`: all of them, or those named, until SIGTERM. Each has its own thread
+    in one process, or a separate process.
     """
-    unknown = [name for name in only or () if name not in ADAPTERS]
-    if unknown:
-        raise usage(f"There is no adapter {unknown[0]}.", do=f"One of {', '.join(ADAPTERS)}.")
     kinds = tuple(only or ADAPTERS)
     with contextlib.ExitStack() as closing:
         context = AdaptersContext(environment, "adapters" if len(kinds) > 1 else kinds[0], closing)
@@ -140,7 +142,8 @@ def _rail(context: AdaptersContext) -> dict[str, Runs]:
     settings, parts = context.settings, context.parts("rail")
     address = signed_in_gateway(settings, "rail")
     rail = HttpRail(gateway=address, clock=context.clock, name=RAIL_NAME)
-    webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
+    secrets = webhook_secrets(settings)
+    webhook = RailWebhook(adapter=rail.name, secrets=secrets, tracer=parts.tracer, **parts.common())
     server = WebhookServer(
         webhook.app(),
         host=settings.webhook_host,
@@ -172,7 +175,7 @@ def _notifications(context: AdaptersContext) -> dict[str, Runs]:
 
 
 def _redriver(context: AdaptersContext) -> dict[str, Runs]:
-    # A client of its own: it puts back what others made.
+    # Its own client: it puts back other systems' records.
     publisher = context.new_publisher("-redriver", compression=SMALLEST)
     parts = msgspec.structs.replace(context.parts("redriver"), publisher=publisher)
     origins = {t.name for t in context.topics.topics if "redriver" in t.producers}
@@ -208,15 +211,10 @@ def run_verifier(environment: Environment) -> int:
         context.clock,
         HangingMetrics(context.registry),
     )
-
-    def watch() -> None:
-        retention.look_if_due()
-        hanging.look_if_due()
-
     part = context.settings.verifier_partitions
     log_of = (context.connection, context.clock, context.health.partition_errors, part or WHOLE)
     with (
-        contextlib.closing(DiskStore(folder / "heads")) as store,
+        contextlib.closing(DiskStore(folder / "heads", context.settings.cache_bytes)) as store,
         contextlib.closing(KafkaVerifierLog(*log_of)) as journal,
     ):
         verifier = Verifier(
@@ -228,7 +226,7 @@ def run_verifier(environment: Environment) -> int:
             clock=context.clock,
             metrics=VerifierMetrics(context.registry),
             partition_of=partition_of,
-            ground=KnownGround(
+            context=KnownContext(
                 codec=context.codec,
                 rules_of=rules_for(context.settings.profile),
                 topics=topology.INPUTS + further_inputs(context.topics),
@@ -237,7 +235,7 @@ def run_verifier(environment: Environment) -> int:
                 store=store,
             ),
             partitions=partition_range(part),
-            meanwhile=watch,
+            meanwhile=(retention.look_if_due, hanging.look_if_due),
         )
         log.info("verifier starts", key_id=key.key_id)
         probes = readiness(lambda: (verifier.caught_up, {"caughtUp": verifier.caught_up}))
@@ -246,7 +244,7 @@ def run_verifier(environment: Environment) -> int:
 
 
 def run_projector(environment: Environment) -> int:
-    """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
+    """`npp run projector`: fills the read model, until SIGTERM. A second one stands by."""
     from app.read_model import read_model
     from processors.projector.kafka import KafkaProjectorLog
     from processors.projector.metrics import ProjectorMetrics
@@ -281,23 +279,17 @@ def run_projector(environment: Environment) -> int:
 
 def run_monitor(environment: Environment) -> int:
     """`npp run monitor`: opens and resolves incidents, until SIGTERM. A second one waits."""
-    from processors.monitor.faust_app import MonitorApp, credentials
+    from app.config.monitor import monitor_credentials
+    from processors.monitor.faust_app import MonitorApp
     from processors.monitor.metrics import MonitorMetrics
 
     context = ProcessContext(environment, "monitor")
-    try:
-        signs_in = credentials(context.connection)
-    except ValueError as error:
-        raise usage(
-            f"The monitor cannot reach Kafka with these settings: {error}",
-            do="Give it a user with SCRAM-SHA-256, or mutual TLS.",
-        ) from error
     monitor = MonitorApp(
         brokers=context.settings.bootstrap_servers,
-        credentials=signs_in,
+        credentials=monitor_credentials(context.connection),
         instance=context.instance,
         data_dir=context.data_dir() / "monitor",
-        # As declared: it needs no access to the journal, and the count is fixed for life.
+        # As declared: it needs no access to the journal, and the count never changes.
         partitions=context.topics.partition_count(topology.EVENTS, environment.topics_profile()),
         codec=context.codec,
         clock=context.clock,
@@ -312,7 +304,7 @@ def run_replay(environment: Environment, every_s: float) -> int:
     """`npp run replay`: proves the whole log on a schedule, until SIGTERM. A failure is a STOP."""
     from app.cluster import Cluster
     from app.control.proof import keyring_of, note_passed, prove, stop_for_failed
-    from app.control.told import telling_of
+    from app.control.proof_states import proof_reporter
     from processors.replay.scheduled import ScheduledMetrics, ScheduledProof
 
     context = ProcessContext(environment, "replay")
@@ -326,7 +318,7 @@ def run_replay(environment: Environment, every_s: float) -> int:
             clock=context.clock,
             metrics=ScheduledMetrics(context.registry),
             health=context.health,
-            telling=telling_of(cluster),
+            reporter=proof_reporter(cluster),
         )
         log.info("replay starts", every_s=every_s)
         run, stop, watched = scheduled.run, scheduled.stop, [context.health]
@@ -338,7 +330,7 @@ def run_api(environment: Environment) -> int:
     from api.app import ApiSettings, create_app
     from api.kafka import services_on_kafka
     from api.server import ApiServer, api_probes
-    from app.api_settings import clients, pages, tokens, words
+    from app.config.api_settings import clients, pages, tokens, words
     from app.read_model import read_model, require_read_only
     from evidence.keyring_file import LiveKeyring
     from readmodel.database.sqlite import SqliteStore

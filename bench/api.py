@@ -1,4 +1,4 @@
-"""How fast the API answers a GET by id, beside the simplest FastAPI route of the same size.
+"""How fast the API answers a GET by id, compared with the simplest FastAPI route of the same size.
 
 Both are served by uvicorn in a process of their own and asked in turns by one loader, in one run:
 `python -m bench.api`. `perCpuSecond` is of the server's own CPU time, and does not depend on what
@@ -7,11 +7,8 @@ else the machine does.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import multiprocessing
-import os
 import socket
 import statistics
 import tempfile
@@ -20,19 +17,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import uvicorn
 from fastapi import FastAPI
 
-from app.process import GC_THRESHOLDS
+from app.config import memory
+from app.platform.children import free_ports
+from bench.rig.answer import give, options_of
+from bench.rig.process import cpu_seconds
 
 CONNECTIONS: Final = 8
 ROUNDS: Final = 5
-START_S_MAX: Final = 300.0  # on a machine that does much else
+START_S_MAX: Final = 300.0  # on a loaded machine
 PAYMENTS: Final = 200
 LOOPBACK: Final = "127.0.0.1"
 
-Asked = tuple[list[str], list[str], int]  # paths, token, bytes of an answer
+ApiRequest = tuple[list[str], list[str], int]  # paths, token, bytes of an answer
 
 
 def product(folder: str, port: int, ready: Any) -> None:
@@ -44,9 +43,8 @@ def product(folder: str, port: int, ready: Any) -> None:
     harness.harness.project()
     paths = [f"/api/payments/{each}" for each in ids]
     size = len(harness.get(paths[0], "operator").content)
-    gc.freeze()  # as `npp run api` does
-    gc.set_threshold(*GC_THRESHOLDS)
-    # A person each: one alone may not ask as much as this.
+    memory.freeze_heap()  # as the process does
+    # One person per connection: the API limits the requests of each.
     tokens = [harness.token("operator", subject=f"ops_{number}") for number in range(CONNECTIONS)]
     ready.put((paths, tokens, size))
     _serve(harness.app, port)
@@ -100,13 +98,6 @@ async def load(port: int, paths: list[str], tokens: list[str], seconds: float) -
     return times
 
 
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _await_open(port: int) -> None:
     until = time.perf_counter() + START_S_MAX
     while time.perf_counter() < until:
@@ -124,7 +115,7 @@ def measure(seconds: float) -> dict[str, Any]:
     ready = context.Queue()
 
     def start(target: Callable[..., None], what: Any) -> int:
-        port = _port()
+        port = free_ports(1)[0]
         process = context.Process(target=target, args=(what, port, ready), daemon=True)
         process.start()
         started.append(process)
@@ -133,32 +124,26 @@ def measure(seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             product_port = start(product, folder)
-            asked: Asked = ready.get(timeout=START_S_MAX)
-            simple_port = start(simplest, asked[2])
+            requested: ApiRequest = ready.get(timeout=START_S_MAX)
+            simple_port = start(simplest, requested[2])
             both = (("product", product_port, started[0]), ("simplest", simple_port, started[1]))
             found: dict[str, list[list[float]]] = {"simplest": [], "product": []}
             used = dict.fromkeys(found, 0.0)
             for _, port, _ in both:
                 _await_open(port)
-                asyncio.run(load(port, asked[0], asked[1], 1.0))  # warm
+                asyncio.run(load(port, requested[0], requested[1], 1.0))  # warm
             for _ in range(ROUNDS):
                 for name, port, process in both:
                     before = cpu_seconds(process.pid)
-                    found[name].append(asyncio.run(load(port, asked[0], asked[1], seconds)))
+                    found[name].append(asyncio.run(load(port, requested[0], requested[1], seconds)))
                     used[name] += cpu_seconds(process.pid) - before
         finally:
             for process in started:
                 process.terminate()
                 process.join(10)
     return {name: figures(found[name], seconds, used[name]) for name in found} | {
-        "answerBytes": asked[2]
+        "answerBytes": requested[2]
     }
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def figures(rounds: list[list[float]], seconds: float, used_s: float) -> dict[str, float]:
@@ -175,13 +160,14 @@ def figures(rounds: list[list[float]], seconds: float, used_s: float) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of("bench.api", __doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
-    result = measure(parser.parse_args().seconds)
+    options = parser.parse_args()
+    result = measure(options.seconds)
     for name in ("perSecond", "perCpuSecond"):
         share = result["product"][name] / result["simplest"][name]
         result[f"share{name[0].upper()}{name[1:]}"] = round(share, 2)
-    print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+    give(result, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ its end; `creationsAlone` come after these have ended.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -26,6 +24,7 @@ from app.demo.options import Options
 from app.demo.programs import API, SIMULATORS, SUBMITTER_CLIENT
 from app.demo.stage import Stage
 from app.platform.java import JVM_COMPILED
+from bench.rig.answer import give, options_of
 
 AT_ONCE_MAX = 64
 CALL_SECONDS_MAX = 30.0
@@ -66,8 +65,8 @@ class Caller:
 
     def request(self, payment: str) -> tuple[int, str]:
         """An operator command: the request for an approval of a reversal."""
-        asked = {"action": "REVERSE", "reason": "bench", "attemptId": "att_001"}
-        answer = self.call("POST", f"/api/payments/{payment}/approvals", asked)
+        requested = {"action": "REVERSE", "reason": "bench", "attemptId": "att_001"}
+        answer = self.call("POST", f"/api/payments/{payment}/approvals", requested)
         return answer.status, ""
 
     def show(self, payment: str) -> tuple[int, str]:
@@ -157,7 +156,7 @@ def end_to_end(caller: Caller, payments: Sequence[str]) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of("bench.api_load", __doc__)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
@@ -177,7 +176,7 @@ def main() -> None:
             cluster = stage.start_platform()
             stage.start_programs()
             try:
-                print(json.dumps(measure(stage, given.rate, given.seconds)))
+                give(measure(stage, given.rate, given.seconds), as_json=given.json)
             finally:
                 cluster.close()
 

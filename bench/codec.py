@@ -1,11 +1,10 @@
-"""Microseconds of CPU per record read and written, for the records of a payment's ordinary way.
+"""Microseconds of CPU per record read and written, for records of a payment's happy path.
 
-python -m bench.codec [--json]: the last line is one JSON object. Medians of five runs, one thread.
+Medians of five runs, one thread.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bench.rig.answer import give, options_of
 from core.header import Actor, Cause, EventHeader, InputHeader
 from core.payment.commands import CreatePayment
 from core.payment.events import FundsHeld, PaymentSentToRail
@@ -155,8 +155,8 @@ def measure(codec: Codec) -> dict[str, dict[str, float]]:
     return figures
 
 
-def main(arguments: list[str]) -> None:
-    """Print the figures of every backend; the sealed parties beside them."""
+def main() -> int:
+    options = options_of("bench.codec", __doc__).parse_args()
     backends: list[CodecBackend] = [GeneratedBackend(), FastavroBackend()]
     result: dict[str, Any] = {each.name: measure(static_codec(backend=each)) for each in backends}
     sealed = seal(PARTIES)
@@ -164,19 +164,9 @@ def main(arguments: list[str]) -> None:
         "sealMicros": microseconds(lambda: seal(PARTIES)),
         "openMicros": microseconds(lambda: open_parties(sealed)),
     }
-    if "--json" not in arguments:
-        for backend in backends:
-            for name, row in result[backend.name].items():
-                print(
-                    f"{backend.name:10} {name:18} encode {row['encodeMicros']:6.2f} µs   "
-                    f"decode {row['decodeMicros']:6.2f} µs   {row['bytes']:5} bytes"
-                )
-        print(
-            f"parties: seal {result['parties']['sealMicros']} µs, "
-            f"open {result['parties']['openMicros']} µs"
-        )
-    print(json.dumps(result))
+    give(result, as_json=options.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

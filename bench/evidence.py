@@ -1,13 +1,10 @@
 """Speed of evidence packs of a payment with 100 events, among 10,000 others under its checkpoint.
 
-python -m bench.evidence [--database sqlite|postgres] [--json]: the last line is one JSON object.
 A real read model, folded from events that the product decided; no broker.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -17,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from bench.rig.answer import give, options_of
 from evidence import verify_evidence as verifier
 from evidence.merkle import LeafData
 from evidence.packs.pack import public_keys
@@ -46,9 +44,8 @@ class WithNeighbours:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.evidence", description=__doc__)
+    parser = options_of("bench.evidence", __doc__)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="npp-bench-") as folder, ExitStack() as stack:
         url = None
@@ -59,10 +56,7 @@ def main() -> int:
         stack.callback(harness.close)
         result = measure(harness)
     result["database"] = options.database
-    for name, value in result.items():
-        print(f"{name:28} {value}", file=sys.stderr)
-    if options.json:
-        print(json.dumps(result))
+    give(result, as_json=options.json)
     return 0
 
 
@@ -104,7 +98,7 @@ def long_payment(harness: Harness) -> str:
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Wall time, and the processor time of this process: on a busy machine they part."""
+    """Wall time, and the CPU time of this process, which is less on a loaded machine."""
     work()
     taken, cpu = [], []
     for _ in range(RUNS):

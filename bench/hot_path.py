@@ -6,7 +6,6 @@ or two versions, do the same when the SHA-256 over all that they write is the sa
 
 from __future__ import annotations
 
-import argparse
 import gc
 import hashlib
 import json
@@ -18,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from app.process import GC_THRESHOLDS
-from bench.load import STAGES, payment_ids, stage
+from app.config.memory import GC_THRESHOLDS
+from bench.rig.answer import give, options_of
+from bench.rig.load import STAGES, payment_ids, stage
 from engine.loop.batch import BatchRun, in_decision_order
 from engine.ports import InputRecord, TopicPartition
 from engine.store.states import PartitionStates
@@ -77,7 +77,7 @@ def measure(payments: int, batch: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.hot_path", description=__doc__)
+    parser = options_of("bench.hot_path", __doc__)
     parser.add_argument("--payments", type=int, default=PAYMENTS)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--beside", type=Path, help="another tree: its runs alternate with ours")
@@ -85,18 +85,21 @@ def main() -> int:
     options = parser.parse_args()
     if options.once:
         with TemporaryDirectory(prefix="npp-bench-") as folder:
-            print(json.dumps(measure(options.payments, options.batch, Path(folder) / "states")))
+            found = measure(options.payments, options.batch, Path(folder) / "states")
+        give(found, as_json=options.json)
         return 0
     trees = [Path.cwd(), *([options.beside] if options.beside else [])]
-    found: dict[Path, list[dict[str, Any]]] = {tree: [] for tree in trees}
+    by_tree: dict[Path, list[dict[str, Any]]] = {tree: [] for tree in trees}
     for number in range(RUNS):
         for tree in trees if number % 2 == 0 else reversed(trees):
-            found[tree].append(_run_in(tree, options.payments, options.batch))
-    for tree, runs in found.items():
+            by_tree[tree].append(_run_in(tree, options.payments, options.batch))
+    figures = {}
+    for tree, runs in by_tree.items():
         micros = [run["microsPerInput"] for run in runs]
-        print(f"{tree}: {statistics.median(micros)} µs per input ({min(micros)} to {max(micros)})")
-        print(f"  {runs[-1]['stages']} {runs[-1]['sha256']}")
-    if len({run["sha256"] for runs in found.values() for run in runs}) != 1:
+        median, least, most = statistics.median(micros), min(micros), max(micros)
+        figures[str(tree)] = {**runs[-1], "microsPerInput": median, "range": [least, most]}
+    give(figures, as_json=options.json)
+    if len({run["sha256"] for runs in by_tree.values() for run in runs}) != 1:
         print("the outputs differ", file=sys.stderr)
         return 1
     return 0
@@ -104,7 +107,7 @@ def main() -> int:
 
 def _run_in(tree: Path, payments: int, batch: int) -> dict[str, Any]:
     """One run in a fresh process whose product is the one in `tree`."""
-    command = [sys.executable, "-m", "bench.hot_path", "--once"]
+    command = [sys.executable, "-m", "bench.hot_path", "--once", "--json"]
     done = subprocess.run(
         [*command, "--payments", str(payments), "--batch", str(batch)],
         cwd=tree,

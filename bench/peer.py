@@ -1,12 +1,12 @@
 """The product beside a Kafka Streams program of equal record traffic, each on a fresh cluster, in
 alternating rounds: ratios of ours to its, and the counts of records that make them comparable.
 
-The program (bench/streams) decides nothing; it is built by Maven when that is there.
+The program (bench/streams) decides nothing. Maven builds it; where it cannot, the figures are those
+of the last published run, and say so.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
@@ -15,19 +15,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
-
-from app.config import build
+from app.platform.fetch import say_on_stderr
 from app.platform.java import find_java
-from bench import measures
-from bench.cluster import Bench, running
-from bench.load import STAGES, payment_ids, stage
-from bench.process import Process
+from bench.rig import builds, measures, paced
+from bench.rig.answer import give, options_of
+from bench.rig.cluster import Bench, running
+from bench.rig.load import STAGES, payment_ids, stage
+from bench.rig.process import Process
 from engine.loop.batch import BatchRun
 from engine.ports import InputRecord
 from engine.store.states import PartitionStates
@@ -37,7 +35,9 @@ from schemas.codec.wire import ID_FORM_BYTES, schema_id
 from tests.engine.store.memory import MemoryPartitionStore
 from tests.processors.payments.clean_history import PARTITIONS, Outside
 
-ROOT: Final = Path(__file__).resolve().parent
+PROGRAM: Final = Path(__file__).resolve().parent / "streams"
+PUBLISHED: Final = PROGRAM / "published.json"
+BUILT: Final = builds.ROOT / "build" / "streams"
 ROUNDS: Final = 3
 APPLICATION: Final = "equal-traffic"
 CHANGELOG: Final = f"{APPLICATION}-payments-changelog"
@@ -48,16 +48,32 @@ OUTPUTS: Final = (
     topology.EVENTS, topology.RAIL_SUBMISSIONS, topology.DEPOSITS_REQUESTS,
     topology.RESOLVE_REQUESTS,
 )  # fmt: skip
-COMMIT_INTERVAL: Final = "commit.interval.ms=20"  # for latency; throughput is at the default
+# For latency; throughput is measured at the defaults.
+LATENCY_SETTINGS: Final = ("commit.interval.ms=20", "producer.linger.ms=1")
 HEAP: Final = "-Xmx1g"
 MAVEN_SECONDS_MAX: Final = 600
-COUNT_SECONDS_MAX: Final = 120.0
-WARM_SHARE: Final = 3  # of the payments: one in three is for warming up
-PAYMENTS: Final = 50_000
-PAYMENTS_QUICK: Final = 15_000
-LATENCY_SECONDS: Final = 30.0
-LATENCY_SECONDS_QUICK: Final = 10.0
+
+WARM_UP: Final = (
+    "each system, each round: {:,} payments through all stages before throughput; before latency, "
+    "in a process of its own, {:.0f} s of the paced load and the 6 s in which not all stages run"
+)
+TRIES: Final = 2  # of a system's round: a paused machine causes different traffic
+# Before throughput as many payments as this share of the measured ones, through all stages; before
+# latency the paced load. The JVM's compilers are then done with nearly all of it.
+WARM_SHARE: Final = 0.8
 Figures = dict[str, Any]
+
+
+class Size(NamedTuple):
+    """How much of each load one round has."""
+
+    payments: int
+    warm_s: float
+    latency_s: float
+
+
+QUICK: Final = Size(15_000, 8.0, 10.0)
+FULL: Final = Size(50_000, 30.0, 30.0)
 
 
 class Streams(Process):
@@ -68,13 +84,23 @@ class Streams(Process):
         return "running" if "RUNNING" in self.log_tail().split() else ""
 
 
-def built(target: Path) -> Path | None:
-    """The folder with the program and its libraries, or None where there is no Maven."""
+def built(target: Path, say: measures.Say) -> Path | None:
+    """The folder with the program and its libraries, or None where Maven is missing or fails."""
     maven = shutil.which("mvn")
     if maven is None:
+        say("no Maven here")
         return None
-    command = [maven, "-q", "-B", f"-Dtarget={target}", "-f", str(ROOT / "streams"), "package"]
-    subprocess.run(command, check=True, timeout=MAVEN_SECONDS_MAX, stdout=subprocess.DEVNULL)
+    command = [maven, "-q", "-B", f"-Dtarget={target}", "-f", str(PROGRAM), "package"]
+    try:
+        done = subprocess.run(
+            command, timeout=MAVEN_SECONDS_MAX, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        say(f"Maven did not end in {MAVEN_SECONDS_MAX} s")
+        return None
+    if done.returncode:
+        say(f"Maven failed: {done.stdout[-1_000:]}")
+        return None
     return target
 
 
@@ -125,76 +151,56 @@ def streams(bench: Bench, program: Path, *settings: str) -> Streams:
 
 def counts(bench: Bench, state_topic: str) -> dict[str, int]:
     """Committed records of each output topic, the state's among them."""
-    found = {topic: _count(bench, topic) for topic in OUTPUTS}
-    return {**found, "state": _count(bench, state_topic)}
-
-
-def _count(bench: Bench, topic: str) -> int:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bench.bootstrap, "group.id": "count", "log_level": 2,
-            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
-            "enable.auto.commit": False, "enable.partition.eof": True,
-        }
-    )  # fmt: skip
-    open_partitions = set(bench.ends(topic))
-    consumer.assign([TopicPartition(topic, number, 0) for number in open_partitions])
-    total, deadline = 0, time.monotonic() + COUNT_SECONDS_MAX
-    while open_partitions:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{topic} was not read to its end in {COUNT_SECONDS_MAX} s")
-        for message in consumer.consume(10_000, 0.5):
-            if message.error():
-                open_partitions.discard(message.partition() or 0)
-            else:
-                total += 1
-    consumer.close()
-    return total
+    found = {topic: measures.count_records(bench, topic) for topic in OUTPUTS}
+    return {**found, "state": measures.count_records(bench, state_topic)}
 
 
 def measured(
-    system: str, program: Path, payments: int, latency_seconds: float, say: measures.Say
+    system: str, tree: Path, program: Path, size: Size, say: measures.Say, wave: int = 0
 ) -> Figures:
-    """Figures of one system in one round, on a cluster of its own."""
+    """Figures of one system in one round, on its own cluster; `wave` as `throughput`'s, 0: as
+    this machine takes them.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="npp-bench-") as folder,
-        running(Path(folder)) as bench,
+        running(Path(folder), tree) as bench,
     ):
         ours = system == "product"
         with bench.processor() if ours else streams(bench, program) as process:
             process.wait_ready()
-            measures.throughput(bench, process, "warm", payments // WARM_SHARE, _silent)
-            figures = measures.throughput(bench, process, "few", payments, say)
-            figures["memoryBytes"] = process.memory_bytes()
+            count = int(size.payments * WARM_SHARE)
+            warm = measures.throughput(bench, process, "warm", count, _silent, wave or count // 4)
+            wave = wave or measures.wave_for(warm, size.payments)
+            figures = measures.throughput(bench, process, "few", size.payments, _silent, wave)
+            figures |= {"memoryBytes": process.memory_bytes(), "wave": wave}
+            figures["warmCpuSecondsPerMillionInputs"] = warm["cpuSecondsPerMillionInputs"]
         figures["records"] = counts(bench, topology.LIFECYCLE if ours else CHANGELOG)
-        figures |= _latency(bench, system, program, latency_seconds)
-    say(f"  {system}: {json.dumps({k: v for k, v in figures.items() if k != 'stages'})}")
+        with bench.processor() if ours else streams(bench, program, *LATENCY_SETTINGS) as process:
+            process.wait_ready()
+            if size.warm_s:
+                paced.warm_up(bench, process, "warm-paced", size.warm_s)
+            figures |= paced.latency(bench, process, "paced", size.latency_s)
+    say(f"  {system}: {json.dumps(figures)}")
     return figures
 
 
-def _latency(bench: Bench, system: str, program: Path, seconds: float) -> Figures:
-    """At 2,000 inputs a second, or why there is no figure: an answer that overtakes its question on
-    a machine that is too slow makes none.
-    """
-    ours = system == "product"
-    with bench.processor() if ours else streams(bench, program, COMMIT_INTERVAL) as process:
-        process.wait_ready()
-        try:
-            measures.warm_up(bench, process, "warm-paced", seconds, measures.RATE_PER_SECOND // 3)
-            return measures.latency(bench, process, "paced", seconds)
-        except RuntimeError as error:
-            return {"latencyMissing": str(error)}
-
-
 def _silent(line: str) -> None:
-    """The warm-up's figures are nobody's."""
+    """One line a system and round is enough."""
+
+
+def is_same_traffic(ours: Figures, theirs: Figures) -> bool:
+    """Equal counts of committed records on every topic."""
+    return bool(ours["records"] == theirs["records"])
 
 
 def ratios(rounds: list[tuple[Figures, Figures]]) -> dict[str, float | None]:
     """Medians of ours to its over the rounds. Raises RuntimeError where the records differ."""
     for ours, theirs in rounds:
-        if ours["records"] != theirs["records"]:
-            raise RuntimeError(f"not the same traffic: {ours['records']}, {theirs['records']}")
+        if not is_same_traffic(ours, theirs):
+            raise RuntimeError(
+                f"not the same traffic: {ours['records']}, {theirs['records']}. The machine stood "
+                "still for so long that requests were repeated; run it again with less beside it"
+            )
 
     def ratio(*path: str) -> float | None:
         pairs = [(_at(ours, path), _at(theirs, path)) for ours, theirs in rounds]
@@ -217,36 +223,63 @@ def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
     return None if found is None else float(found)
 
 
-def compare(*, quick: bool, rounds: int, say: measures.Say) -> Figures:
-    """The ratios, and what they are of. Raises RuntimeError without Maven, or for other traffic."""
-    program = built(Path(tempfile.gettempdir()) / "npp-bench-streams")
+def compare(*, tree: Path, size: Size, rounds: int, say: measures.Say) -> Figures:
+    """The ratios, and what they are of; the last published ones where the program cannot be built.
+
+    Raises RuntimeError when the traffic differs, also the second time.
+    """
+    before = builds.machine(tree)
+    program = built(BUILT, say)
     if program is None:
-        raise RuntimeError(
-            "no Maven here, so no Streams program: docs/performance.md has the last figures"
-        )
-    payments = PAYMENTS_QUICK if quick else PAYMENTS
-    seconds = LATENCY_SECONDS_QUICK if quick else LATENCY_SECONDS
+        say(f"no Streams program: the figures are those of {PUBLISHED.name}")
+        return {**json.loads(PUBLISHED.read_text(encoding="utf-8")), "streamsMeasuredHere": False}
     found: list[tuple[Figures, Figures]] = []
+    wave = 0
     for number in range(rounds):
         order = ("product", "streams") if number % 2 == 0 else ("streams", "product")
-        say(f"round {number + 1} of {rounds}, load average {os.getloadavg()[0]:.1f}")
-        round_ = {name: measured(name, program, payments, seconds, say) for name in order}
+        for _ in range(TRIES):
+            say(f"round {number + 1} of {rounds}, load average {os.getloadavg()[0]:.1f}")
+            round_: dict[str, Figures] = {}
+            for name in order:
+                round_[name] = measured(name, tree, program, size, say, wave)
+                wave = round_[name]["wave"]
+            if is_same_traffic(round_["product"], round_["streams"]):
+                break
+            say("  not the same traffic: once more, with fewer payments at a time")
+            wave = max(measures.WAVE_MIN, wave // 2)
         found.append((round_["product"], round_["streams"]))
-    records = found[0][0]["records"]
-    return {"streams": ratios(found), "records": records}
+    return {
+        "streams": ratios(found),
+        "streamsBuild": builds.running_in(tree),
+        "streamsMachine": f"{before} before, {os.getloadavg()[0]:.1f} after",
+        "streamsMeasuredHere": True,
+        "streamsWarmUp": WARM_UP.format(int(size.payments * WARM_SHARE), size.warm_s),
+        "notAt2000": sorted(
+            {each["notAt2000"] for pair in found for each in pair if "notAt2000" in each}
+        ),
+        "records": found[0][0]["records"],
+        "rounds": [{"product": ours, "streams": theirs} for ours, theirs in found],
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__)
+    parser = options_of("bench.peer", __doc__)
     parser.add_argument("--quick", action="store_true", help="smaller counts")
+    parser.add_argument("--native", action="store_true", help="the compiled build (make native)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--publish", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
+    tree = builds.tree(native=options.native)
     result = compare(
-        quick=options.quick,
+        tree=tree,
+        size=QUICK if options.quick else FULL,
         rounds=options.rounds,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=say_on_stderr,
     )
-    print(json.dumps({"build": build.running(), **result}))
+    if options.publish and result["streamsMeasuredHere"]:
+        published = {name: result[name] for name in ("streams", "streamsBuild", "streamsMachine")}
+        options.publish.write_text(json.dumps(published, indent=1) + "\n", encoding="utf-8")
+    give({"build": builds.running_in(tree), **result}, as_json=options.json)
     return 0
 
 

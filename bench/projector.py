@@ -7,8 +7,6 @@ object. `eventsPerCpuSecond` is of this process alone: PostgreSQL's own work com
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
 import tempfile
@@ -20,6 +18,8 @@ from typing import Any, Final
 
 import structlog
 
+from app.config import memory
+from bench.rig.answer import give, options_of
 from engine.clients.topics_reader import Reading
 from engine.clock import SystemClock
 from engine.ports import TopicPartition
@@ -69,7 +69,7 @@ def histories(payments: int) -> tuple[Outside, list[LogRecord]]:
 
 @contextmanager
 def database(kind: str) -> Iterator[str]:
-    """An empty one's address."""
+    """The address of an empty database."""
     with tempfile.TemporaryDirectory(prefix="npp-bench-") as folder:
         if kind == "sqlite":
             yield default_url(Path(folder))
@@ -85,6 +85,7 @@ def measure(url: str, world: Outside, log: list[LogRecord]) -> Mapping[str, Any]
     feed = harness.feed_of(Log(log, many), writer, world.codec, SystemClock())
     feed.open(reader)
     events = 0
+    memory.freeze_heap()  # as the process does
     began_s, cpu_s = time.perf_counter(), time.process_time()
     while (written := feed.step(0.0)) is not None:
         events += written.records.get(t.EVENTS, 0)
@@ -100,18 +101,15 @@ def measure(url: str, world: Outside, log: list[LogRecord]) -> Mapping[str, Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.projector", description=__doc__)
+    parser = options_of("bench.projector", __doc__)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--payments", type=int, default=PAYMENTS)
-    parser.add_argument("--json", action="store_true", help="only the JSON line")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     world, log = histories(options.payments)
     with database(options.database) as url:
         figures = measure(url, world, log)
-    if not options.json:
-        print(f"{options.database}: {figures['eventsPerSecond']} events/s", file=sys.stderr)
-    print(json.dumps({"database": options.database, **figures}))
+    give({"database": options.database, **figures}, as_json=options.json)
     return 0
 
 

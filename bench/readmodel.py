@@ -6,9 +6,7 @@ line is one JSON object. Rows are of the size of real ones; PostgreSQL syncs its
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import random
 import sys
 import tempfile
@@ -19,9 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from app.platform.fetch import say_on_stderr as say
+from bench.rig.answer import give, options_of
+from core.values import Cents, ExternalRef, PaymentIntentId
+from core.words import StateName
 from readmodel import rows
-from readmodel.model import Model, default_url, open_model
+from readmodel.model import JOURNAL, Model, default_url, open_model
 from readmodel.ports import PaymentFilter, Reader
+from readmodel.tables import METADATA
 from readmodel.writer import DatabaseWriter
 from tests.postgres import open_postgres
 
@@ -29,14 +32,14 @@ SEED: Final = 20_261_122
 PARTITIONS: Final = 12
 EVENTS_A_BATCH: Final = 2_000
 STARTED_MS: Final = 1_790_000_000_000
-JOURNAL: Final = "npp.payment.events.v1"
+ORIGINALS_MAX: Final = 500_000  # payments beyond these are copies
+COPIED_NAMES: Final = ("idempotency_key", "external_ref", "end_to_end_id")
 PAGE: Final = 50
 PAGES: Final = 400
-READS: Final = 200
 RAW: Final = random.Random(SEED).randbytes(4_096)
 
-# A payment's ordinary way: event, state after it.
-WAY: Final = (
+# A payment's happy path: event, state after it.
+WAY: Final[tuple[tuple[str, StateName], ...]] = (
     ("PaymentIntentCreated", "CREATED"),
     ("PolicyPassed", "CREATED"),
     ("FundsHeld", "AUTHORISED"),
@@ -47,8 +50,8 @@ WAY: Final = (
 )
 
 
-def payment_id(number: int) -> str:
-    return "pi_" + hashlib.sha256(b"%d" % number).hexdigest()[:26]
+def payment_id(number: int) -> PaymentIntentId:
+    return PaymentIntentId("pi_" + hashlib.sha256(b"%d" % number).hexdigest()[:26])
 
 
 class Load:
@@ -60,26 +63,27 @@ class Load:
         self._random = random.Random(SEED)
 
     def batch(self, payments: int, events_each: int) -> rows.Batch:
-        """New payments, each with the first events of its way."""
+        """New payments, each with the first events of WAY."""
         before = list(self.offsets)
         batch = rows.Batch()
         for _ in range(payments):
             self._add(batch, events_each)
         batch.moved = [
-            rows.Moved(JOURNAL, partition, before[partition], after)
+            rows.Moved(topic=JOURNAL, partition=partition, before=before[partition], after=after)
             for partition, after in enumerate(self.offsets)
             if after != before[partition]
         ]
         minute = batch.events[-1].decided_at // 60_000
-        batch.minutes = [rows.MinuteRow(p, minute, RAW[:400]) for p in range(PARTITIONS)]
+        batch.minutes = [
+            rows.MinuteRow(partition=p, minute=minute, figures=RAW[:400]) for p in range(PARTITIONS)
+        ]
         return batch
 
     def _add(self, batch: rows.Batch, events_each: int) -> None:
-        number = self.payments
-        self.payments += 1
+        number, self.payments = self.payments, self.payments + 1
         payment, partition = payment_id(number), number % PARTITIONS
         created_at = STARTED_MS + number * 20
-        reference = f"N{payment[3:].upper()}001"
+        reference = ExternalRef(f"N{payment[3:].upper()}001")
         for sequence in range(1, events_each + 1):
             kind, state = WAY[sequence - 1]
             offset = self.offsets[partition]
@@ -87,43 +91,102 @@ class Load:
             start = (number * 7 + sequence) % 3_000
             batch.events.append(
                 rows.EventRow(
-                    payment, sequence, partition, offset, kind, created_at + sequence * 100,
-                    None, state, 1, "npp.rail.reports.v1", partition, offset * 3,
-                    f"cmd-{number}-{sequence}", None, RAW[start : start + 32],
-                    RAW[start : start + 450],
+                    payment_intent_id=payment,
+                    sequence=sequence,
+                    partition=partition,
+                    offset=offset,
+                    type=kind,
+                    decided_at=created_at + sequence * 100,
+                    from_state=None,
+                    state=state,
+                    attempt=1,
+                    cause_topic="npp.rail.reports.v1",
+                    cause_partition=partition,
+                    cause_offset=offset * 3,
+                    command_id=f"cmd-{number}-{sequence}",
+                    approval_id=None,
+                    hash=RAW[start : start + 32],
+                    raw=RAW[start : start + 450],
                 )
-            )  # fmt: skip
+            )
         if events_each == len(WAY):
             batch.identifiers += [
-                rows.IdentifierRow("externalRef", reference, payment),
-                rows.IdentifierRow("railMessageId", f"MSG{number:020d}A", payment),
-                rows.IdentifierRow("railMessageId", f"MSG{number:020d}B", payment),
-                rows.IdentifierRow("transactionId", f"TX{number:020d}", payment),
+                rows.IdentifierRow(kind="externalRef", value=reference, payment_intent_id=payment),
+                rows.IdentifierRow(
+                    kind="railMessageId", value=f"MSG{number:020d}A", payment_intent_id=payment
+                ),
+                rows.IdentifierRow(
+                    kind="railMessageId", value=f"MSG{number:020d}B", payment_intent_id=payment
+                ),
+                rows.IdentifierRow(
+                    kind="transactionId", value=f"TX{number:020d}", payment_intent_id=payment
+                ),
             ]
             batch.outcomes.append(
                 rows.OutcomeRow(
-                    partition, number, payment, "npp.payment.commands.v1", partition, number,
-                    f"cmd-{number}", "CreatePayment", "ACCEPTED", None, None, None, created_at,
-                    1, 2, RAW[:250],
+                    partition=partition,
+                    offset=number,
+                    payment_intent_id=payment,
+                    cause_topic="npp.payment.commands.v1",
+                    cause_partition=partition,
+                    cause_offset=number,
+                    command_id=f"cmd-{number}",
+                    input_type="CreatePayment",
+                    result="ACCEPTED",
+                    code=None,
+                    rule=None,
+                    sentence=None,
+                    decided_at=created_at,
+                    from_sequence=1,
+                    to_sequence=2,
+                    raw=RAW[:250],
                 )
-            )  # fmt: skip
+            )
         batch.payments.append(self._payment(payment, number, partition, events_each, reference))
 
     def _payment(
-        self, payment: str, number: int, partition: int, events_each: int, reference: str
+        self,
+        payment: PaymentIntentId,
+        number: int,
+        partition: int,
+        events_each: int,
+        reference: ExternalRef,
     ) -> rows.PaymentRow:
         state = WAY[events_each - 1][1]
         failed = self._random.random() < 0.02
         attention = self._random.random() < 0.001
         created_at = STARTED_MS + number * 20
         return rows.PaymentRow(
-            payment, f"channel-{number % 5}", f"key-{number}", "FAILED" if failed else state,
-            "RAIL_REJECTED" if failed else None, "NOT_PAID" if failed else "OPEN", 12_345, "AUD",
-            1, reference, "HELD", events_each, RAW[:32], created_at, created_at + 900,
-            WAY[events_each - 1][0], None, 0, attention, created_at if attention else None,
-            False, False, f"E2E-{number:016d}", "x2p1", None, f"cust-{number % 9_999}", 1,
-            partition, RAW[: 600],
-        )  # fmt: skip
+            payment_intent_id=payment,
+            source=f"channel-{number % 5}",
+            idempotency_key=f"key-{number}",
+            state="FAILED" if failed else state,
+            reason="RAIL" if failed else None,
+            money_outcome="NOT_PAID" if failed else "OPEN",
+            amount=Cents(12_345),
+            currency="AUD",
+            attempt=1,
+            external_ref=reference,
+            funds="HELD",
+            sequence=events_each,
+            head_hash=RAW[:32],
+            created_at=created_at,
+            decided_at=created_at + 900,
+            last_lifecycle_event=WAY[events_each - 1][0],
+            overdue=None,
+            open_conflicts=0,
+            needs_attention=attention,
+            attention_since=created_at if attention else None,
+            waiting_for_person=False,
+            parked=False,
+            end_to_end_id=f"E2E-{number:016d}",
+            service="x2p1",
+            uetr=None,
+            customer_id=f"cust-{number % 9_999}",
+            rule_set=1,
+            partition=partition,
+            snapshot=RAW[:600],
+        )
 
 
 @contextmanager
@@ -140,7 +203,7 @@ def opened(database: str, folder: Path) -> Iterator[Model]:
 
 
 def fill(writer: DatabaseWriter, load: Load, payments: int) -> float:
-    """Payments with their first event each; rows of events a second."""
+    """Write payments with their first event each; returns events per second."""
     started = time.perf_counter()
     while load.payments < payments:
         writer.apply(load.batch(min(EVENTS_A_BATCH, payments - load.payments), 1))
@@ -149,8 +212,42 @@ def fill(writer: DatabaseWriter, load: Load, payments: int) -> float:
     return payments / (time.perf_counter() - started)
 
 
+def multiply(model: Model, load: Load, times: int) -> None:
+    """`times` copies, made inside the database, of every payment and its first event."""
+    count, connection = load.payments, model.store.writing(model.current()).raw_connection()
+    cursor = connection.cursor()
+    if (made := getattr(connection.driver_connection, "create_function", None)) is not None:
+        made("md5", 1, lambda value: hashlib.md5(value.encode()).hexdigest())  # PostgreSQL has it
+    else:
+        cursor.execute("SET statement_timeout = 0")
+    places = (f"created_at < {STARTED_MS + count * 20}", f'"offset" < {count}')
+    for copy in range(1, times + 1):
+        changed = {
+            "payment_intent_id": f"'pi_' || substr(md5(payment_intent_id || '-{copy}'), 1, 26)",
+            **{each: f"{each} || '-{copy}'" for each in COPIED_NAMES},
+            **{each: f"{each} + {copy * count * 20}" for each in ("created_at", "decided_at")},
+            "offset": f'"offset" + {copy * count}',
+        }
+        for table, where in zip(("payments", "events"), places, strict=True):
+            columns = [f'"{column.name}"' for column in METADATA.tables[table].columns]
+            into, values = ", ".join(columns), ", ".join(changed.get(c[1:-1], c) for c in columns)
+            cursor.execute(
+                f"INSERT INTO {table} ({into}) SELECT {values} FROM {table} WHERE {where}"
+            )
+        connection.commit()
+        say(f"{count * (copy + 1):,} payments")
+    cursor.execute(f"UPDATE counts SET amount = amount * {times + 1}")
+    cursor.execute(f'UPDATE offsets SET "next" = "next" + {times * count}')
+    connection.commit()
+    connection.close()
+    load.offsets = [each + times * count for each in load.offsets]
+    load.payments += times * count
+
+
 def project(writer: DatabaseWriter, load: Load, seconds: float) -> dict[str, float]:
-    """Whole ways: reading what is known, and writing. Making the rows is not counted."""
+    """Write payments with all events of WAY. Timed are the reads of known rows and the writes, not
+    the making of the rows.
+    """
     spent = written = events = 0.0
     while spent < seconds:
         batch = load.batch(EVENTS_A_BATCH // len(WAY), len(WAY))
@@ -171,8 +268,7 @@ def project(writer: DatabaseWriter, load: Load, seconds: float) -> dict[str, flo
     return {"eventsPerSecond": round(events / spent), "rowsPerSecond": round(written / spent)}
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Milliseconds."""
+def timed_ms(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return (time.perf_counter() - started) * 1_000
@@ -188,7 +284,7 @@ def quantiles(figures: list[float]) -> dict[str, float]:
 
 
 def gets(reader: Reader, known: int, seconds: float) -> int:
-    """Point reads of payments at random, one thread, a second."""
+    """Point reads of random payments per second, in one thread."""
     chance = random.Random(SEED)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -218,27 +314,27 @@ def lists(reader: Reader, known: int) -> dict[str, dict[str, float]]:
     def at(number: int) -> int:
         return STARTED_MS + known * 20 * number // (PAGES // 10)
 
-    asked: dict[str, Callable[[int], PaymentFilter]] = {
+    requested: dict[str, Callable[[int], PaymentFilter]] = {
         "all": lambda _: PaymentFilter(),
         "until": lambda n: PaymentFilter(until=at(n) + 1),
         "since": lambda n: PaymentFilter(since=at(n)),
         "source": lambda n: PaymentFilter(source=f"channel-{n % 5}", until=at(n) + 1),
         "state": lambda n: PaymentFilter(state="FAILED", until=at(n) + 1),
         "moneyOutcome": lambda n: PaymentFilter(money_outcome="OPEN", until=at(n) + 1),
-        "reason": lambda n: PaymentFilter(reason="RAIL_REJECTED", until=at(n) + 1),
+        "reason": lambda n: PaymentFilter(reason="RAIL", until=at(n) + 1),
         "attention": lambda _: PaymentFilter(needs_attention=True),
         "noAttention": lambda n: PaymentFilter(needs_attention=False, until=at(n) + 1),
         "stateAndSource": lambda n: PaymentFilter(state="FAILED", source=f"channel-{n % 5}"),
         "attentionAndSource": lambda n: PaymentFilter(
             needs_attention=True, source=f"channel-{n % 5}"
         ),
-        "stateAndReason": lambda n: PaymentFilter(state="CREATED", reason="RAIL_REJECTED"),
+        "stateAndReason": lambda n: PaymentFilter(state="CREATED", reason="RAIL"),
         "sourceAndMoney": lambda n: PaymentFilter(source=f"channel-{n % 5}", money_outcome="PAID"),
-        "nothingFits": lambda _: PaymentFilter(state="FAILED", reason="NO_SUCH_REASON"),
+        "nothingFits": lambda _: PaymentFilter(state="FAILED", reason="FRAUD"),
         "idempotencyKey": lambda n: PaymentFilter(idempotency_key=f"key-{n * 97}"),
     }
     found = {}
-    for name, wanted in asked.items():
+    for name, wanted in requested.items():
         found[name] = pages(reader, wanted)
         say(f"{name:20} {found[name]}")
     cursor: list[str | None] = [None]
@@ -246,30 +342,34 @@ def lists(reader: Reader, known: int) -> dict[str, dict[str, float]]:
     def attention() -> None:
         cursor[0] = reader.attention(PAGE, cursor[0]).next
 
-    found["attentionQueue"] = quantiles([timed(attention) for _ in range(PAGES // 4)])
+    found["attentionQueue"] = quantiles([timed_ms(attention) for _ in range(PAGES // 4)])
     return found
 
 
 def measure(model: Model, payments: int, seconds: float) -> dict[str, Any]:
     writer, reader, load = model.writer(), model.reader(), Load()
-    say(f"filling {payments:,} payments")
-    filled = fill(writer, load, payments)
+    originals = min(payments, ORIGINALS_MAX)
+    say(f"filling {originals:,} payments")
+    filled = fill(writer, load, originals)
+    multiply(model, load, payments // originals - 1)
     say(f"filled at {filled:,.0f} payments a second; projecting whole ways")
     project(writer, load, 2.0)
     projected = project(writer, load, seconds)
     say(f"{projected}")
+    transactions = [f"TX{payments + n:020d}" for n in range(PAGES // 2)]
     result = {
         "payments": load.payments,
         "fillPerSecond": round(filled),
         **projected,
-        "getsPerSecond": gets(reader, payments, seconds),
-        "counts": quantiles([timed(reader.counts) for _ in range(READS)]),
+        "getsPerSecond": gets(reader, originals, seconds),
+        "counts": quantiles([timed_ms(reader.counts) for _ in range(PAGES // 2)]),
         "events": quantiles(
-            [timed(partial(reader.events, payment_id(payments + n), 0, 100)) for n in range(READS)]
+            [
+                timed_ms(partial(reader.events, payment_id(payments + n), 0, 100))
+                for n in range(PAGES // 2)
+            ]
         ),
-        "find": quantiles(
-            [timed(partial(reader.find, f"TX{payments + n:020d}", 10)) for n in range(READS)]
-        ),
+        "find": quantiles([timed_ms(partial(reader.find, tx, 10)) for tx in transactions]),
         "pagesOf50": lists(reader, payments),
     }
     writer.close()
@@ -277,27 +377,18 @@ def measure(model: Model, payments: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def say(line: str) -> None:
-    """Progress goes to standard error: standard output ends with the JSON line."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.readmodel", description=__doc__)
+    parser = options_of("bench.readmodel", __doc__)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--payments", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each rate")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="npp-bench-") as folder,
         opened(options.database, Path(folder)) as model,
     ):
         result = {"database": options.database, **measure(model, options.payments, options.seconds)}
-    for name, value in result.items():
-        say(f"{name:20} {value}")
-    if options.json:
-        print(json.dumps(result))
+    give(result, as_json=options.json)
     return 0
 
 

@@ -6,8 +6,6 @@ decided again on its own states, compared with the lifecycle records and signed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from bench.rig.answer import give, options_of
 from processors.payments.handler import PaymentsApplication
 from processors.verifier.store import DiskStore
 from schemas import topology as t
@@ -73,9 +72,8 @@ def measure(payments: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.verifier", description=__doc__)
+    parser = options_of("bench.verifier", __doc__)
     parser.add_argument("--payments", type=int, default=PAYMENTS)
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     found = []
     for _ in range(RUNS):
@@ -84,10 +82,7 @@ def main() -> int:
     result = {name: round(statistics.median(each[name] for each in found), 2) for name in found[0]}
     result["ratioMin"] = round(min(each["ratio"] for each in found), 2)
     result["ratioMax"] = round(max(each["ratio"] for each in found), 2)
-    for name, value in result.items():
-        print(f"{name:20} {value}", file=sys.stderr)
-    if options.json:
-        print(json.dumps(result))
+    give(result, as_json=options.json)
     return 0
 
 

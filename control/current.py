@@ -1,4 +1,4 @@
-"""The control topic as the API sees it: a fold at most a second old, or `Stopped`."""
+"""The control topic as the API sees it: a fold at most UNREADABLE_S_MAX old, or `Stopped`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ POLL_S: Final = 0.05
 
 
 class Stopped(Exception):
-    """Processing is stopped, or control cannot be read: no command is taken. The sentence says
-    why."""
+    """Processing is stopped, or the control topic cannot be read: no command is accepted. The
+    message says why."""
 
 
 class ControlFold:
-    """Given out folds are never changed: new records make a new one."""
+    """Follows the control topic. A fold that `now` has returned never changes: new records go into
+    a copy.
+    """
 
     def __init__(self, reader: ControlReader, empty: Control, clock: Clock) -> None:
         self._reader = reader
@@ -30,7 +32,7 @@ class ControlFold:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to follow; `now` raises Stopped until the topic was read to its end once."""
+        """Start following; `now` raises Stopped until the topic was read to its end once."""
         self._reader.start()
 
     def close(self) -> None:
@@ -55,7 +57,9 @@ class ControlFold:
         return self._control
 
     def wait_for(self, offset: int, seconds: float) -> bool:
-        """Wait until the record at `offset` is in the fold; False when it was not in time."""
+        """Wait until the record at `offset` is in the fold. False if it is not there within
+        `seconds`, or if the control topic cannot be read.
+        """
         until_s = self._clock.monotonic_s() + seconds
         while self._applied < offset:
             if self._clock.monotonic_s() >= until_s:
@@ -79,7 +83,7 @@ class ControlFold:
 
 
 class Records:
-    """What the reader hands over, as it asks for it: a ControlState that only keeps."""
+    """A ControlState that only collects the records that the reader delivers."""
 
     def __init__(self) -> None:
         self.read: list[tuple[int, bytes, int]] = []

@@ -1,30 +1,40 @@
-"""The control topic as its readers see it: what is in force, STOP, and what two persons let happen.
+"""The fold of the control topic: what is in force, STOP, and acts under dual control.
 
-Every process that obeys it folds the same records to the same answer, and does not rely on the
-sender's checks (domain §10 and §4): who acts is judged here, and what is refused stops nobody.
+Every process that obeys it folds the same records to the same result, and does not rely on the
+sender's checks (domain §10 and §4): signatures and roles are judged here, and a refused record
+stops no process.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final, assert_never
 
 import msgspec
 import structlog
 
-from control.acts import Refusal
+from control.acts.actors import Refusal
+from control.acts.operators_file import Operators
 from control.in_force import NOT_POSSIBLE, Deployed, InForce
-from control.operators_file import Operators
-from control.recoveries import Recoveries
-from control.requests import ask, remember
+from control.recoveries import PassedOver, Recoveries
+from control.requests import Redrives, ask
 from control.stops import Stopping
 from control.well_formed import malformed
-from core import records
+from core import control_records as records
+from core.control_records import (
+    Act,
+    ActConfirmed,
+    Activation,
+    Confirmation,
+    ControlRecord,
+    DispositionRequested,
+    OperatorsActivated,
+    Request,
+)
 from core.dispositions import Dispositions
-from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
 from core.recovery_point import RecoveryPoint
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 from schemas.errors import Undecodable
 from schemas.topology import CONTROL
 
@@ -33,10 +43,13 @@ log = structlog.get_logger("npp.control")
 UNREADABLE: Final = "UNREADABLE"
 MALFORMED: Final = "MALFORMED"
 OPERATORS_RESET: Final = "OPERATORS_RESET"
+_NO_SOURCES: Final = frozenset[str]()
 
 
 class Control:
-    """Fold of the control topic. `decode(topic, value)` raises Undecodable for the unreadable."""
+    """The fold of the control topic. `decode(topic, value)` gives a record, or raises
+    Undecodable.
+    """
 
     def __init__(
         self,
@@ -47,7 +60,9 @@ class Control:
         deployed: Deployed | None = None,
         refused: Callable[[str], None] = lambda rule: None,
     ) -> None:
-        """`refused` is told the rule of each record that is not obeyed, and of a reset."""
+        """`cluster_id`, `partitions`: of the live cluster, None where they are not compared.
+        `refused` is called with the rule of each refused record, and for a reset.
+        """
         self._decode = decode
         self._live_cluster_id = cluster_id
         self._live_partitions = partitions
@@ -58,21 +73,18 @@ class Control:
         self._stopping = Stopping()
         self._recoveries = Recoveries()
         self.dispositions = Dispositions()
-        self._redrives: dict[str, records.RedriveRequested] = {}
-        self._recovers: dict[str, records.RecoverRequested] = {}
-        self._waiting: dict[int, Any] = {}  # for an ActConfirmed, by offset
-        self._unparked: dict[tuple[str, int], tuple[str, str]] = {}
-        self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
-        self.redrives_done: dict[str, records.RedriveDone] = {}
+        self._waiting: dict[int, Act] = {}  # for an ActConfirmed, by offset
+        self._resumptions: dict[tuple[str, int], tuple[str, str]] = {}
+        self.redrives = Redrives()
 
     def copied(self) -> Control:
-        """One that can be changed without this one."""
+        """An independent copy."""
         made = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, dict):
                 setattr(made, name, dict(value))
         made._in_force, made._stopping = self._in_force.copied(), self._stopping.copied()
-        made._recoveries = self._recoveries.copied()
+        made._recoveries, made.redrives = self._recoveries.copied(), self.redrives.copied()
         made.dispositions = self.dispositions.copied()
         return made
 
@@ -94,11 +106,6 @@ class Control:
         return self._in_force.source_map
 
     @property
-    def source_maps(self) -> tuple[records.SourceMapActivated, ...]:
-        """All that were in force, in order."""
-        return self._in_force.source_maps
-
-    @property
     def operators(self) -> Operators | None:
         """The operators file in force."""
         return self._in_force.actors.in_force
@@ -107,7 +114,7 @@ class Control:
         """The highest number that the person has used for an act; 0 for none."""
         return self._in_force.actors.last_number(person)
 
-    # -- what the engine asks --------------------------------------------------------------------
+    # -- engine.ports.ControlState ---------------------------------------------------------------
 
     def stopped(self) -> str | None:
         """Why processing is stopped, or None. Stops of one cause are ended together."""
@@ -140,14 +147,14 @@ class Control:
 
     def sources(self, topic: str) -> frozenset[str]:
         """Sources that a command topic may carry: empty for a topic that is not mapped."""
-        return self._in_force.sources.get(topic, frozenset())
+        return self._in_force.sources.get(topic, _NO_SOURCES)
 
     def stops(self) -> list[records.ProcessingStopped]:
         """The first open STOP of each cause."""
         return [each.record for each in self._stopping.stops.open]
 
     def stops_of(self, person: str) -> int:
-        """How many STOPs of this person are open, those of one cause counted one by one."""
+        """How many STOPs of this person are open, counted one by one."""
         found = self._stopping.stops.open
         return sum(len(e.ids) for e in found if same_person(e.record.actor, person))
 
@@ -156,8 +163,9 @@ class Control:
         return self._stopping.stops.find(stop_id) is not None
 
     def recovered_at(self, partition: int) -> int:
-        """When this partition was last recovered after a loss, or a record of its journal ruled
-        on, epoch ms; 0 for never. What a store holds since before then may be wrong."""
+        """When this partition was last recovered after a loss, or a record of its journal was
+        ruled on (epoch ms); 0 for never. A store that is older may hold wrong states.
+        """
         recovered = max((each.confirmed_at for each in self._recoveries.of(partition)), default=0)
         return max(recovered, self.dispositions.confirmed_at(partition))
 
@@ -166,29 +174,30 @@ class Control:
         return self.dispositions.foreign(partition)
 
     def recovery_points(self, partition: int) -> tuple[RecoveryPoint, ...]:
-        """The points at which its lost log tail was recovered, in order."""
+        """Where the partition's log tail was lost and recovered, in order."""
         return self._recoveries.points(partition)
 
     @property
     def recoveries(self) -> Mapping[str, records.RecoverConfirmed]:
-        """Confirmed recoveries by request."""
+        """Confirmed recoveries by the id of their request."""
         return self._recoveries.confirmed
 
     @property
     def found(self) -> frozenset[str]:
-        """By recoveries: see core.payment.inputs.recovered_submissions."""
+        """Submissions that recoveries found: see core.payment.inputs.recovered_submissions."""
         return self._recoveries.found
 
-    def passed_over(self) -> dict[tuple[str, int], tuple[tuple[int, int], ...]]:
-        """Batches that nobody can read and two persons passed over: first and last offset, by
-        topic and partition."""
+    def passed_over(self) -> PassedOver:
+        """Unreadable batches that are skipped under dual control: first and last offset, by
+        topic and partition.
+        """
         return self._recoveries.passed_over()
 
     # -- the fold --------------------------------------------------------------------------------
 
     def apply(self, offset: int, value: bytes, appended_at: int) -> None:
-        """One control record and its append time (epoch ms). What cannot be read is refused, and
-        stops nothing.
+        """Apply one control record with its append time (epoch ms). An unreadable record is
+        refused, and stops nothing.
         """
         self.appended_at = max(self.appended_at, appended_at)
         try:
@@ -197,23 +206,29 @@ class Control:
             self.unreadable += 1
             self._refuse(offset, None, Refusal(UNREADABLE, str(error)))
             return
+        if not isinstance(record, ControlRecord):
+            why = f"{type(record).__name__} is no control record"
+            self._refuse(offset, None, Refusal(MALFORMED, why))
+            return
         self.apply_record(offset, record, appended_at)
 
-    def apply_record(self, offset: int, record: Any, appended_at: int = 0) -> Refusal | None:
-        """The record's effect; why it has none, when it is refused."""
+    def apply_record(
+        self, offset: int, record: ControlRecord, appended_at: int = 0
+    ) -> Refusal | None:
+        """Apply a decoded record. Returns why it is refused, or None."""
         refusal = self._refusal(record, appended_at) or self._take(offset, record, appended_at)
         if refusal is not None:
             self._refuse(offset, record, refusal)
         return refusal
 
-    def _refuse(self, offset: int, record: Any, refusal: Refusal) -> None:
+    def _refuse(self, offset: int, record: ControlRecord | None, refusal: Refusal) -> None:
         self._refused(refusal.rule)
         log.error(
             "control_record_refused", offset=offset, type=type(record).__name__, rule=refusal.rule,
             why=refusal.sentence, actor=getattr(record, "actor", None),
         )  # fmt: skip
 
-    def _refusal(self, record: Any, appended_at: int) -> Refusal | None:
+    def _refusal(self, record: ControlRecord, appended_at: int) -> Refusal | None:
         wrong = malformed(record)
         if wrong is not None:
             return Refusal(MALFORMED, wrong)
@@ -224,23 +239,26 @@ class Control:
         judged = self._in_force.actors.judge(record, appended_at, cluster_id, request)
         if judged is not None and isinstance(record, records.ProcessingStopped):
             log.warning("stop_not_signed", stop_id=record.stop_id, rule=judged.rule)
-            return None  # anybody may stop: it errs on the safe side
+            return None  # anyone may stop: stopping is safe
         return judged
 
-    def _request_of(self, record: Any) -> Any | None:
-        """What a confirmation confirms."""
+    def _request_of(self, record: ControlRecord) -> Request | None:
+        """The request that a confirmation names."""
+        if not isinstance(record, Confirmation):
+            return None
         match record:
             case records.ResumeConfirmed(request_offset=at):
                 return self._stopping.resumes.get(at)
             case records.RedriveConfirmed(request_id=name):
-                return self._redrives.get(name)
+                return self.redrives.requests.get(name)
             case records.RecoverConfirmed(request_id=name):
-                return self._recovers.get(name)
+                return self._recoveries.requests.get(name)
             case ActConfirmed(request_offset=at):
                 return self._waiting.get(at)
-        return None
+            case _:
+                assert_never(record)
 
-    def _take(self, offset: int, record: Any, appended_at: int) -> Refusal | None:
+    def _take(self, offset: int, record: ControlRecord, appended_at: int) -> Refusal | None:
         match record:
             case records.ClusterRecorded():
                 return self._in_force.put(offset, record)
@@ -266,28 +284,21 @@ class Control:
             case records.ResumeConfirmed():
                 return self._resume(record)
             case records.RedriveRequested(request_id=request_id):
-                ask(self._redrives, request_id, record)
-            case records.RedriveConfirmed(request_id=request_id, actor=actor):
-                if request_id not in self.redrives_done:
-                    found = (self._redrives[request_id], actor)
-                    self.redrives_confirmed.setdefault(request_id, found)
-            case records.RedriveDone(request_id=request_id):
-                if self.redrives_confirmed.pop(request_id, None) is None:
-                    return Refusal(NOT_POSSIBLE, f"no confirmed redrive {request_id} waits")
-                remember(self.redrives_done, request_id, record)
+                ask(self.redrives.requests, request_id, record)
+            case records.RedriveConfirmed():
+                self.redrives.confirm(record)
+            case records.RedriveDone():
+                return _not_possible(self.redrives.end(record))
             case records.RecoverRequested(request_id=request_id):
-                ask(self._recovers, request_id, record)
-            case records.RecoverConfirmed(request_id=request_id):
-                refusal = self.recover_refusal(record)
-                if refusal is not None:
-                    return Refusal(NOT_POSSIBLE, refusal)
-                self._recoveries.confirm(self._recovers[request_id], record)
+                ask(self._recoveries.requests, request_id, record)
+            case records.RecoverConfirmed():
+                return _not_possible(self._recoveries.confirm(record))
             case _:
-                return Refusal(MALFORMED, f"{type(record).__name__} is no control record")
+                assert_never(record)
         return None
 
-    def _first(self, offset: int, record: Any) -> Refusal | None:
-        """What nobody has signed: the first of its kind, or what a reset lets in."""
+    def _first(self, offset: int, record: Activation) -> Refusal | None:
+        """An unsigned record: the first of its kind, or one admitted by a reset."""
         resets = isinstance(record, OperatorsActivated) and self.operators is not None
         refusal = self._in_force.put(offset, record)
         if resets and refusal is None:
@@ -295,7 +306,7 @@ class Control:
         return refusal
 
     def _confirm(self, offset: int, confirmed: ActConfirmed, at: int) -> Refusal | None:
-        """A second person agrees to what waits."""
+        """A second person confirms a waiting request."""
         request = self._waiting.pop(confirmed.request_offset)
         if isinstance(request, DispositionRequested):
             refusal = self.dispositions.refusal(request)  # another may have come before it
@@ -304,9 +315,9 @@ class Control:
             return _not_possible(refusal)
         if isinstance(request, records.UnparkRequested):
             parking = (request.payment_intent_id, request.sequence)
-            self._unparked.setdefault(parking, (request.actor, confirmed.actor))
+            self._resumptions.setdefault(parking, (request.actor, confirmed.actor))
             return None
-        if hasattr(request, "activated_at"):  # in force from the confirmation on
+        if isinstance(request, Activation):  # in force from the confirmation on
             request = msgspec.structs.replace(request, activated_at=confirmed.confirmed_at)
         return self._in_force.put(offset, request)
 
@@ -322,13 +333,13 @@ class Control:
         return _not_possible(refusal)
 
     def resume_refusal(self, confirmed: records.ResumeConfirmed) -> str | None:
-        """Why this confirmation does not end the stop, or None: two persons and a replay passed
-        after the stop.
+        """Why this confirmation does not end the STOP, or None (domain §10). That takes two people,
+        and a replay that passed after the STOP.
         """
         return self._stopping.resume_refusal(confirmed)
 
     def proof_refusal(self, stop_id: str, proof_offset: int) -> str | None:
-        """Why a proof does not serve to end a stop and all of its cause, or None."""
+        """Why this proof cannot end a STOP and all others of its cause, or None (domain §10)."""
         return self._stopping.proof_refusal(stop_id, proof_offset, self._partitions())
 
     def proof(self, offset: int) -> records.ProofPassed | None:
@@ -336,13 +347,13 @@ class Control:
         return self._stopping.proofs.get(offset)
 
     def latest_proof(self) -> int | None:
-        """Control offset of the last passed replay."""
+        """Control offset of the last passed replay, or None."""
         return max(self._stopping.proofs, default=None)
 
     def resume_request(self, stop_id: str) -> int | None:
-        """Control offset of the last request to resume this stop."""
-        asked = self._stopping.resumes.items()
-        return max((o for o, r in asked if r.stop_id == stop_id), default=None)
+        """Control offset of the last request to resume after this STOP, or None."""
+        requested = self._stopping.resumes.items()
+        return max((o for o, r in requested if r.stop_id == stop_id), default=None)
 
     def resume_requested(self, offset: int) -> records.ResumeRequested | None:
         """The request to resume at this control offset."""
@@ -350,24 +361,21 @@ class Control:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def requests(self) -> list[tuple[int, Any]]:
+    def requests(self) -> list[tuple[int, Request]]:
         """What waits for a second person, with its control offset; -1 where an id names it."""
-        named = [each for each in self._redrives.values() if self._is_asked(each.request_id)]
-        lost = [r for r in self._recovers.values() if not self._recoveries.is_confirmed(r)]
         return [
             *self._waiting.items(),
             *self._stopping.resumes.items(),
-            *((-1, each) for each in (*named, *lost)),
+            *((-1, each) for each in self.redrives.waiting()),
+            *((-1, each) for each in self._recoveries.waiting()),
         ]
 
-    def _is_asked(self, redrive: str) -> bool:
-        return redrive not in self.redrives_confirmed and redrive not in self.redrives_done
-
-    def unpark_request(
-        self, payment_id: str, sequence: int
+    def resume_processing_request(
+        self, payment_id: PaymentIntentId, sequence: int
     ) -> tuple[int, records.UnparkRequested] | None:
-        """The first open request to take up the payment that its event `sequence` has parked, with
-        its control offset."""
+        """The first open request to resume the payment that its event `sequence` parked, with the
+        request's control offset.
+        """
         for offset, each in self._waiting.items():
             if isinstance(each, records.UnparkRequested) and (
                 (each.payment_intent_id, each.sequence) == (payment_id, sequence)
@@ -375,21 +383,17 @@ class Control:
                 return offset, each
         return None
 
-    def unparked(self, payment_id: str, sequence: int) -> tuple[str, str] | None:
-        """Who asked for this parking's end and who agreed, once both have."""
-        return self._unparked.get((payment_id, sequence))
-
-    def redrive_request(self, request_id: str) -> records.RedriveRequested | None:
-        """The request to redrive with this id."""
-        return self._redrives.get(request_id)
+    def resumption(self, payment_id: PaymentIntentId, sequence: int) -> tuple[str, str] | None:
+        """Who requested and who confirmed that this parked payment resumes, once both have."""
+        return self._resumptions.get((payment_id, sequence))
 
     def recover_request(self, request_id: str) -> records.RecoverRequested | None:
-        """The request of that id."""
-        return self._recovers.get(request_id)
+        """The request of that id, or None."""
+        return self._recoveries.requests.get(request_id)
 
     def recover_refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
-        """Why this confirmation does not count, or None. It needs another person's request."""
-        return self._recoveries.refusal(self._recovers.get(confirmed.request_id), confirmed)
+        """Why this confirmation of a recovery does not count, or None."""
+        return self._recoveries.refusal(confirmed)
 
 
 def _not_possible(why: str | None) -> Refusal | None:

@@ -1,21 +1,21 @@
-"""What is in force on the control topic: cluster, rule set, sources, inputs, operators; and whether
-it is what this process has itself.
+"""What the control topic puts in force: cluster, rule set, source map, inputs, operators file; and
+whether the same is deployed with this process.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, assert_never
 
 import msgspec
 import structlog
 
-from control import acts
-from control.acts import Actors, Refusal
-from control.operators_file import Operators
-from core import records
-from core.records import OperatorsActivated
+from control.acts import actors
+from control.acts.actors import Actors, Refusal
+from control.acts.operators_file import Operators
+from core import control_records as records
+from core.control_records import Activation, ControlRecord, OperatorsActivated, PutInForce
 
 log = structlog.get_logger("npp.control")
 
@@ -24,9 +24,10 @@ NOT_POSSIBLE: Final = "NOT_POSSIBLE"
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """What this process has itself, to hold against the log. `sources` are those of `source_map`.
+    """What is deployed with this process, to compare with the log. `sources` are those of source
+    map number `source_map`.
 
-    `resets` are hashes of operators files that people let in when nobody could sign any more.
+    `resets` are the SHA-256 of operators files that are accepted unsigned (NPP_OPERATORS_RESET).
     """
 
     operators: Operators | None = None
@@ -36,7 +37,7 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 class InForce:
-    """Numbers only rise; what is refused changes nothing."""
+    """What is in force. Numbers only rise; a refused record changes nothing."""
 
     def __init__(self, deployed: Deployed | None) -> None:
         self.deployed = deployed
@@ -44,20 +45,21 @@ class InForce:
         self.cluster: records.ClusterRecorded | None = None
         self.rule_set: records.RuleSetActivated | None = None
         self.source_map: records.SourceMapActivated | None = None
-        self.source_maps: tuple[records.SourceMapActivated, ...] = ()
         self.sources: dict[str, frozenset[str]] = {}
         self.inputs: dict[str, int] = {}
 
     def copied(self) -> InForce:
-        """One that can be changed without this one."""
+        """An independent copy."""
         made = copy.copy(self)
         made.actors = self.actors.copied()
         made.sources, made.inputs = dict(self.sources), dict(self.inputs)
         return made
 
-    def is_first(self, record: Any) -> bool:
-        """Unsigned, as `npp topics apply` writes it where there is none; or let in by a reset."""
-        if getattr(record, "signature", None) is not None:
+    def is_first(self, record: ControlRecord) -> bool:
+        """Whether it is an unsigned activation that counts: the first of its kind, written by
+        `npp topics apply`, or an operators file that a reset admits.
+        """
+        if not isinstance(record, Activation) or record.signature is not None:
             return False
         match record:
             case records.RuleSetActivated():
@@ -67,10 +69,13 @@ class InForce:
             case OperatorsActivated(sha256=sha256):
                 resets = self.deployed is not None and sha256 in self.deployed.resets
                 return self.actors.in_force is None or resets
-        return False
+            case _:
+                assert_never(record)
 
-    def put(self, offset: int, record: Any) -> Refusal | None:
-        """What was written first, or what a second person has agreed to."""
+    def put(self, offset: int, record: PutInForce) -> Refusal | None:
+        """Put in force the first of its kind, or what a second person has confirmed. Returns why
+        not, or None.
+        """
         match record:
             case records.ClusterRecorded():
                 return self._cluster(record)
@@ -82,10 +87,12 @@ class InForce:
                 return self._operators(record)
             case records.InputAdded(topic=topic):
                 self.inputs.setdefault(topic, offset)
-        return None
+                return None
+            case _:
+                assert_never(record)
 
     def not_deployed(self) -> str | None:
-        """Why what is in force is not what this process has itself, or None."""
+        """How what is in force differs from what is deployed here, or None."""
         if self.deployed is None:
             return None
         own, in_force = self.deployed.operators, self.actors.in_force
@@ -122,10 +129,7 @@ class InForce:
 
     def _sources(self, record: records.SourceMapActivated) -> Refusal | None:
         kept = self.source_map
-        mapped = {
-            topic: frozenset(filter(None, sources.split(",")))
-            for topic, sources in zip(record.topics, record.sources, strict=True)
-        }
+        mapped = sources_of(record)
         if kept is not None and record.number <= kept.number:
             same = record.number == kept.number and mapped == self.sources
             why = f"source map {kept.number} is in force, not this {record.number}"
@@ -136,15 +140,22 @@ class InForce:
             if mapped != ours:
                 return Refusal("SOURCE_MAP_DIFFERS", "it maps other sources than topics.yaml")
         self.source_map, self.sources = record, mapped
-        self.source_maps = (*self.source_maps, record)
         return None
 
     def _operators(self, record: OperatorsActivated) -> Refusal | None:
         before = self.actors.in_force
-        found = acts.read_file(record, before)
+        found = actors.read_file(record, before)
         if isinstance(found, Refusal):
             return found
         if before is not None and record.signature is None:
             log.critical("operators_reset", number=found.number, sha256=found.sha256.hex())
         self.actors.in_force = found
         return None
+
+
+def sources_of(record: records.SourceMapActivated) -> dict[str, frozenset[str]]:
+    """The sources that each command topic may carry, by topic."""
+    return {
+        topic: frozenset(filter(None, listed.split(",")))
+        for topic, listed in zip(record.topics, record.sources, strict=True)
+    }

@@ -32,17 +32,17 @@ RULES: Final = (
 
 
 class ControlMetrics:
-    """Of each process that obeys the control topic. A start reads the topic from its begin, so old
-    refusals are counted again: look at the increase."""
+    """For each process that follows the control topic. A process reads the topic from its start, so
+    it counts old refusals again: alert on the increase."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
         self._refused = new.counter(
             "npp_control_acts_refused",
-            "Control records that this process does not obey, by the rule that they break.",
+            "Control records that this process refused, by rule.",
             rule=RULES,
         )
 
     def refused(self, rule: str) -> None:
-        """One more."""
+        """Count a refused record under the rule that it breaks."""
         self._refused.labels(rule).inc()

@@ -1,5 +1,5 @@
-"""What decisions rest on, as the control topic named it: the cluster, every rule set, every source
-map. The fold keeps the last of each; deciding again needs all of them.
+"""What decisions depend on, as named by the control topic: the cluster, every rule set, every
+source map. The fold keeps the last of each; deciding again needs all of them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 
 from control.fold import Control
-from core.records import RuleSetActivated, SourceMapActivated
+from control.in_force import sources_of
+from core.control_records import RuleSetActivated, SourceMapActivated
 
-SOURCE_MAP_LEEWAY_MS: Final = 60_000  # domain §10: processors read control at most so late
+SOURCE_MAP_LEEWAY_MS: Final = 60_000  # domain §10: a processor may read a new map this much later
 
 
 class SourceMap(msgspec.Struct, frozen=True):
@@ -22,7 +23,9 @@ class SourceMap(msgspec.Struct, frozen=True):
 
 
 class Named:
-    """Looks at a fold after each control record; what the fold refuses was never named."""
+    """Collects them: call `look` with the fold after each control record. A refused record names
+    nothing.
+    """
 
     def __init__(self) -> None:
         self.cluster_id = ""
@@ -44,21 +47,16 @@ class Named:
 
 
 def source_map(record: SourceMapActivated) -> SourceMap:
-    """A source map by topic."""
-    return SourceMap(
-        record.activated_at,
-        {
-            topic: frozenset(filter(None, listed.split(",")))
-            for topic, listed in zip(record.topics, record.sources, strict=True)
-        },
-    )
+    """The source map that the record puts in force."""
+    return SourceMap(record.activated_at, sources_of(record))
 
 
 def in_force(
     maps: tuple[SourceMap, ...] | list[SourceMap], topic: str, decided_at: int
 ) -> list[frozenset[str]]:
-    """The sources that `topic` could carry within SOURCE_MAP_LEEWAY_MS of a decision, on either
-    side; each set once, the one at the time itself first. Nothing before the first map.
+    """The sets of sources that `topic` may have carried within SOURCE_MAP_LEEWAY_MS before or after
+    a decision: each set once, first the one at `decided_at` (epoch ms), which is empty before the
+    first map.
     """
     found: list[frozenset[str]] = []
     at_the_time: frozenset[str] = frozenset()

@@ -10,10 +10,12 @@ limit, which counts compressed bytes.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
+from core import closed_sets
+from core.words import QuarantineReason
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord, has_unreadable_headers
 
@@ -32,7 +34,7 @@ OWN_HEADERS: Final = (
     ORIGIN_OFFSET,
     ORIGIN_TIMESTAMP,
 )
-BY_REFERENCE: Final = b"REFERENCE"  # of COPY, which whole copies do not have
+BY_REFERENCE: Final = b"REFERENCE"  # value of the header COPY, which whole copies do not have
 VALUE_BYTES: Final = "npp-original-value-bytes"
 VALUE_SHA256: Final = "npp-original-value-sha256"
 KEY_BYTES: Final = "npp-original-key-bytes"
@@ -44,24 +46,24 @@ UNDECODABLE: Final = "UNDECODABLE"
 MISROUTED: Final = "MISROUTED"
 UNMATCHED: Final = "UNMATCHED"
 PARKED: Final = "PARKED"
-RAIL_CALLBACKS: Final = "callbacks/rail"  # origin of a callback: where a topic's name would stand
-REASONS: Final = frozenset({UNDECODABLE, MISROUTED, UNMATCHED, PARKED})
+RAIL_CALLBACKS: Final = "callbacks/rail"  # origin of a callback, in place of a topic name
+REASONS: Final[frozenset[QuarantineReason]] = frozenset(get_args(closed_sets.QuarantineReason))
 
 # Free text in a header is for people; a record must not grow past the topic's limit because of it.
 DETAIL_CHARACTERS_MAX: Final = 500
-# Of a copy, its own headers included: the topic takes 2 MiB (topics.yaml), and a batch of one
-# record has at most 100 bytes beside it.
+# Of a copy with its own headers: the topic takes 2 MiB (topics.yaml), and a batch of one record
+# adds at most 100 bytes.
 COPY_BYTES_MAX: Final = 2_000_000
-EXCERPT_BYTES: Final = 1_024  # of the key and of the value that are in a reference
-RECORD_BYTES: Final = 36  # of lengths and times in one record, at most
-HEADER_BYTES: Final = 10  # of the two lengths of one header, at most
-SIZE_MAX: Final = 2**48  # of anything that is referred to
+EXCERPT_BYTES: Final = 1_024  # of the key, and of the value, in a reference
+RECORD_BYTES: Final = 36  # lengths and times of one record, at most
+HEADER_BYTES: Final = 10  # the two lengths of one header, at most
+SIZE_MAX: Final = 2**48  # of each size in a reference
 NONE: Final = -1  # bytes of a key or value that is null; headers that the client cannot read
 
 
 class Reference(msgspec.Struct, frozen=True):
     """What is recorded of an original that was too large to copy. Sizes in bytes, before
-    compression; -1 for a null key or value, and for headers that no client of ours can read."""
+    compression; -1 for a null key or value, and for headers that the client cannot read."""
 
     value_bytes: int
     value_sha256: bytes
@@ -73,12 +75,12 @@ class Reference(msgspec.Struct, frozen=True):
 class Quarantined(msgspec.Struct, frozen=True):
     """Why a record was quarantined, its origin, and the headers it had there.
 
-    `offset` is -1 for what never stood on a topic (a rail callback that matched nothing);
+    `offset` is -1 for a record that was never on a topic (a rail callback that matched nothing);
     `timestamp_ms` is the origin record's append time, or the time of arrival. With a `reference`
     only the first KiB of key and value are in quarantine, and `original` is empty.
     """
 
-    reason: str
+    reason: QuarantineReason
     detail: str
     topic: str
     partition: int
@@ -89,7 +91,7 @@ class Quarantined(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """What to write to the quarantine topic."""
+    """The record to write to the quarantine topic."""
 
     key: bytes | None
     value: bytes | None
@@ -101,7 +103,7 @@ class Copy(msgspec.Struct, frozen=True):
 
 
 def headers(
-    reason: str,
+    reason: QuarantineReason,
     detail: str,
     *,
     topic: str,
@@ -110,7 +112,7 @@ def headers(
     timestamp_ms: int,
     original: Headers | None = None,
 ) -> Headers:
-    """Of a whole copy: the six own headers in their fixed order, then the record's untouched.
+    """The headers of a whole copy: OWN_HEADERS in this order, then the record's own unchanged.
 
     Raises ValueError for a reason that is not one of REASONS.
     """
@@ -127,10 +129,9 @@ def headers(
     return own + list(original or [])
 
 
-def copy_of(record: LogRecord | InputRecord, reason: str, detail: str) -> Copy:
-    """The record whole, or by reference when a whole copy has more than COPY_BYTES_MAX.
-
-    Raises ValueError for a reason that is not one of REASONS.
+def copy_of(record: LogRecord | InputRecord, reason: QuarantineReason, detail: str) -> Copy:
+    """A whole copy; a reference if the copy would have more than COPY_BYTES_MAX bytes, or if the
+    client cannot read the headers. Raises ValueError for a reason that is not one of REASONS.
     """
     whole = _own(record, reason, detail) + list(record.headers)
     if _record_bytes(record, whole) > COPY_BYTES_MAX or has_unreadable_headers(record.headers):
@@ -139,12 +140,15 @@ def copy_of(record: LogRecord | InputRecord, reason: str, detail: str) -> Copy:
 
 
 def reference_to(
-    record: LogRecord | InputRecord, reason: str, detail: str, found: Reference | None = None
+    record: LogRecord | InputRecord,
+    reason: QuarantineReason,
+    detail: str,
+    found: Reference | None = None,
 ) -> Copy:
-    """The record by reference, at most a few KiB whatever it is: for where a copy was refused.
+    """A reference to the record, of a few KiB at most: also for a copy that Kafka has refused.
 
-    `found`: of the original, when `record` holds no more than its beginning. Raises ValueError for
-    a reason that is not one of REASONS.
+    `found` describes the original, when `record` has only its beginning. Raises ValueError for a
+    reason that is not one of REASONS.
     """
     found = found or reference_of(record)
     own: Headers = [
@@ -160,7 +164,7 @@ def reference_to(
 
 
 def reference_of(record: LogRecord | InputRecord) -> Reference:
-    """What a reference records of this record; equal for the same record."""
+    """What a reference says of this record; equal for the same record."""
     readable = not has_unreadable_headers(record.headers)
     return Reference(
         value_bytes=_length(record.value),
@@ -174,7 +178,7 @@ def reference_of(record: LogRecord | InputRecord) -> Reference:
 def parse(record_headers: Headers | None) -> Quarantined:
     """Read what `copy_of` and `reference_to` wrote.
 
-    Raises ValueError when the own headers are missing, out of order or not readable.
+    Raises ValueError when those headers are missing, out of order or unreadable.
     """
     given = list(record_headers or [])
     if given and given[0][0] == COPY:
@@ -194,7 +198,7 @@ def _parse_reference(given: Headers) -> Quarantined:
     )
     numbers = (reference.value_bytes, reference.key_bytes, reference.headers_count)
     if not all(NONE <= each <= SIZE_MAX for each in (*numbers, reference.headers_bytes)):
-        raise ValueError("the sizes in a reference are none")
+        raise ValueError("a size in the quarantine headers of a reference is out of range")
     return _parse_own(given[1:end], [], reference)
 
 
@@ -220,7 +224,7 @@ def _texts(found: Headers) -> list[str]:
     return [(value or b"").decode() for _, value in found]
 
 
-def _own(record: LogRecord | InputRecord, reason: str, detail: str) -> Headers:
+def _own(record: LogRecord | InputRecord, reason: QuarantineReason, detail: str) -> Headers:
     return headers(
         reason,
         detail,
@@ -240,7 +244,7 @@ def _length(content: bytes | None) -> int:
 
 
 def _record_bytes(record: LogRecord | InputRecord, whole: Headers) -> int:
-    """What a copy with these headers is on the wire before compression, at most."""
+    """The size of a copy with these headers before compression, at most."""
     content = len(record.key or b"") + len(record.value or b"")
     return RECORD_BYTES + content + sum(HEADER_BYTES + _header_bytes(each) for each in whole)
 

@@ -1,50 +1,57 @@
-"""What two persons let go on after a loss: recovered partitions, instructions found without their
-event, and batches passed over.
+"""Recoveries under dual control: partitions that lost records, instructions that were found without
+their event, and unreadable batches that are skipped.
 """
 
 from __future__ import annotations
 
 import copy
 
-from core import records
+from core import control_records as records
 from core.recovery_point import RecoveryPoint
 from core.values import same_person
+from engine.ports import TopicPartition
 
-Places = dict[tuple[str, int], tuple[tuple[int, int], ...]]
+PassedOver = dict[TopicPartition, tuple[tuple[int, int], ...]]
 
 
 class Recoveries:
-    """Confirmed recoveries, by request."""
+    """Requested and confirmed recoveries, by request id."""
 
     def __init__(self) -> None:
+        self.requests: dict[str, records.RecoverRequested] = {}
         self.confirmed: dict[str, records.RecoverConfirmed] = {}
         self._passed: dict[str, records.RecoverRequested] = {}
         self.found: frozenset[str] = frozenset()  # see core.payment.inputs.recovered_submissions
 
     def copied(self) -> Recoveries:
-        """One that can be changed without this one."""
+        """An independent copy."""
         made = copy.copy(self)
+        made.requests = dict(self.requests)
         made.confirmed, made._passed = dict(self.confirmed), dict(self._passed)
         return made
 
-    def confirm(
-        self, request: records.RecoverRequested, confirmed: records.RecoverConfirmed
-    ) -> None:
-        """Take over what the confirmation says; `refusal` has been asked."""
+    def confirm(self, confirmed: records.RecoverConfirmed) -> str | None:
+        """A second person confirms. Returns why that does not count, or None."""
+        refusal = self.refusal(confirmed)
+        if refusal is not None:
+            return refusal
+        request = self.requests[confirmed.request_id]
         if request.topic is not None:
             self._passed[confirmed.request_id] = request
-            return
+            return None
         self.found |= frozenset(confirmed.submissions)
         if confirmed.journal_ends:
             self.confirmed[confirmed.request_id] = confirmed
+        return None
 
-    def is_confirmed(self, request: records.RecoverRequested) -> bool:
-        """Whether a second person has agreed to it."""
-        return request.request_id in self.confirmed or request.request_id in self._passed
+    def waiting(self) -> list[records.RecoverRequested]:
+        """Requests that no second person has confirmed."""
+        ended = self.confirmed.keys() | self._passed.keys()
+        return [each for name, each in self.requests.items() if name not in ended]
 
-    def passed_over(self) -> Places:
-        """Batches passed over: first and last offset, by topic and partition."""
-        found: Places = {}
+    def passed_over(self) -> PassedOver:
+        """Skipped batches: first and last offset, by topic and partition."""
+        found: PassedOver = {}
         for each in self._passed.values():
             name = (each.topic or "", each.partitions[0])
             found[name] = (*found.get(name, ()), (each.first_offset, each.last_offset))
@@ -59,16 +66,17 @@ class Recoveries:
         ]
 
     def points(self, partition: int) -> tuple[RecoveryPoint, ...]:
-        """The points at which its lost log tail was recovered, in order."""
+        """Where the partition's log tail was lost and recovered, in order."""
         return tuple(
-            RecoveryPoint(each.journal_ends[partition], each.checkpoints[partition])
+            RecoveryPoint(
+                journal_end=each.journal_ends[partition], checkpoint=each.checkpoints[partition]
+            )
             for each in self.of(partition)
         )
 
-    def refusal(
-        self, request: records.RecoverRequested | None, confirmed: records.RecoverConfirmed
-    ) -> str | None:
-        """Why this confirmation does not count, or None. It needs another person's request."""
+    def refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
+        """Why this confirmation does not count, or None. The request must be another person's."""
+        request = self.requests.get(confirmed.request_id)
         if request is None:
             return f"nobody requested {confirmed.request_id}"
         if same_person(request.actor, confirmed.actor):
@@ -81,9 +89,9 @@ class Recoveries:
             return None
         if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
             return "it does not say where the journal ended"
-        asked = set(request.partitions)
+        requested = set(request.partitions)
         ends = enumerate(confirmed.journal_ends)
-        if asked and any(end >= 0 and number not in asked for number, end in ends):
+        if requested and any(end >= 0 and number not in requested for number, end in ends):
             return "it names partitions that were not requested"
         return None
 

@@ -1,8 +1,8 @@
-"""What a redrive would publish where: the rules of putting quarantined records back.
+"""What a redrive of quarantined records publishes, and where (domain §5).
 
-Identity is in the body, so a redrive that is carried out twice makes duplicates, never a second
-payment. An unmatched report is assigned instead: that makes a new RailReport which names both.
-A record quarantined by reference is read from its origin.
+Identity is in the body, so a repeated redrive makes duplicates, never a second payment. An
+unmatched report is assigned to a payment instead: that makes a new RailReport with the origin and
+both people in `assignedFrom`. A record quarantined by reference is read from its origin.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from control import quarantine
+from core.control_records import RedriveRequested
 from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
-from core.records import RedriveRequested
 from core.values import (
     PAYMENT_ID_LENGTH,
     PAYMENT_ID_PREFIX,
@@ -25,6 +25,7 @@ from core.values import (
     payment_id_of_external_ref,
     same_person,
 )
+from core.words import QuarantineReason
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from engine.clock import Clock
 from engine.ports import Headers
@@ -35,7 +36,7 @@ from schemas.codec import Codec
 from schemas.errors import Undecodable, Unencodable
 
 OFFSETS_MAX: Final = 10_000  # of one request
-BYTES_MAX: Final = 64 * 1024 * 1024  # of the records of one request, in memory at once
+BYTES_MAX: Final = 64 * 1024 * 1024  # keys and values of one request, in memory at once
 HEADER_REDRIVEN: Final = "npp-redriven-from"  # <quarantine topic>/<partition>/<offset>/<request id>
 
 ReadRecords = Callable[[int, Sequence[int]], Iterable[LogRecord]]
@@ -43,18 +44,19 @@ ReadRecords = Callable[[int, Sequence[int]], Iterable[LogRecord]]
 
 
 class RefusedError(ValueError):
-    """The request is not carried out; the sentence says why and goes into RedriveDone."""
+    """The request is not carried out; the message says why, and goes into RedriveDone."""
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """One record to publish for the quarantined record at `offset`. `partition` None: by key.
+    """One record to publish for the quarantined record at `offset`; where `partition` is None, its
+    key decides the partition.
 
     With a `reference`, key and value are excerpts, and the original is at `origin_offset` of
-    this topic and partition: `with_original` gives what to publish.
+    this topic and partition: `with_original` gives the record to publish.
     """
 
     offset: int
-    reason: str
+    reason: QuarantineReason
     topic: str
     partition: int | None
     key: bytes | None
@@ -65,13 +67,13 @@ class Planned(msgspec.Struct, frozen=True):
 
     @property
     def value_bytes(self) -> int:
-        """Of the whole value; 0 for none."""
+        """Size of the whole value; 0 for null."""
         known = len(self.value or b"")
         return known if self.reference is None else max(0, self.reference.value_bytes)
 
 
 class RedrivePlan:
-    """Works a request out; publishes nothing."""
+    """Determines what a request publishes; publishes nothing itself."""
 
     def __init__(
         self,
@@ -82,8 +84,8 @@ class RedrivePlan:
         adapter: str,
         origins: Collection[str],
     ) -> None:
-        """`origins` are the topics that may be written to, `adapter` the reason table of assigned
-        callbacks.
+        """`origins` are the topics that may be written to. `adapter` is the name whose reason table
+        applies to assigned callbacks.
         """
         self._read = read
         self._codec = codec
@@ -92,7 +94,9 @@ class RedrivePlan:
         self._origins = frozenset(origins)
 
     def of(self, request: RedriveRequested, confirmed_by: str) -> list[Planned]:
-        """All records of the request in their order. Raises RefusedError: then none of them."""
+        """What to publish for all records of the request, in their order. Raises RefusedError: then
+        nothing of the request may be published.
+        """
         return [
             self._made(request, confirmed_by, *each)
             for each in self._records(request, confirmed_by)
@@ -101,7 +105,7 @@ class RedrivePlan:
     def _records(
         self, request: RedriveRequested, confirmed_by: str
     ) -> list[tuple[LogRecord, quarantine.Quarantined]]:
-        """All records of the request, in their order: all of them or none."""
+        """All records of the request, in their order. Raises RefusedError if one is missing."""
         if same_person(request.actor, confirmed_by):
             raise RefusedError("the person who asked cannot confirm: a second person has to")
         offsets = sorted(set(request.offsets))
@@ -133,7 +137,7 @@ class RedrivePlan:
         record: LogRecord,
         why: quarantine.Quarantined,
     ) -> Planned:
-        """What is to be published for one record."""
+        """What to publish for one record. Raises RefusedError."""
         place = f"{topology.QUARANTINE}/{record.partition}/{record.offset}/{request.request_id}"
         named = (HEADER_REDRIVEN, place.encode())
         if why.reference is not None:
@@ -145,7 +149,7 @@ class RedrivePlan:
             try:
                 value = self._codec.encode(topic, report)
             except Unencodable as error:
-                raise RefusedError(f"{_name(record)}: as a report it is: {error}") from error
+                raise RefusedError(f"{_name(record)} makes no valid report: {error}") from error
             return Planned(record.offset, why.reason, topic, None, key, value, [named])
         if why.topic == quarantine.RAIL_CALLBACKS:
             raise RefusedError("a callback that matched nothing has to be assigned to a payment")
@@ -169,7 +173,7 @@ class RedrivePlan:
         reference: quarantine.Reference,
         named: tuple[str, bytes],
     ) -> Planned:
-        """Of a record quarantined by reference: its original is read when it is published."""
+        """The plan for a record quarantined by reference; its original is read on publishing."""
         if request.payment_intent_id is not None or why.offset < 0:
             raise RefusedError(
                 f"{_name(record)} is quarantined by reference: what is too large to copy cannot be "
@@ -235,7 +239,7 @@ class RedrivePlan:
         return report
 
     def _old_report(self, record: LogRecord, why: quarantine.Quarantined) -> RailReport:
-        """The report that was unmatched on its topic. RegistryDown goes up: it is tried again."""
+        """The unmatched report from its topic. RegistryDown propagates: the caller retries."""
         try:
             old: Any = self._codec.decode(why.topic, record.value or b"", why.original)
         except (Undecodable, KeyError) as error:
@@ -247,7 +251,8 @@ class RedrivePlan:
 
 def with_original(planned: Planned, original: LogRecord | None) -> Planned:
     """What to publish for a record quarantined by reference: the original's own key, value and
-    headers. Raises RefusedError when it is gone, or another record is there."""
+    headers. Raises RefusedError when it is gone, or when another record is in its place.
+    """
     place = f"{planned.topic}/{planned.partition}/{planned.origin_offset}"
     if original is None:
         raise RefusedError(
@@ -266,7 +271,7 @@ def with_original(planned: Planned, original: LogRecord | None) -> Planned:
 
 
 def _redriven(original: Headers, named: tuple[str, bytes | None]) -> Headers:
-    """The record's own headers, and where it was put back from, said once."""
+    """The record's own headers, and one that names the quarantine record it was redriven from."""
     return [*(each for each in original if each[0] != HEADER_REDRIVEN), named]
 
 
@@ -275,7 +280,9 @@ def _name(record: LogRecord) -> str:
 
 
 def _target(name: str) -> tuple[str, str]:
-    """(paymentIntentId, externalRef) of what is named; a payment means its first attempt."""
+    """The (paymentIntentId, externalRef) of either; for a payment id, that of its first attempt.
+    Raises RefusedError.
+    """
     by_reference = payment_id_of_external_ref(name)
     if by_reference is not None:
         return by_reference, name.upper()

@@ -1,7 +1,7 @@
-"""Open STOPs, and the two persons and the proof that end them (domain §10).
+"""Open STOPs, and the dual control and proof that end them (domain §10).
 
-STOPs of one cause are one: of a person all of his, of a process those that say the same cause. So
-three hundred of them are ended by one request and one confirmation.
+STOPs of one cause count as one: all STOPs of a person, or those of a process with the same `cause`.
+So one request and one confirmation end all of them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 import msgspec
 
 from control.requests import ask, remember
-from core import records
+from core import control_records as records
 from core.values import same_person
 
-IDS_MAX: Final = 1_000  # of one cause that are known by name
+IDS_MAX: Final = 1_000  # STOPs of one cause that can be found by their id
 CAUSES_MAX: Final = 100  # open at once; further STOPs join the last one
 
 
 class OpenStop(msgspec.Struct, frozen=True):
-    """The STOPs of one cause that are not ended: `record` is the first of them."""
+    """The open STOPs of one cause: `record` is the first of them, `last` the last."""
 
     record: records.ProcessingStopped
     offset: int
@@ -30,17 +30,17 @@ class OpenStop(msgspec.Struct, frozen=True):
 
 
 class Stops:
-    """Values only: `opened` and `ended` give what is open afterwards."""
+    """The open STOPs, immutable: `opened` and `ended` return new ones."""
 
     def __init__(self, open_stops: tuple[OpenStop, ...] = ()) -> None:
         self.open = open_stops
 
     def find(self, stop_id: str) -> OpenStop | None:
-        """The open cause that this STOP belongs to."""
+        """The open STOPs of this one's cause, or None when it is not open."""
         return next((each for each in self.open if stop_id in each.ids), None)
 
     def opened(self, offset: int, record: records.ProcessingStopped) -> Stops:
-        """With one more STOP; one of a cause that is open joins it."""
+        """With one more STOP, which joins the open ones of its cause."""
         if self.find(record.stop_id) is not None:
             return self
         same = next((each for each in self.open if _same_cause(each.record, record)), None)
@@ -53,7 +53,9 @@ class Stops:
         return Stops(tuple(more if each is same else each for each in self.open))
 
     def ended(self, stop_id: str, before_offset: int) -> Stops:
-        """Without the STOPs of that cause that are before this control offset."""
+        """Without the STOPs of that cause up to this control offset. Of later ones the last stays
+        open.
+        """
         left = []
         for each in self.open:
             if stop_id not in each.ids:
@@ -65,7 +67,7 @@ class Stops:
 
 
 class Stopping:
-    """What is stopped, which replays have passed, and who asked to go on."""
+    """Open STOPs, passed replays, and requests to resume."""
 
     def __init__(self) -> None:
         self.stops = Stops()
@@ -73,35 +75,35 @@ class Stopping:
         self.resumes: dict[int, records.ResumeRequested] = {}
 
     def copied(self) -> Stopping:
-        """One that can be changed without this one."""
+        """An independent copy."""
         made = copy.copy(self)
         made.proofs, made.resumes = dict(self.proofs), dict(self.resumes)
         return made
 
     def stop(self, offset: int, record: records.ProcessingStopped) -> None:
-        """One more STOP."""
+        """Add a STOP."""
         self.stops = self.stops.opened(offset, record)
 
     def prove(self, offset: int, record: records.ProofPassed) -> None:
-        """A replay that passed."""
+        """Keep a passed replay."""
         remember(self.proofs, offset, record)
 
     def request(self, offset: int, record: records.ResumeRequested, partitions: int) -> str | None:
-        """A first person asks; why it serves nothing, or None."""
+        """A first person requests to resume. Returns why that does not count, or None."""
         refusal = self.proof_refusal(record.stop_id, record.proof_offset, partitions)
         if refusal is None:
             ask(self.resumes, offset, record)
         return refusal
 
     def confirm(self, record: records.ResumeConfirmed) -> str | None:
-        """A second person agrees; why it ends nothing, or None."""
+        """A second person confirms. Returns why that ends no STOP, or None."""
         refusal = self.resume_refusal(record)
         if refusal is None:
             self.stops = self.stops.ended(record.stop_id, record.request_offset)
         return refusal
 
     def resume_refusal(self, confirmed: records.ResumeConfirmed) -> str | None:
-        """Why this confirmation does not end the stop, or None."""
+        """Why this confirmation does not end the STOP, or None."""
         if self.stops.find(confirmed.stop_id) is None:
             return f"no stop {confirmed.stop_id} is open"
         request = self.resumes.get(confirmed.request_offset)
@@ -113,7 +115,9 @@ class Stopping:
         return None
 
     def proof_refusal(self, stop_id: str, proof_offset: int, partitions: int) -> str | None:
-        """Why a proof does not serve to end a stop and all of its cause, or None."""
+        """Why this proof cannot end a STOP and all others of its cause, or None. It must be made
+        after the last of them, prove fold and chain, and cover every partition (domain §10).
+        """
         stop = self.stops.find(stop_id)
         if stop is None:
             return f"no stop {stop_id} is open"

@@ -1,13 +1,19 @@
-"""Control records that can be read and cannot be meant: lists of different length, numbers that are
-none. They are refused before anybody looks at what they say.
+"""Finds control records that are readable but malformed: lists of different lengths, impossible
+numbers. They are refused before their content is considered.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, assert_never
 
-from core import records
-from core.records import RULINGS, ActConfirmed, DispositionRequested, OperatorsActivated
+from core import control_records as records
+from core.control_records import (
+    RULINGS,
+    ActConfirmed,
+    ControlRecord,
+    DispositionRequested,
+    OperatorsActivated,
+)
 
 HASH_BYTES: Final = 32
 TEXT_CHARACTERS_MAX: Final = 2_000
@@ -19,14 +25,14 @@ _IDS: Final = (
 )
 
 
-def malformed(record: Any) -> str | None:
+def malformed(record: ControlRecord) -> str | None:
     """What is wrong with the record, or None."""
     for names, most in ((_TEXTS, TEXT_CHARACTERS_MAX), (_IDS, ID_CHARACTERS_MAX)):
         for name in names:
             text = getattr(record, name, None)
             if isinstance(text, str) and len(text) > most:
                 return f"{name} has more than {most} characters"
-    if getattr(record, "actor", "") is not None and not str(getattr(record, "actor", "x")).strip():
+    if not record.actor.strip():
         return "nobody is named"
     match record:
         case records.ClusterRecorded(partitions=count):
@@ -59,10 +65,16 @@ def malformed(record: Any) -> str | None:
                 return f"refused has more than {TEXT_CHARACTERS_MAX} characters"
         case records.RecoverRequested(partitions=partitions):
             if any(each < 0 for each in partitions) or len(partitions) > LIST_MAX:
-                return "it names partitions that are none"
+                return "it names a partition below zero, or too many partitions"
         case records.RecoverConfirmed(journal_ends=ends, checkpoints=checkpoints):
             if len(ends) != len(checkpoints):
                 return f"{len(ends)} ends with {len(checkpoints)} checkpoints"
+        case records.InputAdded() | records.UnparkRequested() | records.RedriveConfirmed():
+            return None
+        case records.ProcessingStopped():
+            return None
+        case _:
+            assert_never(record)
     return None
 
 

@@ -1,5 +1,5 @@
-"""What a decision needs beside the input and the state, and what it gives. No clock, no ids drawn,
-no logging.
+"""What a decision needs besides the input and the state, and its possible results. No clock, no
+random ids, no logging.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """`now_ms`: when the input was polled; decidedAt = max(now_ms, the payment's last decidedAt, a
-    timer's deadline).
+    """`now_ms` (epoch ms): when the input was polled; decidedAt = max(now_ms, the payment's last
+    decidedAt, a timer's deadline) (domain §8).
 
     `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says
     what kind of topic the input came from: upstream, operator, rail, deposits, resolve, notified or
     timer. `open_parties` raises ValueError when the sealed bytes cannot be read.
-    `recovered_submissions`: references of instructions to pay whose events a lost log tail took
-    (core.payment.inputs.recovered_submissions).
+    `recovered_submissions`: references of instructions to pay whose events were lost with a log
+    tail (core.payment.inputs.recovered_submissions).
     """
 
     now_ms: int
@@ -53,8 +53,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     actual: str | None = None
 
 
-class Duplicate(msgspec.Struct, frozen=True):
-    """Done before: the first result is the events from_sequence..to_sequence of the payment."""
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """A repeat: the first result is the events from_sequence..to_sequence of the payment."""
 
     from_sequence: int
     to_sequence: int
@@ -75,7 +75,7 @@ class Unmatched(msgspec.Struct, frozen=True):
 
 class Accepted(msgspec.Struct, kw_only=True):
     """`events` in order, headers complete but for previous_hash; `state` after all of them;
-    `instructions` for the outside.
+    `instructions` for outside systems.
     """
 
     events: list[Event]
@@ -86,5 +86,5 @@ class Accepted(msgspec.Struct, kw_only=True):
 Decision = Accepted | Duplicate | Refusal | NoEffect | Unmatched
 
 # core.payment.decide.decide(state: Payment | None, command: Input, context: Context) -> Decision
-# core.payment.evolve.evolve(state: Payment | None, event: Event) -> Payment        raises
-# CorruptHistory
+# core.payment.evolve.evolve(state: Payment | None, event: Event) -> Payment
+# evolve raises CorruptHistory.

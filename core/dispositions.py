@@ -1,8 +1,7 @@
-"""What two persons ruled on journal records that the rules do not give (domain §10).
+"""What two people ruled on journal records that the rules do not produce (domain §10).
 
-Every reader of the journal obeys the same rulings, as the fold of the control topic gives them. A
-record is meant only at its partition and offset and with its bytes: another record there is judged
-like any other.
+Every reader of the journal obeys the same rulings, from the fold of the control topic. A ruling
+applies to one partition, offset and SHA-256: a different record there is judged like any other.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from typing import Final
 
 import msgspec
 
-from core.records import FOREIGN, ActConfirmed, DispositionRequested
+from core.control_records import FOREIGN, ActConfirmed, DispositionRequested
+from core.words import Ruling
 
-KEPT_MAX: Final = 100_000  # 500 bytes each; more is a recovery, not a list of records
-# They say that the rail, Deposits Core or the customer was told: never skipped (domain §10).
+KEPT_MAX: Final = 100_000  # 500 bytes each; for more damage than this, recover the partition
+# They say that the rail, Deposits Core or the customer was informed: never skipped (domain §10).
 TELLS_SOMEBODY: Final = frozenset(
     {"PaymentSentToRail", "RecallRequested", "FundsRequested", "CustomerNotificationRequested"}
 )
 
 
-class Disposition(msgspec.Struct, frozen=True):
+class Disposition(msgspec.Struct, frozen=True, kw_only=True):
     """A ruling in force. Offsets of request and confirmation are those of the control topic."""
 
     request: DispositionRequested
@@ -35,13 +35,12 @@ class Disposition(msgspec.Struct, frozen=True):
     request_hash: bytes  # SHA-256 of what the requester signed; a checkpoint's leaf binds it
 
     @property
-    def ruling(self) -> str:
-        """FOREIGN or TAKEN_AS_RECORDED."""
+    def ruling(self) -> Ruling:
         return self.request.ruling
 
 
 class Dispositions:
-    """All rulings in force, by the place of the record."""
+    """All rulings in force, by the record's position."""
 
     def __init__(self) -> None:
         self._at: dict[tuple[int, int], Disposition] = {}
@@ -53,20 +52,20 @@ class Dispositions:
         return iter(self._at.values())
 
     def copied(self) -> Dispositions:
-        """One that can be changed without this one."""
+        """An independent copy."""
         made = copy.copy(self)
         made._at = dict(self._at)
         return made
 
     def refusal(self, request: DispositionRequested) -> str | None:
-        """Why nobody can agree to this, or None."""
+        """Why this request cannot be confirmed, or None."""
         place = f"journal partition {request.partition} offset {request.offset}"
         if (request.partition, request.offset) in self._at:
             return f"the record at {place} was ruled on already"
         if request.ruling == FOREIGN and request.event_type in TELLS_SOMEBODY:
             return (
                 f"a {request.event_type} may have instructed somebody and is never skipped: "
-                "TAKEN_AS_RECORDED is the way on"
+                "request TAKEN_AS_RECORDED instead"
             )
         if len(self._at) >= KEPT_MAX:
             return f"{KEPT_MAX} records were ruled on already"
@@ -75,7 +74,7 @@ class Dispositions:
     def confirm(
         self, request: DispositionRequested, offset: int, confirmed: ActConfirmed, appended_at: int
     ) -> None:
-        """A second person agreed, at this control offset; `refusal` has been asked."""
+        """A second person confirmed, at this control offset. The caller has checked `refusal`."""
         self._at[request.partition, request.offset] = Disposition(
             request=request,
             request_offset=confirmed.request_offset,
@@ -109,16 +108,16 @@ class Dispositions:
         }
 
     def of_payment(self, payment: str) -> tuple[Disposition, ...]:
-        """Those on records that name this payment, in the order of the journal."""
+        """Rulings on records that name this payment, in journal order."""
         mine = (each for each in self if each.request.payment_intent_id == payment)
         return tuple(sorted(mine, key=lambda each: each.request.offset))
 
     def of_partition(self, partition: int) -> int:
-        """How many there are on records of the partition."""
+        """The number of rulings on records of the partition."""
         return sum(each.request.partition == partition for each in self)
 
     def confirmed_at(self, partition: int) -> int:
-        """When the last one on a record of the partition was confirmed, epoch ms; 0 for none."""
+        """When the last ruling on a record of the partition was confirmed, epoch ms; 0 for none."""
         mine: Iterable[int] = (
             each.confirmed_at for each in self if each.request.partition == partition
         )

@@ -1,5 +1,5 @@
-"""Headers inlined in every input and every event. Their bytes are hashed for ever: add,
-never rename.
+"""Headers inlined in every input and every event. Their bytes are hashed permanently: add, never
+rename.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from core.words import ActorKind, FailureReasonName, StateName
 
 
 class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome,
-    it does not deduplicate.
+    """`sent_at` (epoch ms) is the producer's clock, for information only; `command_id` finds an
+    outcome, it does not deduplicate.
     """
 
     payment_intent_id: PaymentIntentId
@@ -22,7 +22,7 @@ class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """Who acts. `not_after` (epoch ms): decided later, the command is rejected COMMAND_EXPIRED."""
+    """Who acts. `not_after` (epoch ms): a command decided later is rejected COMMAND_EXPIRED."""
 
     operator_id: str
     roles: tuple[str, ...]
@@ -32,7 +32,7 @@ class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The input that made an event: its place on the log and the SHA-256 of its raw value."""
+    """The input that caused an event: its position on the log and the SHA-256 of its raw value."""
 
     cluster_id: str
     topic: str
@@ -54,8 +54,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     value bytes.
 
     `decided_at` in epoch ms; `sequence` from 1 without gap; `attempt` 1 from creation on; `reason`
-    is a failure
-    reason of the runbook's table, free text has fields of its own.
+    is a failure reason of domain §6, free text has separate fields.
     """
 
     payment_intent_id: PaymentIntentId

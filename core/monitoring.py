@@ -1,23 +1,23 @@
-"""Records of the monitor: figures by the minute, its ticks, and the incidents that it opens.
+"""Records of the monitor: figures per minute, its ticks, and the incidents that it opens.
 
-Times are epoch milliseconds, rates are parts and wholes: no record holds a fraction.
+Times are epoch milliseconds; rates are numerator and denominator, so no record holds a fraction.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-IncidentRule = Literal["success", "latency", "retry", "cancellation", "late_failure"]
+from core.words import IncidentRule, IncidentStatus, ProofVerdict
 
 
 class MinuteFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided in one minute on one partition, whole.
+    """Everything that was decided in one minute on one partition.
 
-    `offset` is the journal offset of the last event counted, or taken out as FOREIGN since: a
-    record with a lower one does not replace it. `failed` counts by `REASON/source`; `latency_*` are
-    the last rail requests, in order of submission; `histogram` is as readmodel.minutes has it.
+    `offset` is the journal offset of the last event counted, or removed as FOREIGN since: a record
+    with a lower offset does not replace it. `failed` counts by `REASON/source`; `latency_*` are the
+    last rail requests, in order of submission; `histogram` is as readmodel.minutes has it.
     """
 
     partition: int
@@ -42,22 +42,22 @@ class MinuteFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorTick(msgspec.Struct, frozen=True, kw_only=True):
-    """One second has passed: the owner of the ticks judges the figures as of `at`."""
+    """Sent once a second: the owner of the ticks judges the figures as of `at`."""
 
     at: int
     worker: str
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit of the runbook that was passed: OPEN, and later RESOLVED under the same id.
+    """A limit of the runbook that was exceeded: OPEN, and later RESOLVED under the same id.
 
     A rate is `part` of `whole` against `limit_per_mille`; for latency `part` of the last `whole`
     rail requests took longer than `limit_ms`. `since` is when the breach began.
     """
 
     incident_id: str
-    rule: str
-    status: str
+    rule: IncidentRule
+    status: IncidentStatus
     part: int
     whole: int
     limit_per_mille: int | None
@@ -68,11 +68,11 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProofState(msgspec.Struct, frozen=True, kw_only=True):
-    """How the proof of the whole log that runs is getting on, and how the last one ended.
+    """The progress of the running proof of the whole log, and the result of the last one.
 
-    `at` is when this was told: `running` and long untold means that the process is gone. `done` of
-    `total` records are read. `verdict` of the last one that ended is PASSED, FAILED or
-    NOT_CHECKABLE, over so many `events`; `difference` is the first that it found.
+    `at` is when this was published: `running` with an old `at` means that the process has died.
+    `done` of `total` records are read. `verdict` of the last completed proof is PASSED, FAILED or
+    NOT_CHECKABLE, over `events` events; `difference` is the first one found.
     """
 
     at: int
@@ -81,7 +81,7 @@ class ProofState(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     total: int
     ended_at: int | None = None
-    verdict: str | None = None
+    verdict: ProofVerdict | None = None
     events: int = 0
     difference: str | None = None
 

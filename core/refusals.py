@@ -1,4 +1,4 @@
-"""Every answer that appends nothing, in one place: its code, its rule, its sentence and what to do.
+"""Every result that appends nothing, in one place: its code, its rule, its sentence and what to do.
 
 `docs` renders these tables; `decide` takes its refusals from here and nowhere else.
 """
@@ -20,8 +20,8 @@ CODES: Final = (VALIDATION_FAILED, POLICY_REJECTED, PAYMENT_NOT_FOUND, INVARIANT
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """`template` is filled with named values; `advice` says what to do and who helps. Its name is
-    that of the constant that it is, given below.
+    """`template` is filled with named values; `advice` says what to do and whom to ask. The rule's
+    name is that of its constant.
     """
 
     code: RefusalCode
@@ -30,8 +30,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
 
 
-class NoEffectRule(msgspec.Struct, frozen=True):
-    """A rule under which an input has no effect, without being wrong; named as a Rule is."""
+class NoEffectRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule under which an input has no effect, without being wrong; named like a Rule."""
 
     sentence: str
     name: str = ""
@@ -50,7 +50,7 @@ def _policy(template: str, advice: str) -> Rule:
 
 
 def _entitlement(template: str, advice: str) -> Rule:
-    """A policy rule about who may do what: somebody may be trying what is not theirs."""
+    """A policy rule about permissions; its refusal may be an attempted misuse."""
     return _policy(template, f"{advice} {COMPLIANCE}")
 
 
@@ -214,14 +214,14 @@ LIMIT_REACHED = _invariant(
     "There are {count} {what} already, the most there may be.", "Ask engineering."
 )
 
-# -- said by the API, before or beside a command ---------------------------------------------------
+# -- by the API, before or besides a command ---------------------------------------------------
 OPERATOR_MISMATCH = _entitlement(
     "operatorId is not the person who is signed in.",
     "Leave operatorId out, or sign in as that person.",
 )
 PAYMENT_PARKED = _policy(
     "The payment is parked: the command was set aside in quarantine and changed nothing.",
-    "Two persons resume the payment after the defect is fixed; then repeat the action.",
+    "Two people resume the payment after the defect is fixed; then repeat the action.",
 )
 ACT_NOT_SIGNED = _entitlement(
     "The act is not taken: {problem}.",
@@ -244,24 +244,24 @@ REDRIVE_NOT_POSSIBLE = _policy(
 
 
 # -- no effect -------------------------------------------------------------------------------------
-CHANGES_NOTHING = NoEffectRule("The report says nothing that is not known.")
-NOT_SENT = NoEffectRule("The attempt has not been sent.")
-NOT_ASKED = NoEffectRule("The rail answers what was not asked.")
-RESEND_REJECTED = NoEffectRule("The rail rejected our own resend, which is known.")
-NOTES_FULL = NoEffectRule("The payment has as many notes as it may have.")
+CHANGES_NOTHING = NoEffectRule(sentence="The report says nothing that is not known.")
+NOT_SENT = NoEffectRule(sentence="The attempt has not been sent.")
+NOT_ASKED = NoEffectRule(sentence="The rail answers what was not asked.")
+RESEND_REJECTED = NoEffectRule(sentence="The rail rejected our own resend, which is known.")
+NOTES_FULL = NoEffectRule(sentence="The payment has as many notes as it may have.")
 CONFLICTS_FULL = NoEffectRule(
-    "The payment has as many open conflicts as are told apart; it waits already."
+    sentence="The payment has as many open conflicts as are told apart; it waits already."
 )
-ANSWER_SUPERSEDED = NoEffectRule("A later answer of Deposits Core stands already.")
-VERDICT_SUPERSEDED = NoEffectRule("The policy check was decided already.")
-TOO_LATE_FOR_CHECK = NoEffectRule("The attempt does not wait for a policy check.")
-APPROVAL_CLOSED = NoEffectRule("The approval was decided, used or has expired.")
-APPROVAL_UNKNOWN = NoEffectRule("The approval is not known, or forgotten since it ended.")
-APPROVER_IS_REQUESTER = NoEffectRule("The requester decided its own request.")
-NOTIFICATION_UNKNOWN = NoEffectRule("No such message was requested.")
-NOTIFICATION_ANSWERED = NoEffectRule("The message was confirmed already.")
-TIMER_STALE = NoEffectRule("The payment no longer waits for this deadline.")
-PARKED = NoEffectRule("The payment is parked: its inputs wait in quarantine.")
+ANSWER_SUPERSEDED = NoEffectRule(sentence="A later answer of Deposits Core stands already.")
+VERDICT_SUPERSEDED = NoEffectRule(sentence="The policy check was decided already.")
+TOO_LATE_FOR_CHECK = NoEffectRule(sentence="The attempt does not wait for a policy check.")
+APPROVAL_CLOSED = NoEffectRule(sentence="The approval was decided, used or has expired.")
+APPROVAL_UNKNOWN = NoEffectRule(sentence="The approval is not known, or forgotten since it ended.")
+APPROVER_IS_REQUESTER = NoEffectRule(sentence="The requester decided its own request.")
+NOTIFICATION_UNKNOWN = NoEffectRule(sentence="No such message was requested.")
+NOTIFICATION_ANSWERED = NoEffectRule(sentence="The message was confirmed already.")
+TIMER_STALE = NoEffectRule(sentence="The payment no longer waits for this deadline.")
+PARKED = NoEffectRule(sentence="The payment is parked: its inputs wait in quarantine.")
 
 for _name, _rule in [*globals().items()]:
     if isinstance(_rule, Rule | NoEffectRule):
@@ -295,5 +295,5 @@ def refuse(
 
 
 def no_effect(rule: NoEffectRule) -> NoEffect:
-    """The answer that an input changes nothing, and why."""
+    """The result that an input changes nothing, and why."""
     return NoEffect(rule=rule.name, sentence=rule.sentence)

@@ -1,9 +1,9 @@
-"""The numbered rules a decision reads beside the input and the state: limits, windows, code tables,
-caps.
+"""The numbered rules that a decision reads besides the input and the state: limits, windows, code
+tables, caps.
 
 One file `core/rules/<n>.yaml` each, shipped with the release and pinned by its SHA-256 on the
-control
-topic. Nothing else, no environment, changes them. Reading the file is the caller's job.
+control topic. Nothing else, including the environment, changes them (domain §8). The caller reads
+the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.words import FailureReasonName
 
 PROFILES: Final = frozenset({"production", "demo"})
 DEFAULT_TABLE: Final = "default"
-# What every unknown code means (domain §6).
+# The meaning of every unknown code (domain §6).
 UNKNOWN_CODE_REASON: Final = FailureReason.RAIL.value
 UNKNOWN_TABLE_ENDING: Final = "/unknown"  # of codeTable, where no sourced row maps the code
 
@@ -42,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Milliseconds. The two lists are waits before the next try, in order. Enquiries end with the
-    list, and a conflict asks a person; requests to Deposits Core go on with its last wait.
+    list, and then a conflict opens; requests to Deposits Core continue with the last wait.
     """
 
     execution_ahead_ms_max: int
@@ -127,7 +127,7 @@ _PREPARED: Final = msgspec.json.Decoder(RulesFile)
 
 
 def parse(raw: bytes) -> Rules:
-    """Rules from the bytes of their file. Raises ValueError for what cannot be right."""
+    """Rules from the bytes of their file. Raises ValueError if they are invalid."""
     try:
         file = msgspec.yaml.decode(raw, type=RulesFile)
     except msgspec.MsgspecError as error:

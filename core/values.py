@@ -1,6 +1,6 @@
 """Ids, money and sealed party details: the values everything else is made of.
 
-Identity by construction: every id here is computed, none is drawn (domain §2).
+Identity by construction: every id here is computed, none is random (domain §2).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, NewType
 
 import msgspec
@@ -24,11 +23,10 @@ ATTEMPT_DIGITS: Final = 3
 CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
-REFERENCES_KEPT: Final = 1_024  # one decision asks for its attempt's reference again and again
+_THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
 
-# Money and ids have types of their own, so that the type checker sees two of them change places.
-# At run time they are the number and the text; what comes from outside gets its type where it is
-# parsed.
+# Money and ids have types of their own, so that the type checker notices when two are swapped. At
+# run time they are plain numbers and texts; outside input gets its type where it is parsed.
 Cents = NewType("Cents", int)  # minor units of the currency
 PaymentIntentId = NewType("PaymentIntentId", str)  # pi_…
 ExternalRef = NewType("ExternalRef", str)  # of an attempt, on the rail
@@ -56,8 +54,8 @@ class State(StrEnum):
 
 
 class MoneyOutcome(StrEnum):
-    """What became of the money, over all attempts. An open conflict outranks paid, paid uncertain,
-    uncertain not paid.
+    """What happened to the money, over all attempts (ruling 6). If several apply: CONTRADICTED,
+    PAID, UNCERTAIN, RETURNED, NOT_PAID, OPEN, in this order.
     """
 
     OPEN = "OPEN"
@@ -119,8 +117,8 @@ Bytes = bytes  # inside Sealed the field of that name hides the type from msgspe
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version
-    1, no prefix.
+    """Party details as they are transmitted and hashed: `avro.1` is the Avro binary of Parties
+    version 1, no prefix.
     """
 
     scheme: str
@@ -147,7 +145,7 @@ class Parties(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def payment_intent_id(source: str, idempotency_key: str) -> PaymentIntentId:
-    """Id of the payment that `source` asked for under `idempotency_key`.
+    """Id of the payment that `source` requested under `idempotency_key`.
 
     Raises ValueError when either holds NUL (two sources could otherwise share an id) or is not
     valid Unicode.
@@ -160,26 +158,31 @@ def payment_intent_id(source: str, idempotency_key: str) -> PaymentIntentId:
     return PaymentIntentId(PAYMENT_ID_PREFIX + letters)
 
 
+def three_digits(number: int) -> str:
+    """The number with leading zeros: 001, 002, … 1000."""
+    return _THREE[number] if 0 <= number < len(_THREE) else f"{number:03d}"
+
+
 def attempt_id(number: int) -> str:
     """Name of the attempt: att_001, att_002, …"""
-    return f"att_{number:03d}"
+    return f"att_{three_digits(number)}"
 
 
 def approval_id(number: int) -> ApprovalId:
     """Name of the payment's approval: apr_001, apr_002, …"""
-    return ApprovalId(f"apr_{number:03d}")
+    return ApprovalId(f"apr_{three_digits(number)}")
 
 
 def conflict_id(number: int) -> ConflictId:
     """Name of the payment's conflict: cnf_001, cnf_002, …"""
-    return ConflictId(f"cnf_{number:03d}")
+    return ConflictId(f"cnf_{three_digits(number)}")
 
 
 def attempt_number(text: str) -> int | None:
-    """The attempt that a person names: 1 of `1` and of `att_001`; None when it is no attempt's.
+    """The attempt number that a person entered: 1 for `1` and for `att_001`; None if it is neither.
 
-    The one parser of what comes from a command line or over HTTP. On Kafka an attempt is a number,
-    or its name `att_001`.
+    The only parser for the command line and HTTP. On Kafka an attempt is a number, or its name
+    `att_001`.
     """
     digits = text.removeprefix("att_")
     least = 1 if digits == text else ATTEMPT_DIGITS
@@ -188,14 +191,13 @@ def attempt_number(text: str) -> int | None:
     return int(digits) or None
 
 
-@lru_cache(maxsize=REFERENCES_KEPT)
-def external_ref(payment_id: PaymentIntentId, attempt: int) -> ExternalRef:
+def external_ref(payment_id: str, attempt: int) -> ExternalRef:
     """Reference of an attempt on the rail (InstrId), computed before anything is sent."""
-    return ExternalRef(f"N{payment_id[3:].upper()}{attempt:03d}")
+    return ExternalRef(f"N{payment_id[3:].upper()}{three_digits(attempt)}")
 
 
 def payment_id_of_external_ref(reference: str) -> PaymentIntentId | None:
-    """The payment whose attempt this reference names, or None when it is not one of ours. Case is
+    """The payment whose attempt this reference names, or None if it is not one of ours. Case is
     ignored.
     """
     if (
@@ -209,7 +211,7 @@ def payment_id_of_external_ref(reference: str) -> PaymentIntentId | None:
 
 
 def attempt_of_external_ref(reference: str) -> int | None:
-    """The attempt's number in the reference, or None when it is not one of ours."""
+    """The attempt's number in the reference, or None if it is not one of ours."""
     return int(reference[27:]) if payment_id_of_external_ref(reference) else None
 
 
@@ -230,8 +232,8 @@ def policy_ref(payment_id: PaymentIntentId, attempt: int) -> str:
 def format_amount(cents: Cents, currency: str) -> str:
     """An amount as people read it: 1858 and AUD is `AUD 18.58`, 123456789 is `AUD 1,234,567.89`.
 
-    The only place that does it: minor units never reach a person as a bare number. `cents` are
-    hundredths whatever the currency says, since that is how the adapters read amounts.
+    The only formatter of amounts: people never see minor units as a bare number. `cents` are
+    hundredths for every currency, because the adapters read amounts that way.
     """
     whole, rest = divmod(abs(cents), CENTS_PER_UNIT)
     return f"{currency} {'-' if cents < 0 else ''}{whole:,}.{rest:02d}"
@@ -240,7 +242,7 @@ def format_amount(cents: Cents, currency: str) -> str:
 def ascii_digits(text: str) -> bool:
     """Whether `text` is digits 0 to 9 and nothing else, so that int() reads what a person sees.
 
-    `isdigit` alone says yes to "²", for which int() raises, and to "٣", which int() takes for 3.
+    `isdigit` alone accepts "²", for which int() raises, and "٣", which int() reads as 3.
     """
     return text.isascii() and text.isdigit()
 
@@ -253,7 +255,7 @@ def same_person(a: str, b: str) -> bool:
 
 
 def person_digest(operator_id: str) -> bytes:
-    """16 bytes of SHA-256 that stand for a person, however the id is written: see same_person."""
+    """16 bytes of SHA-256 that represent a person, however the id is written: see same_person."""
     return hashlib.sha256(_person(operator_id).encode("utf-8", "surrogatepass")).digest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The only place that asks the clock. Everything else is given a Clock."""
+"""The only module that reads the clock. Everything else receives a Clock."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Clock(Protocol):
         """Epoch milliseconds (UTC)."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
+        """Seconds that never decrease; only differences are meaningful."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait; used only inside loops that are bounded by a deadline."""
+        """Wait; used only in loops with a deadline."""
 
 
 class SystemClock:
@@ -33,25 +33,3 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-class HeldClock:
-    """A clock that moves only when it is set: for the driver and for tests."""
-
-    def __init__(self, start_ms: int) -> None:
-        self._now_ms = start_ms
-
-    def now_ms(self) -> int:
-        return self._now_ms
-
-    def monotonic_s(self) -> float:
-        return self._now_ms / MS_PER_S
-
-    def sleep(self, seconds: float) -> None:
-        self._now_ms += int(seconds * MS_PER_S)
-
-    def advance(self, milliseconds: int) -> None:
-        """Move forward; a clock that is held never goes back."""
-        if milliseconds < 0:
-            raise ValueError("the held clock only moves forward")
-        self._now_ms += milliseconds

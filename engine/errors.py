@@ -1,15 +1,15 @@
 """What a client error means. The only file that catches and interprets KafkaException.
 
-RETRY: the same call again, until a deadline. ABORT: abort the transaction and run the same batch
-again. REBUILD: nobody knows how the transaction ended; new producer, then what is committed
-decides. CONSUMER_LOST: a new consumer, then what is committed decides. EXIT: this process must end
+RETRY: repeat the call, until a deadline. ABORT: abort the transaction and run the same batch again.
+REBUILD: the transaction's end is unknown; new producer, then the committed offsets decide.
+CONSUMER_LOST: a new consumer, then the committed offsets decide. EXIT: this process must end
 (fenced by a newer instance, not allowed, offsets lost).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -17,9 +17,11 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from engine.clock import Clock
 
 P = ParamSpec("P")
+S = TypeVar("S", bound=enum.Enum)
 T = TypeVar("T")
 
 RETRY_PAUSE_S: Final = 0.05
+OFFSETS_LOST: Final = "OFFSETS_LOST"  # a position is not on the log
 
 
 class Step(enum.Enum):
@@ -27,8 +29,8 @@ class Step(enum.Enum):
 
     INIT = "init"  # init_transactions
     WORK = "work"  # begin, produce, flush: the transaction has not been ended yet
-    OFFSETS = "offsets"  # send_offsets: as above, but nobody counts a request that got lost
-    END = "end"  # commit or abort: after an error nobody knows
+    OFFSETS = "offsets"  # send_offsets: as above, but a late request could join the next one
+    END = "end"  # commit or abort: after an error it is unknown
     READ = "read"  # consumer calls, metadata, watermarks
 
 
@@ -42,7 +44,7 @@ class EngineError(Exception):
 
 
 class Retry(EngineError):
-    """The same call may simply be made again."""
+    """The same call may be repeated."""
 
 
 class Abort(EngineError):
@@ -54,25 +56,35 @@ class Abort(EngineError):
 
 
 class LostMembership(Abort):
-    """The group has moved on: abort, drop the batch, let what is committed decide where to go
-    on."""
+    """The group has rebalanced: abort, drop the batch, and continue from the committed offsets."""
 
 
 class Rebuild(EngineError):
-    """The end of the transaction is unknown, or this producer is no longer of use."""
+    """The end of the transaction is unknown, or this producer is no longer usable."""
 
 
 class ConsumerLost(EngineError):
-    """This consumer is of no more use: its place in the group was taken, the client has failed for
-    good, or it does not reach the brokers any more."""
+    """This consumer is no longer usable: it was fenced in its group, the client has failed
+    permanently, or it no longer reaches the brokers.
+    """
 
 
 class Exit(EngineError):
-    """This process must end; `code` says why."""
+    """This process must end; `code` gives the reason."""
 
 
 class Fenced(Exit):
-    """Another producer has taken our transactional id, or the coordinator gave this one up."""
+    """Another producer has taken our transactional id, or the coordinator gave up on this one."""
+
+
+class WrongOrder(Exception):
+    """A move that the status does not allow: a defect in this code."""
+
+
+def check_move(who: str, moves: Mapping[S, Collection[S]], before: S, after: S) -> None:
+    """`moves` has the statuses that may follow each one. Raises WrongOrder for any other."""
+    if after not in moves[before]:
+        raise WrongOrder(f"{who} cannot go from {before.name} to {after.name}")
 
 
 _FENCED: Final = frozenset(
@@ -88,7 +100,7 @@ _FORBIDDEN: Final = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError.INVALID_TRANSACTION_TIMEOUT,
-        # Another member of the group uses another assignor: a payment's inputs would not meet.
+        # A member of the group uses another assignor: one payment's inputs would go to two members.
         KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     }
 )
@@ -122,7 +134,7 @@ _NO_ANSWER: Final = frozenset(
         KafkaError.NETWORK_EXCEPTION,
     }
 )
-# Of a batch as it is on the log: no other client reads it either.
+# The batch on the log is unreadable: another client cannot read it either.
 _UNREADABLE: Final = frozenset(
     {
         KafkaError._BAD_COMPRESSION,
@@ -145,10 +157,11 @@ def classify(error: KafkaError, step: Step) -> EngineError:
     if code in _FORBIDDEN:
         return Exit(name, detail)
     if code in _OFFSETS_LOST:
-        return Exit("OFFSETS_LOST", detail)
+        return Exit(OFFSETS_LOST, detail)
     if code == KafkaError.FENCED_INSTANCE_ID:
-        # Not a twin's doing alone: a client that was cut off for a session's length fences itself,
-        # by a late heartbeat without its member id. A twin shows by how often it comes.
+        # Not only a second process causes it: a client that was cut off for a session's length
+        # fences itself, by a late heartbeat without its member id. A second process shows by the
+        # frequency.
         lost = LostMembership if step in (Step.WORK, Step.OFFSETS) else ConsumerLost
         return lost(name, detail)
     if step is Step.READ and (error.fatal() or code == KafkaError._FATAL):
@@ -158,19 +171,20 @@ def classify(error: KafkaError, step: Step) -> EngineError:
     if code in _NO_ANSWER and step is Step.OFFSETS:
         return Rebuild(name, detail)
     if step is Step.READ or step is Step.INIT:
-        # Nothing is open: whatever is not forbidden is tried again until the caller's deadline.
+        # Nothing is open: everything that is not forbidden is retried until the caller's deadline.
         return Rebuild(name, detail) if error.fatal() else Retry(name, detail)
     if step is Step.END or error.fatal():
         if error.txn_requires_abort() and not error.fatal():
-            # The broker refused before anything was decided: still ours to abort.
+            # The broker refused before the transaction's end was decided: it can still be aborted.
             return Abort(name, detail, by_content=code in _CONTENT)
         return Rebuild(name, detail)
     return Abort(name, detail, by_content=code in _CONTENT)
 
 
 def refuses_content(error: KafkaError) -> bool:
-    """Whether a record was refused for what it is: it is certainly not in the log, and publishing
-    the same again changes nothing."""
+    """Whether the record itself was refused: it is certainly not in the log, and publishing it
+    again does not help.
+    """
     return error.code() in _CONTENT
 
 
@@ -181,7 +195,7 @@ def call(step: Step, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     except KafkaException as exception:
         raise classify(_error_of(exception), step) from exception
     except SystemError as exception:
-        # The client raises a fatal error between two callbacks and calls the second all the same.
+        # The client raises a fatal error between two callbacks but still calls the second.
         cause = exception.__cause__
         if not isinstance(cause, KafkaException):
             raise
@@ -196,9 +210,9 @@ def call_until(
     *args: Any,
     **kwargs: Any,
 ) -> T:
-    """Make a client call again while it answers RETRY, until `deadline_s` (monotonic seconds).
+    """Repeat a client call while it raises RETRY, until `deadline_s` (monotonic seconds).
 
-    Raises Exit when the deadline has passed, and every other meaning at once.
+    Raises Exit after the deadline, and every other meaning at once.
     """
     while True:
         try:
@@ -210,14 +224,16 @@ def call_until(
 
 
 class PartitionError(NamedTuple):
-    """What a client says of one partition in place of a record. Others of it may be well."""
+    """An error that a client reports for one partition in place of a record. Its other partitions
+    may be fine.
+    """
 
     topic: str
     partition: int
-    offset: int  # of the batch that it cannot give; negative when it does not say
+    offset: int  # of the batch that it cannot return; negative if unknown
     code: str
     words: str  # the client's
-    lasts: bool  # no waiting cures it: every reader of this log meets it
+    lasts: bool  # waiting does not help: every reader of this log gets it
 
     def __str__(self) -> str:
         where = f"{self.topic} partition {self.partition} at offset {self.offset}"
@@ -225,8 +241,9 @@ class PartitionError(NamedTuple):
 
 
 def check_message_error(message: Message) -> PartitionError | None:
-    """An error delivered in place of a record. Raises Exit or ConsumerLost for what no waiting can
-    cure; gives what it says of one partition, None when it speaks of the client's connections."""
+    """Handle an error delivered in place of a record. Raises Exit or ConsumerLost if waiting does
+    not help; returns the error of one partition, or None for one about the client's connections.
+    """
     error = message.error()
     if error is None:
         raise ValueError("a record")
@@ -238,7 +255,7 @@ def check_message_error(message: Message) -> PartitionError | None:
 
 
 def out_of_range(message: Message) -> PartitionError | None:
-    """What a client says of a position that is not on the log (any more); None for all else."""
+    """The error for a position that is not on the log (any more); None for all others."""
     error = message.error()
     if error is None or error.code() not in _OFFSETS_LOST:
         return None

@@ -1,4 +1,4 @@
-"""The HTTP side of a process: /metrics, /livez, /readyz and /startupz. It never asks Kafka."""
+"""The HTTP side of a process: /metrics, /livez, /readyz and /startupz. It never calls Kafka."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Probe = Callable[[], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What a process says of itself: each gives whether, and what a person may want to know.
+    """The probes of a process: each returns true or false, and details for people.
 
-    `live`: it makes progress; must not ask Kafka. `ready`: false while it restores, is blocked or
-    stopped. `started`: how far the start is.
+    `live`: it makes progress; must not call Kafka. `ready`: false while it restores, is blocked or
+    stopped. `started`: progress of the start.
     """
 
     live: Probe
@@ -41,7 +41,7 @@ class Probes:
 
 
 def progress(health: Health, s_max: float) -> Probe:
-    """Live while the process has beaten within `s_max` seconds."""
+    """Live if the last heartbeat is at most `s_max` seconds old."""
 
     def live() -> Answer:
         age_s = health.age_s()
@@ -74,12 +74,12 @@ def engine_probes(health: Health, progress_s_max: float) -> Probes:
 
 
 def readiness(ready: Probe) -> Probes:
-    """Probes of a process that lives as long as it answers."""
+    """Probes of a process that is live as long as it responds."""
     return Probes(lambda: (True, {}), ready, ready)
 
 
 class HealthServer(ThreadedServer):
-    """Serves until closed. `port` 0 takes a free one; `address` says which."""
+    """Serves until closed. `port` 0 picks a free one; `address` has it."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class HealthServer(ThreadedServer):
 
 
 def _application(routes: dict[str, Probe], registry: CollectorRegistry) -> Any:
-    """As ASGI. Answers are made in threads: a probe may wait for a database."""
+    """The ASGI application. Responses are computed in threads: a probe may wait for a database."""
 
     def answer(method: str, path: str) -> tuple[int, str, bytes]:
         if method not in ("GET", "HEAD"):

@@ -1,6 +1,6 @@
-"""The metrics of one registry, each declared whole: its name, its help, and its labels.
+"""The metrics of one registry, each declared with its name, help and labels.
 
-No key of a record and no free text is ever a label.
+Record keys and free text are never labels.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ ANY: Final = ()  # values of a label that are not known beforehand
 
 
 class Meters:
-    """Makes metrics. A label is given with the values that are known beforehand: each set of them
-    is there from the start, at 0, so that a first event shows as a rise.
+    """Makes metrics. A label is declared with its known values: each combination exists from the
+    start, at 0, so that the first event shows as an increase.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,8 +1,7 @@
-"""Every metric of the engine, defined once, updated once per batch. No key of a record is ever a
-label.
+"""Every metric of the engine, defined once, updated once per batch. Record keys are never labels.
 
-Every label set starts at 0, so that the first event shows as a rise. `catalogue` lists what a
-registry holds.
+Every label set starts at 0, so that the first event shows as an increase. `catalogue` lists a
+registry's metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from prometheus_client.registry import Collector
 
 from engine.clock import MS_PER_S
 from engine.meters import ANY, Meters
-from engine.ports import EngineTopology, InputRecord
+from engine.ports import EngineTopology, InputRecord, TopicPartition
+from engine.store.budget import CacheBudget
 from engine.store.states import PartitionStates
 
 TRANSACTION_OUTCOMES: Final = (
@@ -25,6 +25,7 @@ TRANSACTION_OUTCOMES: Final = (
 )
 BATCH_PHASES: Final = ("decide", "offsets", "produce", "commit", "store")
 PHASES: Final = ("poll", *BATCH_PHASES)
+CACHES: Final = ("states", "store")
 PARTITION_STATES: Final = ("running", "restoring", "halted")
 ALARMS: Final = (
     "LOG_TAIL_LOST", "FOREIGN_RECORD", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF",
@@ -86,10 +87,9 @@ class EngineMetrics:
         self._fenced = new.counter("npp_engine_fenced", "Times a newer instance fenced this one.")
         self._consumers_lost = new.counter(
             "npp_engine_consumers_lost",
-            "Times the consumer was replaced: its place was taken, it had failed, or "
-            "it reached no broker.",
+            "Times the consumer was replaced: it was fenced, had failed, or it reached no broker.",
         )
-        self._rebalances = new.gauge("npp_engine_rebalances", "Rebalances this process has seen.")
+        self._rebalances = new.gauge("npp_engine_rebalances", "Rebalances of this process.")
         self._partitions = new.gauge(
             "npp_engine_partitions", "Partitions by state.", state=PARTITION_STATES
         )
@@ -101,7 +101,7 @@ class EngineMetrics:
         )
         self._stable_lag = new.gauge(
             "npp_engine_last_stable_offset_lag_records",
-            "Records behind the oldest open transaction; a hanging transaction shows here.",
+            "Records after the oldest open transaction began; a hanging transaction shows here.",
             topic=ANY,
         )
         self._stalled = new.gauge(
@@ -116,7 +116,17 @@ class EngineMetrics:
             SECONDS,
             registry,
         )
-        self._keys = new.gauge("npp_engine_open_states", "States not at rest, held in memory.")
+        self._keys = new.gauge("npp_engine_open_states", "States not at rest.")
+        self._cache = new.gauge(
+            "npp_engine_cache_bytes",
+            "Memory that the caches use: states, and RocksDB's memtables and blocks.",
+            kind=CACHES,
+        )
+        self._cache_budget = new.gauge(
+            "npp_engine_cache_budget_bytes",
+            "Limits of the caches, from NPP_CACHE_BYTES.",
+            kind=CACHES,
+        )
         self._timers = new.gauge("npp_engine_timers_pending", "Deadlines that are set.")
         self._timers_made = new.counter("npp_engine_timers_made", "Timer records made.")
         self._lateness = new.histogram(
@@ -130,7 +140,7 @@ class EngineMetrics:
         )
 
     def watch(self, age_s: object) -> None:
-        """`age_s`: a function without arguments, asked when the metric is scraped."""
+        """`age_s`: a function without arguments, called at each scrape."""
         self._watchdog.set_function(age_s)  # type: ignore[arg-type]
 
     def start_topics(self, topology: EngineTopology) -> None:
@@ -194,21 +204,30 @@ class EngineMetrics:
             self._lateness.observe(max(0, lateness_ms) / MS_PER_S)
 
     def alarm(self, name: str) -> None:
-        """Something a person must see."""
+        """Count an alarm."""
         self._alarms.labels(name).inc()
 
-    def observe_states(self, states: Mapping[int, PartitionStates]) -> None:
-        """How much is held; a few times a minute, never per batch."""
+    def cache_budget(self, budget: CacheBudget) -> None:
+        """The limits of this process's caches, in bytes."""
+        self._cache_budget.labels("states").set(budget.states)
+        self._cache_budget.labels("store").set(budget.memtables + budget.blocks)
+
+    def observe_states(self, states: Mapping[int, PartitionStates], store_bytes: int) -> None:
+        """How many states and timers there are, and the memory they use; every few seconds, never
+        per batch.
+        """
+        self._cache.labels("states").set(sum(s.cached_bytes() for s in states.values()))
+        self._cache.labels("store").set(store_bytes)
         self._keys.set(sum(s.open_count() for s in states.values()))
         self._timers.set(sum(len(s.timers) for s in states.values()))
 
     def observe_ends(
         self,
-        positions: Mapping[tuple[str, int], int],
-        high: Mapping[tuple[str, int], int],
-        stable: Mapping[tuple[str, int], int],
+        positions: Mapping[TopicPartition, int],
+        high: Mapping[TopicPartition, int],
+        stable: Mapping[TopicPartition, int],
     ) -> None:
-        """Lag by topic, from the inputs' positions and what the brokers answered."""
+        """Lag by topic, from the inputs' positions and the brokers' end offsets."""
         lag: dict[str, int] = {}
         behind: dict[str, int] = {}
         for name in high.keys() & stable.keys():
@@ -221,7 +240,7 @@ class EngineMetrics:
         for topic, count in behind.items():
             self._stable_lag.labels(topic).set(count)
 
-    def observe_stalled(self, seconds: Mapping[tuple[str, int], float]) -> None:
+    def observe_stalled(self, seconds: Mapping[TopicPartition, float]) -> None:
         """The longest of each topic; topics without a stalled partition go back to 0."""
         longest = dict.fromkeys(self._inputs, 0.0)
         for (topic, _), stalled in seconds.items():

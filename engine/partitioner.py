@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine's integer in the compiled build
 
 _MASK: Final = 0xFFFFFFFF
 _M: Final = 0x5BD1E995
@@ -16,9 +19,10 @@ LENGTHS_KEPT: Final = 64
 def murmur2(data: bytes) -> int:
     """The 32-bit murmur2 hash as Java's Utils.murmur2 gives it, unsigned."""
     length = len(data)
-    h = _SEED ^ length
-    for word in _words(length >> 2).unpack_from(data):
-        k = word * _M & _MASK
+    h: i64 = _SEED ^ length
+    k: i64
+    for k in _words(length >> 2).unpack_from(data):
+        k = k * _M & _MASK  # 63 bits, as each product here
         h = (h * _M & _MASK) ^ ((k ^ (k >> 24)) * _M & _MASK)
     tail = data[length & ~3 :]
     if tail:

@@ -1,17 +1,22 @@
-"""What the engine and an application promise each other.
+"""The contract between the engine and an application.
 
-The engine moves bytes exactly once between Kafka topics and keeps a state per key. It knows no
-payment: an application gives it topics, a decision function and a way to read its packed state.
+The engine moves bytes exactly once between Kafka topics and keeps a state per key. It knows nothing
+about payments: an application supplies topics, a decision function and a reader of its packed
+state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+if TYPE_CHECKING:
+    from engine.loop.batch import Overlay
+
 TopicPartition = tuple[str, int]  # topic and partition
+RecordPosition = tuple[str, int, int]  # topic, partition and offset
 # Kafka headers as they are on the record: untouched, in order, names may repeat.
 Headers = list[tuple[str, bytes | None]]
 
@@ -51,62 +56,52 @@ class EngineTopology(msgspec.Struct, frozen=True):
     partitions: int
 
 
-class Batch(Protocol):
-    """What a decision sees of the engine. Everything given here becomes visible together, or not at
-    all."""
-
-    def get(self, partition: int, key: str) -> Any | None:
-        """Current state of `key` (this batch's own changes included), or None when never seen."""
-
-    def put(self, partition: int, key: str, state: Any, packed: bytes) -> None:
-        """New state of `key`; `packed` is produced to the state topic's `partition` as it is."""
-
-    def emit(
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers | None = None,
-    ) -> None:
-        """A record for any other output topic, in order of the calls."""
-
-
 class Application(Protocol):
-    """A deterministic function over records. One thread calls it; it does no input or output of its
-    own."""
+    """A deterministic function over records. One thread calls it; it does no I/O."""
 
     topology: EngineTopology
 
-    def decide(self, batch: Batch, record: InputRecord) -> None:
+    def decide(self, batch: Overlay, record: InputRecord) -> None:
         """Handle one record: any mixture of put and emit.
 
-        Raises DependencyDown when the record cannot be read *now* (the engine pauses and tries the
-        same record again later, nothing is committed). Permanently bad records are the
-        application's to quarantine through `emit`. Any other exception is a defect: the engine
-        drops what this record gave and calls `on_defect` in its place.
+        Raises DependencyDown if the record cannot be read *now* (the engine pauses and retries the
+        same record later, nothing is committed). Permanently bad records are the application's to
+        quarantine through `emit`. Any other exception is a defect: the engine drops this record's
+        output and calls `on_defect` instead.
         """
 
-    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
+    def on_defect(self, batch: Overlay, record: InputRecord, error: BaseException) -> None:
         """`decide` raised (or the record alone cannot be produced): park the key, quarantine the
-        record. The key's state may be what cannot be read; this must not raise."""
+        record. The key's state may be the unreadable part; this must not raise.
+        """
 
     def emit_timer(
-        self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
+        self, batch: Overlay, partition: int, key: str, state: Any, deadline_ms: int
     ) -> None:
-        """A deadline has passed: emit the timer's record to `topology.timers`. It acts when it is
-        read back."""
+        """A deadline has passed: emit the timer's record to `topology.timers`. It takes effect when
+        read back.
+        """
 
     def unpack(self, packed: bytes) -> Any:
         """State from its packed bytes. Raises ValueError when they cannot be read (a corrupt
-        store)."""
+        store).
+        """
+
+    def pack_short(self, state: Any) -> bytes:
+        """The state in a short form that is cheap to read again: memory keeps it so between two
+        records. Never written anywhere.
+        """
+
+    def unpack_short(self, short: bytes) -> Any:
+        """The state again, equal to the one that `pack_short` was given."""
 
     def deadline_ms(self, state: Any) -> int | None:
         """When this state next needs a timer, in epoch milliseconds; None when it waits for
-        nothing."""
+        nothing.
+        """
 
     def at_rest(self, state: Any) -> bool:
-        """True when nothing is outstanding: the engine then keeps the state on disk only."""
+        """True if nothing is outstanding: the engine then keeps the state on disk only."""
 
     def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
         """(at_rest, deadline_ms) of packed bytes, cheaply: used for every record of a restore.
@@ -121,7 +116,8 @@ class Application(Protocol):
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
         """Compare the journal's tail (offset, key, value; each key's last record) with the restored
-        states; keys that differ or cannot be read."""
+        states. Returns the keys that differ or cannot be read.
+        """
 
     def rebuild(
         self, partition: int, key: str, history: Sequence[bytes], packed: bytes | None
@@ -129,43 +125,47 @@ class Application(Protocol):
         """Packed state folded from the key's whole journal history (used for keys `check_tail`
         names); None for no history. Raises ValueError when it cannot be folded, ForeignRecord when
         the restored state `packed` is that of an earlier record, or none: one transaction writes
-        both."""
+        both.
+        """
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""
 
     def after_abort(self) -> None:
-        """The batch did not happen: forget what was counted for it."""
+        """The batch did not happen: drop its counts."""
 
 
 class ForeignRecord(Exception):
-    """The journal has a record of this key that no transaction of ours has written."""
+    """The journal has a record of this key that none of our transactions wrote."""
 
 
 class DependencyDown(Exception):
-    """A record cannot be read now because something outside (the schema registry) does not
-    answer."""
+    """A record cannot be read now because a dependency (the schema registry) does not answer."""
 
 
 class ControlState(Protocol):
-    """The application's view of the control topic, fed by the engine with raw records in order."""
+    """The application's view of the control topic; the engine feeds it raw records in order."""
 
     def apply(self, offset: int, value: bytes, appended_at: int) -> None:
-        """One control record, and when the broker took it (epoch ms)."""
+        """Apply one control record; with the broker's append time (epoch ms)."""
 
     def stopped(self) -> str | None:
-        """Why processing is stopped, or None. Unreadable control for 5 s counts as stopped."""
+        """Why processing is stopped, or None. The engine itself stops if it could not read the
+        control topic for 5 s.
+        """
 
     def ready(self) -> str | None:
         """Why no partition may be taken yet (no rule set, other partition count, other cluster), or
-        None."""
+        None.
+        """
 
     def added_inputs(self) -> Mapping[str, int]:
         """Input topics added after the first start (topic -> offset of the control record)."""
 
     def recovered_at(self, partition: int) -> int:
-        """When people last let this partition go on after its log lost its tail, or ruled on one of
-        its records (epoch ms), or 0: what was stored before then may be wrong."""
+        """When this partition was last recovered from a lost log tail, or one of its records was
+        ruled on (epoch ms), or 0: data stored before then may be wrong.
+        """
 
     def foreign(self, partition: int) -> Mapping[int, bytes]:
         """Journal records that are skipped: SHA-256 of the raw value by offset."""

@@ -20,6 +20,6 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def rewrite_private(path: Path, content: bytes) -> None:
-    """As `write_private`, in the place of an older file, whose rights it never takes over."""
+    """Like `write_private`, replacing an older file without inheriting its mode."""
     path.unlink(missing_ok=True)
     write_private(path, content)

@@ -1,7 +1,6 @@
-"""Puts topics and access rules on a cluster, and says where the cluster differs. Knows no topic by
-name.
+"""Creates topics and access rules on a cluster, and reports differences. Knows no topic by name.
 
-Partition counts are fixed for life: a difference is reported and never applied.
+Partition counts never change: a difference is reported and never applied.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -33,7 +33,7 @@ READER_GROUP: Final = "npp-reader"
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """One topic as it must be."""
+    """The required form of one topic."""
 
     name: str
     partitions: int
@@ -42,8 +42,9 @@ class TopicSpec(msgspec.Struct, frozen=True):
 
 
 class AclSpec(msgspec.Struct, frozen=True, order=True):
-    """One thing one principal may do. `resource`: topic, group, transactional_id, cluster.
-    `prefixed`: by prefix."""
+    """One permission of one principal. `resource`: topic, group, transactional_id, cluster.
+    `prefixed`: by prefix.
+    """
 
     principal: str
     resource: str
@@ -59,7 +60,7 @@ INSTALL_TOPICS: Final = ("ALTER", "ALTER_CONFIGS", "CREATE", *SEE_CLUSTER)
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What one principal needs, in the product's words."""
+    """What one principal needs, in the product's terms."""
 
     principal: str
     produces: tuple[str, ...] = ()
@@ -68,14 +69,15 @@ class Access(msgspec.Struct, frozen=True):
     group_prefixes: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()  # prefixes
     looks_at: tuple[str, ...] = ()  # topics whose configuration it reads
-    installs: bool = False  # makes topics and access rules
+    installs: bool = False  # creates topics and access rules
     sees_all: bool = False  # reads every topic, and looks at settings, rules and groups
     sets_offsets: bool = False  # of any group, after a loss
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One place where the cluster is not as it must be. kind: missing, partitions, replication,
-    config, acl_missing, acl_extra."""
+    """One difference between the cluster and the declaration. kind: missing, partitions,
+    replication, config, acl_missing, acl_extra.
+    """
 
     kind: str
     name: str
@@ -84,13 +86,14 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def fixable(self) -> bool:
-        """False for what must never be changed on a topic that exists, and for access rules that
-        belong to others."""
+        """False for properties that must never change on an existing topic, and for access rules
+        that belong to others.
+        """
         return self.kind in ("missing", "config", "acl_missing")
 
 
 def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
-    """The least rules under which each principal can do what it must."""
+    """The minimal rules for what each principal must do."""
     rules: set[AclSpec] = set()
     for a in accesses:
         if a.installs:
@@ -107,7 +110,7 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
         for prefix in a.group_prefixes:
             rules.add(AclSpec(a.principal, "group", prefix, "READ", True))
         if a.consumes:
-            # The client looks for its group's coordinator even when it reads without one.
+            # The client looks up its group's coordinator even if it reads without a group.
             rules.add(AclSpec(a.principal, "group", READER_GROUP, "DESCRIBE"))
         for prefix in a.transactional_ids:
             rules.add(AclSpec(a.principal, "transactional_id", prefix, "WRITE", True))
@@ -122,8 +125,9 @@ def _wide(
     cluster: Sequence[str] = (),
     group: Sequence[str] = (),
 ) -> set[AclSpec]:
-    """On everything; never the writing of records: who would forge one has to change the access
-    rules first, and `drift` shows that."""
+    """Rights on everything except writing records: to forge one, the principal must first change
+    the access rules, which `drift` shows.
+    """
     return {
         *(AclSpec(principal, "topic", "*", operation) for operation in topic),
         *(AclSpec(principal, "group", "*", operation) for operation in group),
@@ -145,8 +149,9 @@ class TopicAdmin:
     def drift(
         self, topics: Sequence[TopicSpec], rules: Sequence[AclSpec] | None = None
     ) -> list[Difference]:
-        """Every difference; an empty list means the cluster is as it must be. `rules` None: not
-        looked at."""
+        """Every difference; an empty list means that the cluster matches. `rules` None: access
+        rules are not compared.
+        """
         found = self._until(self._admin.list_topics, timeout=REQUEST_S).topics
         differences = []
         for spec in topics:
@@ -169,8 +174,9 @@ class TopicAdmin:
         return differences + (self._rule_drift(rules) if rules is not None else [])
 
     def config_drift(self, topics: Sequence[TopicSpec]) -> list[Difference]:
-        """Where the configuration of topics that are there is not the declared one; asks for
-        nothing else. Raises Abort or Retry when the cluster does not say."""
+        """Configuration differences of existing topics only. Raises EngineError if the cluster does
+        not answer or does not allow it.
+        """
         differences = []
         for spec, config in zip(topics, self._configs([s.name for s in topics]), strict=True):
             for key, wanted in sorted(spec.config.items()):
@@ -188,7 +194,7 @@ class TopicAdmin:
     def apply(
         self, topics: Sequence[TopicSpec], rules: Sequence[AclSpec] | None = None
     ) -> list[Difference]:
-        """Make topics and rules that are missing, correct configurations; gives what it changed."""
+        """Create missing topics and rules, correct configurations; returns the changes."""
         changed = self.plan(topics, rules)
         by_name = {spec.name: spec for spec in topics}
         missing = [by_name[d.name] for d in changed if d.kind == "missing"]
@@ -201,22 +207,41 @@ class TopicAdmin:
         return changed
 
     def _create(self, specs: Sequence[TopicSpec]) -> None:
-        new = [
-            NewTopic(
+        missing = {
+            s.name: NewTopic(
                 s.name,
                 num_partitions=s.partitions,
                 replication_factor=s.replication,
                 config=s.config,
             )
             for s in specs
-        ]
-        for future in self._admin.create_topics(new, request_timeout=REQUEST_S).values():
-            call(Step.WORK, future.result)
+        }
         deadline_s = self._clock.monotonic_s() + DEADLINE_S
+        call_until(self._clock, deadline_s, Step.WORK, self._request, missing)
         call_until(self._clock, deadline_s, Step.READ, self._check_there, {s.name for s in specs})
 
+    def _request(self, missing: dict[str, NewTopic]) -> None:
+        """Request the `missing` topics and take out those that the cluster has. Raises Retry while
+        too few brokers are registered: one that has just started, or was fenced, comes back.
+        """
+        answers = self._admin.create_topics(list(missing.values()), request_timeout=REQUEST_S)
+        too_few = ""
+        for name, future in answers.items():
+            try:
+                future.result()
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+                    too_few = error.str()
+                    continue
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            del missing[name]
+        if too_few:
+            raise Retry("INVALID_REPLICATION_FACTOR", too_few)
+
     def _check_there(self, names: set[str]) -> None:
-        """A topic is made when every broker's metadata has it and its partitions have leaders."""
+        """A topic is ready when every broker's metadata has it and its partitions have leaders."""
         known = self._admin.list_topics(timeout=REQUEST_S).topics
         for name in names:
             there = known.get(name)

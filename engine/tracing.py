@@ -1,6 +1,6 @@
 """Trace context (W3C `traceparent`) on its way through Kafka and HTTP headers, and the port by
-which spans are recorded. Knows no OpenTelemetry: `app.telemetry.tracing` fills the port where a
-collector is named. Without one nothing is recorded, and what came in is passed on.
+which spans are recorded. Independent of OpenTelemetry: `app.telemetry.tracing` implements the port
+if a collector is configured. Without one nothing is recorded, and an incoming trace is passed on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from engine.ports import Headers, InputRecord
 
 HEADER: Final = "traceparent"
-# Version 00: trace id, span id, flags; ids of zeros are none.
+# Version 00: trace id, span id, flags; an id of only zeros is invalid.
 _FORM: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_BYTES: Final = 16
 
@@ -30,7 +30,7 @@ Attributes = Mapping[str, str | int]
 
 
 class Span(Protocol):
-    """One piece of work. `traceparent` is what its own calls and records pass on."""
+    """One piece of work. `traceparent` is passed on by its calls and records."""
 
     traceparent: str
 
@@ -39,7 +39,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Records spans. No call blocks, and none raises: a collector that is down harms nothing."""
+    """Records spans. No call blocks or raises: an unreachable collector has no effect."""
 
     def begin(self, name: str, parent: str | None, key: str, attributes: Attributes) -> Span:
         """A span below `parent`, a traceparent. Without one it is in the trace of the key, which is
@@ -53,8 +53,8 @@ def is_traceparent(text: str | None) -> bool:
 
 
 def trace_id(traceparent: str | None, key: str) -> str:
-    """The id, 32 hex digits, of the trace that it names; else that of the key's own trace: the
-    first 16 bytes of the key's SHA-256, so every process names the same without asking.
+    """The trace id (32 hex digits) in the traceparent; otherwise that of the key's own trace: the
+    first 16 bytes of the key's SHA-256, so every process computes the same.
     """
     found = None if traceparent is None else _FORM.fullmatch(traceparent)
     return found[1] if found else hashlib.sha256(key.encode()).digest()[:_TRACE_BYTES].hex()
@@ -71,7 +71,7 @@ def of_record(record: InputRecord, key: str) -> dict[str, str | int]:
 
 
 def carried_by(headers: Headers | None) -> str | None:
-    """The traceparent in a record's headers, when there is one that can be read."""
+    """The traceparent in a record's headers, if there is a valid one."""
     for name, value in headers or ():
         if name == HEADER and value is not None:
             text = value.decode("ascii", "replace")
@@ -85,7 +85,7 @@ def as_headers(traceparent: str | None) -> Headers | None:
 
 
 def passed_on() -> str | None:
-    """What the calls that this thread makes now pass on."""
+    """The traceparent that this thread's calls currently pass on."""
     return _passed_on.get()
 
 

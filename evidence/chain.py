@@ -1,7 +1,8 @@
-"""The hash chain of each payment: every event names the SHA-256 of the whole raw value before it.
+"""The hash chain of each payment: every event has the SHA-256 of the raw value of the payment's
+previous event (domain §10).
 
 A pure checker of raw records. It reads three header fields from the bytes themselves, so it needs
-no schema, no registry and no decoding, and it trusts nothing but the bytes.
+no schema and no registry.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ ZERO_HASH: Final = bytes(32)  # previousHash of sequence 1
 HASH_BYTES: Final = 32
 WIRE_PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
 ID_BYTES_MAX: Final = 64  # a paymentIntentId has 29; more is not one of ours
-TEXT_BYTES_MAX: Final = 249  # of a topic's name, the longest of a cause's texts
+TEXT_BYTES_MAX: Final = 249  # a topic's name, the longest text of a cause
 VARINT_BYTES_MAX: Final = 10  # 64 bits in groups of seven
-BROKEN_REMEMBERED_MAX: Final = 10_000  # payments with a break that are known by name
+BROKEN_REMEMBERED_MAX: Final = 10_000  # payments with a broken chain that are remembered
 
 # What can be wrong with a record of the journal.
 FOREIGN_EVENT: Final = "FOREIGN_EVENT"
@@ -61,7 +62,7 @@ class Break(msgspec.Struct, frozen=True):
 
 
 class Heads(Protocol):
-    """Where the checker keeps what it knows. Never the lifecycle topic's heads."""
+    """Where the checker keeps each payment's head. Never filled from the lifecycle topic."""
 
     def get(self, payment: str) -> Head | None:
         """The payment's last good event, or None when it was never seen."""
@@ -71,7 +72,7 @@ class Heads(Protocol):
 
 
 class MemoryHeads:
-    """Heads in a dictionary: for one payment, one bucket, or a test."""
+    """Heads in a dictionary, for small numbers of payments."""
 
     def __init__(self) -> None:
         self.heads: dict[str, Head] = {}
@@ -119,7 +120,9 @@ class RawCause(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_cause(value: bytes) -> RawCause:
-    """The cause behind the chain's fields, from an event's raw bytes. Raises ValueError."""
+    """The cause from an event's raw bytes, where it follows the chain's fields. Raises
+    ValueError.
+    """
     try:
         length, at = _read_long(value, WIRE_PREFIX_BYTES)
         _, at = _read_long(value, at + length)  # sequence
@@ -152,8 +155,8 @@ def _read_long(data: bytes, at: int) -> tuple[int, int]:
 class ChainChecker:
     """Follows the chains of one partition, record by record in log order.
 
-    The first break of a payment is returned once; its later events are counted and passed over,
-    while every other payment goes on being checked.
+    The first break of a payment is returned once; its later events are counted and skipped, while
+    every other payment is still checked.
     """
 
     def __init__(
@@ -170,8 +173,12 @@ class ChainChecker:
         self._heads = heads
         self._partition_of = partition_of
 
-    def feed(self, offset: int, key: bytes | None, value: bytes | None) -> Link | Break | None:
-        """The record's link when it continues its chain, its break, or None when passed over."""
+    def feed(
+        self, offset: int, key: bytes | None, value: bytes | None, digest: bytes | None = None
+    ) -> Link | Break | None:
+        """The record's link when it continues its chain, the break when it does not, or None when
+        the payment's chain is broken already. `digest`: the value's SHA-256, if the caller has it.
+        """
         self.events += 1
         if key is None or value is None:
             return self._foreign(offset, key, 0, "the record has no key or no value")
@@ -205,7 +212,7 @@ class ChainChecker:
                 f"the event before it hashes to {previous.hex()}, "
                 f"it names {link.previous_hash.hex()}",
             )  # fmt: skip
-        self._heads.put(payment, Head(link.sequence, event_hash(value)))
+        self._heads.put(payment, Head(link.sequence, digest or event_hash(value)))
         return link
 
     def _not_own(self, key: bytes, link: Link) -> str | None:
@@ -242,7 +249,9 @@ def _missing(first: int, found: int) -> str:
 
 
 def require_complete(sequences: list[int]) -> None:
-    """Raise MissingSequence when the numbers, in any order, are not exactly 1 to their largest."""
+    """Check that the numbers, in any order, are 1 to their largest, once each. Raises
+    MissingSequence for a gap, ValueError for a repeated number.
+    """
     present = set(sequences)
     for number in range(1, max(present, default=0) + 1):
         if number not in present:
@@ -252,7 +261,7 @@ def require_complete(sequences: list[int]) -> None:
 
 
 class MissingSequence(ValueError):
-    """A history with a hole: an error, never a guess."""
+    """A history has a gap; `sequence` is the first number that is missing."""
 
     def __init__(self, sequence: int) -> None:
         super().__init__(f"sequence {sequence} is missing")

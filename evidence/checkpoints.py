@@ -1,8 +1,9 @@
 """Signed checkpoints: what a verifier states about a range of one journal partition.
 
-A checkpoint says "complete up to here"; that nothing came later only the log itself can show.
-The signature covers the record's Avro bytes (no wire prefix) with an empty signature field. That
-field stays the schema's last, so the signed bytes follow from the raw ones without any schema.
+A checkpoint says "complete up to here"; only the log itself can show that nothing came later
+(domain §10). The signature covers the record's Avro bytes (no wire prefix) with an empty signature
+field. That field stays the last of the schema, so the signed bytes can be computed from the raw
+ones without the schema.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Final
 
 import msgspec
 
-from control.key_file import SigningKey
+from control.acts.key_file import SigningKey
 from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
 from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
 from evidence.keys import SIGNATURE_BYTES, Keyring
 from evidence.merkle import LEAF_VERSION, LeafData, payments_root
+from schemas.codec import Codec
+from schemas.codec.wire import Headers
+from schemas.errors import Undecodable
+from schemas.topology import CHECKPOINTS
 
 EMPTY_SIGNATURE: Final = b"\x00"  # Avro bytes of length 0
 SIGNATURE_LENGTH: Final = b"\x80\x01"  # Avro length 64, zigzag
@@ -39,7 +44,7 @@ ALTERED: Final = "CHECKPOINT_ALTERED"
 
 
 class CheckpointProblem(msgspec.Struct, frozen=True):
-    """The first thing wrong with a chain of checkpoints; `number` is the one expected or found."""
+    """The first thing wrong with a chain of checkpoints; `number` is the checkpoint's."""
 
     kind: str
     partition: int
@@ -47,7 +52,7 @@ class CheckpointProblem(msgspec.Struct, frozen=True):
     first_difference: str
 
     def sentence(self) -> str:
-        """One line for people."""
+        """One line that names partition, checkpoint number and first difference."""
         return (
             f"{self.kind}: partition {self.partition} checkpoint {self.number}: "
             f"{self.first_difference}"
@@ -62,15 +67,28 @@ class Sealed(msgspec.Struct, frozen=True):
 
     @property
     def hash(self) -> bytes:
-        """SHA-256 of the raw value: what the next checkpoint names."""
+        """SHA-256 of the raw value: the next checkpoint's `previous_checkpoint`."""
         return hashlib.sha256(self.raw).digest()
+
+
+def decode_checkpoint(
+    codec: Codec, raw: bytes | None, headers: Headers | None = None
+) -> Checkpoint:
+    """The record of the checkpoint topic. Raises ValueError for anything but a checkpoint."""
+    try:
+        record = codec.decode(CHECKPOINTS, raw, headers)
+    except Undecodable as error:
+        raise ValueError(error.reason) from error
+    if not isinstance(record, Checkpoint):
+        raise ValueError(f"a {type(record).__name__} on the checkpoint topic")
+    return record
 
 
 class Range:
     """The payments touched since the last checkpoint, each in its latest state.
 
-    `before(payment)` gives one as of the last checkpoint, None when it was never touched; without
-    it all of them are kept here.
+    `before(payment)` gives a payment as of the last checkpoint, None for one that was never
+    touched. Without it, all payments are kept in memory.
     """
 
     def __init__(self, before: Callable[[str], LeafData | None] | None = None) -> None:
@@ -80,7 +98,8 @@ class Range:
         self._before = before or self._kept.get
 
     def __len__(self) -> int:
-        return len(self._leaves.keys() | {payment for _, payment, _ in self._rulings})
+        ruled = {payment for _, payment, _ in self._rulings}
+        return len(self._leaves) + len(ruled - self._leaves.keys())
 
     def touch(self, payment: str, sequence: int, event_hash: bytes) -> None:
         """An event of the range, in log order."""
@@ -91,17 +110,19 @@ class Range:
         self._leaves[payment] = self._now(payment).with_outcome(outcome_hash)
 
     def rule(self, payment: str, request_hash: bytes, ruled_at: int) -> None:
-        """Two persons ruled on a record of the range that names this payment, in log order.
-        `ruled_at`: when the broker took the confirmation, epoch ms."""
+        """A ruling on a record of the range that names this payment, in log order. `ruled_at`: the
+        append time of its confirmation, epoch ms.
+        """
         self._rulings.append((ruled_at, payment, request_hash))
 
     def ruled_at(self) -> int:
-        """When the last of these rulings came, epoch ms; 0 for none."""
+        """The append time of the last of these rulings (epoch ms); 0 for none."""
         return max((at for at, _, _ in self._rulings), default=0)
 
     def apply_rulings(self, signed_at: int) -> None:
-        """Count the rulings like outcomes, behind these. A ruling on what a checkpoint had signed
-        before it is in no leaf."""
+        """Count rulings like outcomes, and after them. One that is later than `signed_at` (epoch
+        ms) is in no leaf: its record was signed before the ruling.
+        """
         for at, payment, request_hash in self._rulings:
             if at <= signed_at:
                 self.answer(payment, request_hash)
@@ -115,8 +136,12 @@ class Range:
         return self._leaves.get(payment) or self._before(payment) or LeafData(payment)
 
     def leaves(self) -> list[LeafData]:
-        """In no order; the tree sorts them."""
+        """The touched payments, not sorted."""
         return list(self._leaves.values())
+
+    def by_payment(self) -> dict[str, LeafData]:
+        """The leaves, as they are now."""
+        return dict(self._leaves)
 
     def root(self) -> bytes:
         """Merkle root over the touched payments."""
@@ -138,8 +163,9 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The last offset that a checkpoint covers, in the journal and among the outcomes (-1: from the
-    beginning nothing)."""
+    """The last offset that a checkpoint covers, in the journal and among the outcomes; -1 if it
+    covers none and none was covered before.
+    """
 
     offset: int
     outcome: int = -1
@@ -155,9 +181,9 @@ def build(
     key_id: str,
     begin: Begin | None = None,
 ) -> Checkpoint:
-    """The next checkpoint, not yet signed: it follows `previous` without a hole.
-
-    `begin` is where it begins when void checkpoints are before it.
+    """The next checkpoint, not yet signed. It begins at `begin`; without that, directly after
+    `previous`. `signed_at` (epoch ms) is raised to the previous checkpoint's and to that of the
+    last ruling.
     """
     before = None if previous is None else previous.checkpoint
     if begin is None:
@@ -189,7 +215,9 @@ def _behind(checkpoint: Checkpoint | None) -> Begin:
 
 
 def seal(draft: Checkpoint, key: SigningKey, encode: Callable[[Checkpoint], bytes]) -> Sealed:
-    """Sign a draft. `encode` gives the whole value: wire prefix and Avro bytes."""
+    """Sign a draft. `encode` gives the whole value: wire prefix and Avro bytes. Raises ValueError
+    when the signature is not the schema's last field.
+    """
     unsigned = encode(msgspec.structs.replace(draft, signature=b""))
     if unsigned[-1:] != EMPTY_SIGNATURE:
         raise ValueError("the signature is not the checkpoint schema's last field")
@@ -208,7 +236,7 @@ def signed_bytes(raw: bytes) -> bytes:
 
 
 def signature_problem(sealed: Sealed, keyring: Keyring) -> CheckpointProblem | None:
-    """What is wrong with one checkpoint by itself: its key and its signature."""
+    """What is wrong with a checkpoint's key or signature, or None."""
     checkpoint = sealed.checkpoint
     partition, number = checkpoint.partition, checkpoint.number
     if checkpoint.key_id not in keyring:
@@ -228,7 +256,7 @@ def signature_problem(sealed: Sealed, keyring: Keyring) -> CheckpointProblem | N
 
 
 class CheckpointChain:
-    """Checks a partition's checkpoints one after the other, from number 1 or from a known one."""
+    """Checks a partition's checkpoints in order, from number 1 or after a known one."""
 
     def __init__(
         self,
@@ -237,7 +265,9 @@ class CheckpointChain:
         last: Sealed | None = None,
         recovery_points: Sequence[RecoveryPoint] = (),
     ) -> None:
-        """Without a keyring everything but the signatures is checked. `last` is not void."""
+        """Without a keyring, everything except the signatures is checked. `last` must not be void:
+        a checkpoint is void when the records that it covers were lost (`npp control recover`).
+        """
         self.partition = partition
         self.last = last
         self.covering = last  # the last one that is not void
@@ -245,8 +275,8 @@ class CheckpointChain:
         self._keyring = keyring
 
     def begin(self) -> Begin:
-        """Where the next checkpoint begins: behind the last one, or, once the last of the void ones
-        has passed, behind the last that covers anything.
+        """Where the next checkpoint starts: after the last one. If that is the last void checkpoint
+        of a recovery, after the last one that is not void.
         """
         last = None if self.last is None else self.last.checkpoint
         if last is None:
@@ -256,7 +286,7 @@ class CheckpointChain:
         return _behind(None if self.covering is None else self.covering.checkpoint)
 
     def feed(self, sealed: Sealed) -> CheckpointProblem | None:
-        """The first thing wrong with the next checkpoint, or None; then it is the last one."""
+        """Check the next checkpoint. Returns the first problem, or None; then it is `last`."""
         problem = self._position(sealed.checkpoint)
         if problem is None and self._keyring is not None:
             problem = signature_problem(sealed, self._keyring)
@@ -298,7 +328,7 @@ class CheckpointChain:
 
 
 def root_problem(checkpoint: Checkpoint, touched: Range) -> CheckpointProblem | None:
-    """Compare a checkpoint with the payments that the log really shows in its range."""
+    """Compare a checkpoint with the payments that the log has in its range."""
     touched.apply_rulings(checkpoint.signed_at)
     computed = touched.root()
     if (checkpoint.leaves, checkpoint.merkle_root) == (len(touched), computed):

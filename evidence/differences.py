@@ -1,10 +1,10 @@
-"""Where two decoded values first differ, in words that give away nothing personal."""
+"""Where two decoded values first differ, as text without personal data."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
+from core.declared import is_record
 
 # Values of these fields are personal or free text: a difference names the field alone.
 UNNAMED_VALUES: Final = frozenset(
@@ -21,7 +21,7 @@ def first_difference(expected: Any, actual: Any, path: str) -> str | None:
     """Where two values first differ, as `path: expected …, found …`; None when they are equal."""
     if expected == actual and type(expected) is type(actual):
         return None
-    if isinstance(expected, msgspec.Struct) and type(expected) is type(actual):
+    if is_record(expected) and type(expected) is type(actual):
         for field in expected.__struct_fields__:
             inner = first_difference(
                 getattr(expected, field), getattr(actual, field), f"{path}.{field}"

@@ -1,18 +1,18 @@
-"""The verifier's keyring as its file stands now: read again when the file changes."""
+"""The verifier's keyring from its file: read again when the file changes."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-from control.key_file import KeyFileError
+from control.acts.key_file import KeyFileError
 from evidence.keys import Keyring, ListedKey, SchemaStatement, read_keyring
 
 Stamp = tuple[int, int, int]
 
 
 class LiveKeyring:
-    """Safe for many threads. An absent file is an empty keyring. Raises KeyFileError."""
+    """Safe for many threads. A missing file is an empty keyring. Raises KeyFileError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,7 +21,7 @@ class LiveKeyring:
         self._keyring = Keyring()
 
     def now(self) -> Keyring:
-        """The keyring in the file."""
+        """The keyring in the file, which is read again if it has changed."""
         with self._lock:
             stamp = self._stat()
             if stamp != self._stamp:
@@ -34,11 +34,11 @@ class LiveKeyring:
         return self.now().listed()
 
     def schemas(self) -> tuple[SchemaStatement, ...]:
-        """What the keys state of schema ids."""
+        """The keys' signed statements of what schema ids mean."""
         return self.now().schemas()
 
     def not_ready(self) -> str | None:
-        """Why no pack can be proven with it, or None."""
+        """Why no pack can be verified with it, or None."""
         try:
             if self.listed():
                 return None

@@ -1,8 +1,8 @@
-"""Keys of the verifier: its private key (`control.key_file`), and the keyring of public keys.
+"""Keys of the verifier: its private key (`control.acts.key_file`), and the keyring of public keys.
 
-The keyring only grows: a checkpoint is checked with the key that signed it, however old. Beside the
-keys it lists what each key states of schemas: that an id means this schema and no other, without
-which signed bytes could be shown as another event of the same layout.
+The keyring only grows: a checkpoint is checked with the key that signed it, however old. It also
+has each key's signed statements about which schema an id means. Without them, signed bytes could be
+shown as another event of the same layout.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from control import key_file
-from control.act_signature import key_id_of
-from control.key_file import KeyFileError, SigningKey
+from control.acts import key_file
+from control.acts.act_signature import PUBLIC_KEY_BYTES, key_id_of
+from control.acts.key_file import KeyFileError, SigningKey
 from schemas.strict_json import json_reader
 
-PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 KEYRING_BYTES_MAX: Final = 1_048_576
 SCHEMA_STATEMENT_PREFIX: Final = b"npp-schema-id.v1\x00"
 
 
 class KeyMissing(KeyFileError):
-    """The verifier's own key, or its keyring, is not where it has to be; the sentence says which,
-    and what to do."""
+    """The verifier's key or keyring is missing, or its key no longer counts; the message says
+    which, and what to do.
+    """
 
 
 class ListedKey(msgspec.Struct, frozen=True, rename="camel"):
-    """A public key (hex) as it is in the keyring. Times in epoch ms; `added_at` informs only.
+    """A public key (hex) as it is in the keyring. Times in epoch ms; `added_at` is information.
 
-    A signature counts when its time is not before `valid_from`, before `valid_until`, and before
-    `revoked_at`; None is no limit.
+    A signature counts from `valid_from` (inclusive) to `valid_until` and `revoked_at` (exclusive);
+    None is no limit.
     """
 
     key_id: str
@@ -71,7 +71,7 @@ class SchemaStatement(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class KeyringFile(msgspec.Struct, frozen=True):
-    """The keyring's file: JSON, so that anybody can read it without this program."""
+    """The keyring's file. JSON, so that others can read it without this product."""
 
     version: int
     keys: tuple[ListedKey, ...]
@@ -82,7 +82,9 @@ _read_file: Final = json_reader(KeyringFile)
 
 
 class Keyring:
-    """Public keys by id. Nothing is ever taken out of it."""
+    """Public keys by id. None is ever removed. Raises KeyFileError for a listed key that is not an
+    Ed25519 key, or not that of its id.
+    """
 
     def __init__(
         self, keys: tuple[ListedKey, ...] = (), schemas: tuple[SchemaStatement, ...] = ()
@@ -105,7 +107,7 @@ class Keyring:
         self._public[key.key_id] = Ed25519PublicKey.from_public_bytes(raw)
 
     def add(self, public: bytes, added_at: int) -> bool:
-        """List a raw public key; False when it is listed already."""
+        """List a raw public key from `added_at` (epoch ms) on; False when it is listed already."""
         name = key_id_of(public)
         if name in self._listed:
             return False
@@ -120,8 +122,8 @@ class Keyring:
         valid_until: int | None = None,
         revoked_at: int | None = None,
     ) -> None:
-        """Set what is given of a listed key's period. A revocation can be set earlier, never taken
-        back. Raises KeyFileError.
+        """Set the given limits of a listed key (epoch ms). A revocation can only be moved to an
+        earlier time. Raises KeyFileError for a key that is not listed.
         """
         known = self._listed.get(name)
         if known is None:
@@ -144,9 +146,9 @@ class Keyring:
         return tuple(self._listed.values())
 
     def state_schemas(self, key: SigningKey, fingerprints: Mapping[int, str]) -> bool:
-        """Sign what each schema id means (SHA-256, hex); False when all of it is listed already.
+        """Sign which schema (SHA-256, hex) each id means; False when all of it is listed already.
 
-        Raises KeyFileError when the key has stated another meaning of an id before.
+        Raises KeyFileError when the key has stated another schema for an id before.
         """
         new = False
         for schema_id, fingerprint in sorted(fingerprints.items()):
@@ -162,7 +164,9 @@ class Keyring:
         return new
 
     def schema_statement(self, schema_id: int, key_id: str | None) -> SchemaStatement | None:
-        """What is stated of a schema id: by that key, else by the key that was listed first."""
+        """The statement about a schema id: that key's, else that of the first listed key that has
+        one; None if there is none.
+        """
         names = [*([key_id] if key_id else []), *self._listed]
         return next((s for n in names if (s := self._schemas.get((schema_id, n)))), None)
 
@@ -180,7 +184,7 @@ class Keyring:
 
 
 def fingerprint(public: bytes) -> str:
-    """SHA-256 (hex) of the raw public key: what is published elsewhere and compared by people."""
+    """SHA-256 (hex) of the raw public key, for people to compare with a published one."""
     return hashlib.sha256(public).hexdigest()
 
 
@@ -196,7 +200,7 @@ def pem_of(key: ListedKey) -> str:
 
 
 def read_keyring(path: Path) -> Keyring:
-    """The keyring in a file; an absent file is an empty keyring. Raises KeyFileError."""
+    """The keyring in a file; a missing file is an empty keyring. Raises KeyFileError."""
     if not path.exists():
         return Keyring()
     if path.stat().st_size > KEYRING_BYTES_MAX:
@@ -209,7 +213,9 @@ def read_keyring(path: Path) -> Keyring:
 
 
 def write_keyring(path: Path, keyring: Keyring) -> None:
-    """Replace the file in one step. Refuses to drop a key that the file lists now."""
+    """Replace the file in one step. Raises KeyFileError if a key or statement that the file lists
+    now would be dropped.
+    """
     before = read_keyring(path)
     for old in before.listed():
         if old.key_id not in keyring:
@@ -230,9 +236,9 @@ def key_and_keyring(
 ) -> tuple[SigningKey, Keyring]:
     """The verifier's key, and the keyring with that key listed.
 
-    `has_signed`: checkpoints are on the log. Then nothing is made: with another key, or without
-    the old ones listed, every partition would look forged. `may_make`: a first key may be made
-    here; production is given one. Raises KeyMissing, KeyFileError.
+    `has_signed`: checkpoints are on the log. Then no key and no keyring is created: if the keys
+    that signed were not listed, every checkpoint would look forged. `may_make`: a first key may be
+    generated here; in production the operator provides it. Raises KeyMissing, KeyFileError.
     """
     if not key_path.exists():
         if has_signed:

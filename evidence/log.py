@@ -1,6 +1,6 @@
-"""Reads the log itself for the online verification: known offsets, and what came after them.
+"""Reads records from Kafka for the online verification: known offsets, and what came after them.
 
-Bounded in time and in records; what was not read is said, never guessed.
+Limited in time and in records; the caller is told what was not read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from engine.clients.reader import UNREADABLE, LogEnds, PartitionReader
+from engine.clients.assigned_reader import UNREADABLE
+from engine.clients.reader import LogEnds, PartitionReader
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.records import LogRecord
@@ -18,15 +19,17 @@ from schemas.topology import CONTROL
 
 READ_COUNT: Final = 10_000
 READ_WAIT_S: Final = 0.2
-GAP_RECORDS_MAX: Final = 20_000  # read through; beyond, a new position is cheaper
+GAP_RECORDS_MAX: Final = 20_000  # between two wanted offsets; beyond it a seek is cheaper
 KNOWN_S_MAX: Final = 20.0
 LATER_S_MAX: Final = 5.0
-ENDS_S_MAX: Final = 5.0  # a person waits, and holds a thread
+ENDS_S_MAX: Final = 5.0  # a person waits, and occupies a thread
 LATER_RECORDS_MAX: Final = 500_000
 
 
 class Later(msgspec.Struct, frozen=True):
-    """Values under the key at or past an offset. `read_to` < `end`: the rest was not read."""
+    """(offset, value) of the key's records from an offset on. If `read_to` < `end`, the records
+    from `read_to` on were not read.
+    """
 
     values: list[tuple[int, bytes]]
     read_to: int
@@ -34,16 +37,18 @@ class Later(msgspec.Struct, frozen=True):
 
 
 class EvidenceLog(Protocol):
-    """Committed records as they are on the log. Raises engine errors when Kafka is not there."""
+    """Committed records as they are on the log. Raises engine errors when Kafka does not answer."""
 
     def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
-        """The records at these offsets; one that is not there (anymore) is missing."""
+        """The records at these offsets, without those that the log does not have (any more). Raises
+        TimeoutError.
+        """
 
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
-        """What is under `key` from `start` on, as far as the bounds allow."""
+        """The records of `key` from `start` on, within the limits."""
 
     def control(self) -> Sequence[LogRecord]:
-        """The whole control topic. Raises TimeoutError when it is not read to its end in time."""
+        """The whole control topic. Raises TimeoutError."""
 
 
 class KafkaEvidenceLog:
@@ -68,7 +73,7 @@ class KafkaEvidenceLog:
             except Exit as error:
                 if error.code != UNREADABLE:
                     raise
-                for each in group:  # a batch that nobody can read is between them
+                for each in group:  # an unreadable batch is among them
                     self._read_from(topic, partition, [each], found, deadline_s)
         return found
 
@@ -100,29 +105,19 @@ class KafkaEvidenceLog:
         found: dict[int, LogRecord],
         deadline_s: float,
     ) -> None:
+        wanted = set(group)
         reader = PartitionReader(self._connection, topic, {partition: group[0]})
         try:
-            self._read_group(reader, partition, group, found, deadline_s)
+            while self._clock.monotonic_s() < deadline_s:
+                batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
+                records = batches.get(partition, [])
+                found.update({r.offset: r for r in records if r.offset in wanted})
+                position = records[-1].offset if records else ends.get(partition, -1)
+                if position >= group[-1]:
+                    return
+            raise TimeoutError("the log did not answer in time")
         finally:
             reader.close()
-
-    def _read_group(
-        self,
-        reader: PartitionReader,
-        partition: int,
-        group: list[int],
-        found: dict[int, LogRecord],
-        deadline_s: float,
-    ) -> None:
-        wanted = set(group)
-        while self._clock.monotonic_s() < deadline_s:
-            batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
-            records = batches.get(partition, [])
-            found.update({r.offset: r for r in records if r.offset in wanted})
-            position = records[-1].offset if records else ends.get(partition, -1)
-            if position >= group[-1]:
-                return
-        raise TimeoutError("the log did not answer in time")
 
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
         end = self._ends.stable([(topic, partition)])[topic, partition]
@@ -149,7 +144,7 @@ class KafkaEvidenceLog:
 
 
 def groups(offsets: Sequence[int]) -> list[list[int]]:
-    """Sorted offsets in runs that are read in one go."""
+    """Sorted offsets in runs, each of which is read in one pass."""
     runs: list[list[int]] = []
     for each in offsets:
         if runs and each - runs[-1][-1] <= GAP_RECORDS_MAX:

@@ -1,4 +1,4 @@
-"""Merkle trees as in RFC 6962, section 2.1: roots, audit paths and their verification."""
+"""Merkle trees as in RFC 6962, section 2.1: roots and audit paths. Packs are checked elsewhere."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ import msgspec
 LEAF_PREFIX: Final = b"\x00"
 NODE_PREFIX: Final = b"\x01"
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
-PATH_LENGTH_MAX: Final = 64  # a tree of 2**64 leaves; a longer path is nonsense
-
-
 LEAF_VERSION: Final = 2
 NOTHING: Final = bytes(32)  # head of a payment without events, hash over no outcomes
 
 
 class LeafData(msgspec.Struct, frozen=True, gc=False):
-    """A payment touched in a checkpoint's range, as of its end: its last event (sequence 0 when it
-    has none), and count and rolling hash of the outcomes of operator commands for it.
+    """A payment touched in a checkpoint's range, as of the end of the range: its last event
+    (sequence 0 when it has none), and count and rolling hash of its operator outcomes.
     """
 
     payment_intent_id: str
@@ -36,7 +33,9 @@ class LeafData(msgspec.Struct, frozen=True, gc=False):
         )
 
     def with_outcome(self, outcome_hash: bytes) -> LeafData:
-        """After its next operator outcome: SHA-256(rolling before ‖ SHA-256 of the raw outcome)."""
+        """After its next operator outcome. The new rolling hash is SHA-256(rolling hash before ‖
+        SHA-256 of the raw outcome).
+        """
         rolling = hashlib.sha256(self.outcomes_hash + outcome_hash).digest()
         return LeafData(
             self.payment_intent_id, self.sequence, self.hash, self.outcomes + 1, rolling
@@ -44,7 +43,7 @@ class LeafData(msgspec.Struct, frozen=True, gc=False):
 
 
 class Inclusion(msgspec.Struct, frozen=True):
-    """Where a leaf stands (`index` from 0 in a tree of `size`) and the hashes beside its way up."""
+    """A leaf's `index` (from 0) in a tree of `size` leaves, and its audit path to the root."""
 
     index: int
     size: int
@@ -67,22 +66,22 @@ def payment_leaf(leaf: LeafData) -> bytes:
 
 
 def sorted_leaves(leaves: Sequence[LeafData]) -> list[LeafData]:
-    """In the order of a checkpoint's tree: by the id's bytes."""
+    """The leaves in the order of a checkpoint's tree: by the bytes of the id."""
     return sorted(leaves, key=lambda leaf: leaf.payment_intent_id.encode())
 
 
 def payments_root(leaves: Sequence[LeafData]) -> bytes:
-    """The root over payments, which need not be sorted yet."""
+    """The root over these payments, in any order."""
     return root([payment_leaf(leaf) for leaf in sorted_leaves(leaves)])
 
 
 def root(leaf_hashes: Sequence[bytes]) -> bytes:
-    """MTH of RFC 6962 over hashes of leaves. The empty tree's root is SHA-256 of nothing."""
+    """RFC 6962's MTH over leaf hashes. The root of the empty tree is SHA-256 of no bytes."""
     if not leaf_hashes:
         return EMPTY_ROOT
     level = list(leaf_hashes)
-    # Pairing from the left and carrying an odd last one up gives the same tree as splitting at the
-    # largest power of two, without recursion.
+    # Pairing from the left, with an odd last node moved up, gives the same tree as RFC 6962's split
+    # at the largest power of two, without recursion.
     while len(level) > 1:
         paired = [node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
         if len(level) % 2:
@@ -98,9 +97,9 @@ def inclusion(leaf_hashes: Sequence[bytes], index: int) -> Inclusion:
     path: list[bytes] = []
     level, at = list(leaf_hashes), index
     while len(level) > 1:
-        beside = at ^ 1
-        if beside < len(level):
-            path.append(level[beside])
+        sibling = at ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
         paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         if len(level) % 2:
             paired.append(level[-1])

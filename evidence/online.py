@@ -1,4 +1,4 @@
-"""Online verification: the read model, and a pack when one is given, against the log itself."""
+"""Online verification: compares the read model, and a pack if one is given, with the log."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PASSED_ON = (
     "notYetSigned",
     "keyNote",
 )
-LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log replaces
+LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # here the comparison with the log is the proof
 
 
 class Maker(Protocol):
-    """What makes packs: evidence.packs.service."""
+    """Makes packs: evidence.packs.service."""
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         """See api.services.Evidence."""
@@ -41,7 +41,7 @@ class Maker(Protocol):
 
 
 class Online:
-    """One verification."""
+    """Verifies one payment against the log."""
 
     def __init__(self, reader: Reader, log: EvidenceLog, codec: Codec) -> None:
         self._reader = reader
@@ -49,9 +49,10 @@ class Online:
         self._codec = codec
 
     def verify(self, maker: Maker, payment: str, pack: bytes | None) -> Answer:
-        """`{verdict, through, unsigned, hash, …}`, of the pack given, else of the one of now.
+        """`{verdict, through, unsigned, hash, …}` of the given pack, else of the current one.
 
-        Raises KeyError for a payment that the read model does not know.
+        Raises KeyError for a payment that the read model does not know, TimeoutError, engine errors
+        when Kafka does not answer.
         """
         answer: Answer = {
             "verdict": v.BROKEN, "verified": False,
@@ -88,7 +89,7 @@ class Online:
         if problem is not None and problem["kind"] not in LEFT_TO_THE_LOG:
             raise v.Broken(problem["kind"], f"pack: {problem['place']}", problem["sentence"])
         with_proof = problem is None or problem["kind"] != "NO_PROOF"
-        given = _value(pack)
+        given = v.read_text(pack)
         if given.get("paymentIntentId") != payment:
             raise v.Broken("PAYMENT", "pack: paymentIntentId", "it is a pack of another payment")
         as_of = str(given.get("asOf"))
@@ -97,7 +98,8 @@ class Online:
         except ValueError as error:
             raise v.Broken("AS_OF", "pack: asOf", str(error)) from None
         if made != pack:
-            found = v.first_difference(v.read_pack(made) if with_proof else _value(made), given, "")
+            own = v.read_pack(made) if with_proof else v.read_text(made)
+            found = v.first_difference(own, given, "")
             place, why = found or ("file", "other bytes than this system gives for that asOf")
             raise v.Broken("CONTENT", f"pack: {place}", why)
         through, unsigned = v.signed_extent(given)
@@ -109,7 +111,9 @@ class Online:
     # -- the log ---------------------------------------------------------------------------------
 
     def _compare(self, payment: str, pack: Mapping[str, Any]) -> Answer:
-        """Every byte of the pack with the byte on the log, and what came after. Raises Broken."""
+        """Compare every raw value of the pack with the log, and check what came later. Raises
+        Broken.
+        """
         proof = pack["replayProof"]
         partition = int(proof["partition"])
         events = proof["events"]
@@ -154,7 +158,7 @@ class Online:
     def _compare_rulings(
         self, payment: str, partition: int, listed: list[Mapping[str, Any]]
     ) -> Dispositions:
-        """The rulings listed with all that two persons ruled on the control topic."""
+        """Compare the pack's rulings with those on the control topic. Raises Broken."""
         control = Control(self._codec.decode)
         acts = {record.offset: record for record in self._log.control()}
         for record in acts.values():
@@ -164,7 +168,7 @@ class Online:
         expected = [(each.request_offset, each.confirm_offset) for each in there]
         found = [(each["request"]["offset"], each["confirmation"]["offset"]) for each in listed]
         if found != expected:
-            why = f"two persons ruled {len(expected)} times on the log, {len(found)} are listed"
+            why = f"two people ruled {len(expected)} times on the log, {len(found)} are listed"
             raise v.Broken("LOG", "rulings", why)
         for ruled, each in zip(there, listed, strict=True):
             for name in ("request", "confirmation"):
@@ -185,8 +189,8 @@ class Online:
         events: list[Mapping[str, Any]],
         ruled: Dispositions,
     ) -> Answer:
-        """Everything of the payment that is on the log from its first event on: what the pack
-        has and nothing between, then what continues its chain.
+        """Read the payment's records on the log from its first event on. There must be none between
+        the pack's events, and later ones must continue its chain. Raises Broken.
         """
         projected = self._reader.projected().get((EVENTS, partition), 0)
         first, last = int(events[0]["offset"]), events[-1]
@@ -230,8 +234,3 @@ def _same(found: LogRecord | None, raw: str, key: bytes | None, place: str) -> N
         raise v.Broken("LOG", place, "the log has another payment's record there")
     if v.base64_of(found.value) != raw:
         raise v.Broken("LOG", place, "the log has other bytes there")
-
-
-def _value(pack: bytes) -> Answer:
-    """The content of canonical JSON, a pack without proof too. Raises Broken."""
-    return v.read_text(pack)

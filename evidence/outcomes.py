@@ -1,6 +1,6 @@
 """Outcomes of operator commands, as checkpoints cover them: the payment and the hash of each.
 
-MISROUTED ones decided nothing about any payment and are left out.
+A MISROUTED command decided nothing about any payment, so its outcome is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ MISROUTED = "MISROUTED"
 
 
 class OperatorOutcome(msgspec.Struct, frozen=True, gc=False):
-    """`partition` is the journal's, `offset` that on the outcomes topic."""
+    """`partition` is the journal's, `offset` the one on the outcomes topic, `hash` the SHA-256 of
+    the raw outcome.
+    """
 
     partition: int
     offset: int
@@ -30,8 +32,8 @@ class OperatorOutcome(msgspec.Struct, frozen=True, gc=False):
 def operator_outcome(
     codec: Codec, record: LogRecord, outcomes_partitions: int
 ) -> OperatorOutcome | None:
-    """None for every other record: of another kind of input, unreadable, or where no engine of ours
-    writes it.
+    """The operator outcome in a record. None for outcomes of other inputs, unreadable records, and
+    records on a partition to which the engine does not write them.
     """
     try:
         outcome = codec.decode(OUTCOMES, record.value, record.headers)
@@ -43,7 +45,7 @@ def operator_outcome(
 def of_outcome(
     record: LogRecord, outcome: object, outcomes_partitions: int
 ) -> OperatorOutcome | None:
-    """The same of a decoded one."""
+    """As `operator_outcome`, for a record that was decoded already."""
     if not isinstance(outcome, Outcome) or outcome.cause.topic != OPERATOR_COMMANDS:
         return None
     journal = outcome.cause.partition

@@ -1,5 +1,6 @@
-"""What two persons decided about the log, by the control records of the read model: rulings on
-journal records, and recoveries after the log had lost its tail. A void checkpoint covers nothing.
+"""What two people decided about the log, from the read model's control records: rulings on journal
+records, and recoveries from a lost log tail. A recovery makes checkpoints void; a void checkpoint
+covers nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PAGE_COUNT: Final = 1_000
 
 
 class RecoveryPoints:
-    """Follows the read model's control rows; used from several threads."""
+    """Follows the read model's control rows. Safe for many threads. Raises ReadModelDown."""
 
     def __init__(self, reader: Reader, codec: Codec) -> None:
         self._reader = reader
@@ -26,30 +27,32 @@ class RecoveryPoints:
         self._lock = threading.Lock()
 
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        """The checkpoint that covers an event there; None while it is not signed (again)."""
+        """The checkpoint that covers a journal offset; None until one is signed, or signed again
+        after a recovery.
+        """
         row = self._reader.checkpoint_over(partition, offset)
         return None if row is None or self._is_void(row) else row
 
     def last_checkpoint(self, partition: int) -> rows.CheckpointRow | None:
-        """The last one that covers anything."""
+        """The partition's last checkpoint that is not void, or None."""
         row = self._reader.last_checkpoint(partition)
         while row is not None and self._is_void(row):
             row = self._reader.checkpoint(partition, row.number - 1)
         return row
 
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        """The one of the journal partition that covers an outcome there."""
+        """The journal partition's checkpoint that covers this offset of its outcomes, or None."""
         row = self._reader.checkpoint_over_outcome(partition, offset)
         return None if row is None or self._is_void(row) else row
 
     def rulings(self, payment: str) -> tuple[Disposition, ...]:
-        """Those on records that name this payment, in the order of the journal."""
+        """The rulings on records that name this payment, in journal order."""
         with self._lock:
             self._follow()
             return self._control.dispositions.of_payment(payment)
 
     def rulings_on(self, partition: int, to: int) -> list[Disposition]:
-        """Those on records of the partition up to this offset, in the order of the journal."""
+        """The rulings on records of the partition up to this offset, in journal order."""
         with self._lock:
             self._follow()
             found = [
@@ -60,7 +63,7 @@ class RecoveryPoints:
         return sorted(found, key=lambda each: each.request.offset)
 
     def cluster_id(self) -> str:
-        """The cluster as it is recorded; empty while it is not."""
+        """The recorded cluster; empty before it is recorded."""
         with self._lock:
             self._follow()
             cluster = self._control.cluster

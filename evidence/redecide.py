@@ -1,8 +1,8 @@
-"""Decide a recorded input again: once, for the verifier and for replay.
+"""Decides a recorded input again, for the verifier and for replay (domain §10).
 
-The events it gives, encoded with the recorded schema, must be the recorded bytes. Recorded
-decidedAt stands for the clock. Source maps have no number in events: those in force within a minute
-of decidedAt count (domain §10).
+The events that it gives, encoded with the recorded schema, must be the recorded bytes. The recorded
+decidedAt replaces the clock. Events do not name their source map: all that were in force within a
+minute of decidedAt are tried.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from control.named import SourceMap, in_force
 from core.decider import Context, Decision
+from core.declared import replaced
 from core.header import Cause
 from core.payment.decide import decide
 from core.payment.events import Event
@@ -35,7 +36,7 @@ RulesOf = Callable[[int], Rules]  # raises KeyError for a rule set this release 
 
 
 class NotCarried(Exception):
-    """This release does not carry a rule set that it needs."""
+    """The input needs a rule set that this release does not carry."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -49,7 +50,9 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """What decisions read beside inputs and states. `topics` are the inputs in decision order."""
+    """What decisions read besides inputs and states. `topics` are the input topics in the order in
+    which a batch is decided.
+    """
 
     codec: Codec
     rules_of: RulesOf
@@ -62,7 +65,7 @@ class Environment(msgspec.Struct, frozen=True):
     )  # by recoveries: see core.payment.inputs.recovered_submissions
 
     def rules(self, number: int) -> Rules:
-        """Raises NotCarried."""
+        """The rule set of this number. Raises NotCarried."""
         try:
             return self.rules_of(number)
         except KeyError:
@@ -71,7 +74,7 @@ class Environment(msgspec.Struct, frozen=True):
     def context(
         self, cause: Cause, decided_at: int, rule_set: int, sources: frozenset[str]
     ) -> Context:
-        """Of a decision made then. Raises NotCarried."""
+        """The context of a decision at `decided_at` (epoch ms). Raises NotCarried."""
         return Context(
             now_ms=decided_at,
             cause=cause,
@@ -84,20 +87,19 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 def with_trace(command: Any, headers: Headers | None) -> Any:
-    """The input as it is decided, live and again: the traceparent in its record's headers is its
-    own, when its body has none (domain §10).
+    """The input with the traceparent in its record's headers, if its body has none (domain §10).
+    The processor and the verifier both decide it in this form.
     """
     if not headers or command.header.traceparent is not None:
         return command
     found = tracing.carried_by(headers)
     if found is None:
         return command
-    header = msgspec.structs.replace(command.header, traceparent=found)
-    return msgspec.structs.replace(command, header=header)
+    return replaced(command, header=replaced(command.header, traceparent=found))
 
 
 def difference_of_input(given: Input, cause: Cause) -> str | None:
-    """What is wrong with the input that a cause names."""
+    """How the input on the log differs from the one that the cause names, or None."""
     if given.value is None:
         return "its input has no value"
     if hashlib.sha256(given.value).digest() != cause.input_hash:
@@ -114,8 +116,8 @@ def decisions(
     decided_at: int,
     rule_set: int,
 ) -> Iterator[Decision | str]:
-    """Decide an input again, once for each source map that may have been in force; words where that
-    could not be done. `state` has its deadline. Raises NotCarried.
+    """Decide an input again, once for each source map that may have been in force; a sentence where
+    that fails. `state` must have its deadline (`with_deadline`). Raises NotCarried.
     """
     try:
         command = environment.codec.decode(given.topic, given.value, given.headers)
@@ -140,7 +142,7 @@ def decisions(
 
 
 def encoded_as(codec: Codec, event: Event, previous_hash: bytes, recorded: bytes) -> bytes | None:
-    """The event in the schema of the recorded bytes; None when that is another record's."""
+    """The event in the schema of the recorded bytes; None when that schema cannot hold it."""
     event.header.previous_hash = previous_hash
     number = schema_id(recorded)
     try:
@@ -154,7 +156,7 @@ def encoded_as(codec: Codec, event: Event, previous_hash: bytes, recorded: bytes
 
 
 def event_difference(again: Any, recorded: Any) -> str:
-    """In which way a recorded event is another than the one decided again."""
+    """How a recorded event differs from the one decided again."""
     if type(again) is not type(recorded):
         return f"decided again it gives {type(again).__name__}, recorded {type(recorded).__name__}"
     difference = first_difference(again, recorded, type(again).__name__)
@@ -162,6 +164,6 @@ def event_difference(again: Any, recorded: Any) -> str:
 
 
 def decision_name(decision: Decision) -> str:
-    """For people."""
+    """The kind of decision, and the rule of a refusal, for messages."""
     rule = getattr(decision, "rule", None)
     return type(decision).__name__ if rule is None else f"{type(decision).__name__} {rule}"

@@ -39,7 +39,7 @@ from cryptography.hazmat.primitives.serialization import (
 FORMAT: Final = "npp-evidence-pack"
 VIEW_FORMAT: Final = "npp-evidence-view"
 VERSION: Final = 1
-PACK_BYTES_MAX: Final = 16_777_216  # no larger pack is handed out; an event takes some 1,500
+PACK_BYTES_MAX: Final = 16_777_216  # larger packs are not made; an event takes some 1,500
 # Limits that are checked before parsing: an event takes some 90 values; a pack is 15 deep.
 PACK_VALUES_MAX: Final = 1_500_000
 PACK_DEPTH_MAX: Final = 64
@@ -61,14 +61,14 @@ BROKEN: Final = "BROKEN"
 EXIT_CODES: Final = {VERIFIED: 0, BROKEN: 1, VERIFIED_THROUGH: 3}
 PAYMENT_ID: Final = re.compile(r"pi_[a-z0-9]{26}")
 AS_OF: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}(\.[0-9]{1,18})?")
-# A JSON string, or one bracket outside of strings; possessive, so that nothing is tried twice.
+# A JSON string, or one bracket outside of strings; possessive, so that it never backtracks.
 TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{}\]]', re.DOTALL)
 OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
 REASON_IN_DETAILS: Final = ("MarkPaymentFailed", "ResolveReconciliation")
 PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
 SIGNATURE_FIELD_BYTES: Final = 66  # Avro length of 64, and the signature: a checkpoint's last field
 SCHEMA_STATEMENT: Final = b"npp-schema-id.v1\x00"
-CONFLICTS_LISTED_MAX: Final = 16  # open conflicts beyond are counted, not listed
+CONFLICTS_LISTED_MAX: Final = 16  # further open conflicts are counted, not listed
 ENDED: Final = ("FAILED", "EXPIRED")
 FINAL_STATES: Final = ("SETTLED", "FAILED", "EXPIRED")
 LIFECYCLE: Final = (
@@ -84,7 +84,7 @@ SUMS: Final = {
     "FundsHeld": "held", "FundsCaptured": "captured", "FundsReleased": "released",
     "FundsDebitForced": "debited", "FundsReversed": "reversed", "FundsCredited": "credited",
 }  # fmt: skip
-# Party details under scheme avro.1 are an Avro record of this schema without a prefix, for ever.
+# Party details under scheme avro.1 are an Avro record of this schema without a prefix, forever.
 PARTY: Final = [{"name": "name", "type": "string"}] + [
     {"name": name, "type": ["null", "string"], "default": None}
     for name in ("bsb", "account", "payIdType", "payId")
@@ -104,7 +104,7 @@ FOREIGN: Final = "FOREIGN"
 TAKEN_AS_RECORDED: Final = "TAKEN_AS_RECORDED"
 RULINGS: Final = (FOREIGN, TAKEN_AS_RECORDED)
 ACT: Final = b"npp-control-act.v1\n"  # what a person signs of a control act begins with it
-NOT_DECIDED: Final = "not decided by the rules: two persons took it as recorded"
+NOT_DECIDED: Final = "not decided by the rules: two people accepted it as recorded"
 NOTHING: Final = bytes(32)  # head of no event, rolling hash over no outcome
 EDGE_NOTE: Final = (
     "No checkpoint covers offsets: only the online verification compares them with the log. What "
@@ -119,7 +119,7 @@ Json = Any
 
 
 class Broken(Exception):
-    """The first thing that does not hold: its kind, its place in the pack, one sentence."""
+    """The first thing in the pack that does not verify: its kind, its place, one sentence."""
 
     def __init__(self, kind: str, place: str, sentence: str) -> None:
         super().__init__(f"{kind} at {place}: {sentence}")
@@ -132,7 +132,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """A public key and when its signatures count, in epoch milliseconds; None is no limit."""
+    """A public key, and the period in which its signatures count (epoch ms); None is no limit."""
 
     public: Ed25519PublicKey
     valid_from: int | None = None
@@ -155,7 +155,7 @@ class Key:
         return None
 
     def note(self) -> str:
-        """What must be said of a signature of this key that counts."""
+        """What the answer must say about this key although its signature counts."""
         if self.revoked_at is None:
             return ""
         return f"revoked at {time_of(self.revoked_at)}; this says that it was signed before"
@@ -163,7 +163,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Event:
-    """One event as its raw bytes say it."""
+    """One event, decoded from its raw bytes."""
 
     offset: int
     raw: bytes
@@ -194,14 +194,14 @@ class Proof:
 
 @dataclass(frozen=True)
 class Command:
-    """An operator's command as its raw bytes say it."""
+    """An operator's command, decoded from its raw bytes."""
 
     raw: bytes
     schema_id: int
     type: str
     record: dict[str, Json]
 
-    def said(self) -> dict[str, Json]:
+    def described(self) -> dict[str, Json]:
         """Who gave it, why, and under which approval; nobody for one without an operator."""
         operator = self.record.get("operator")
         if operator is None:
@@ -217,8 +217,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What two persons ruled on a record of the journal that names the payment, as their raw acts
-    say it; offsets are those of the control topic. `record`: the raw value that is skipped.
+    """A ruling of two people on a journal record that names the payment, decoded from their raw
+    acts; offsets are those of the control topic. `record`: the raw value that is skipped.
 
     `counted_after`: how many of the payment's operator outcomes come before it in the leaf; None
     for one that is in no leaf (yet).
@@ -274,7 +274,7 @@ class Inputs:
 
 
 def canonical(value: Json) -> bytes:
-    """The one text of a value: keys sorted, no spaces, UTF-8, nothing escaped without need."""
+    """The canonical JSON of a value: keys sorted, no spaces, UTF-8, no needless escapes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
 
@@ -284,7 +284,7 @@ def sha256(data: bytes) -> str:
 
 
 def time_of(epoch_ms: int) -> str:
-    """UTC, to the second; the number where no calendar has such a day."""
+    """Epoch milliseconds as UTC, to the second; the number itself if it is not a valid time."""
     try:
         return f"{datetime.fromtimestamp(epoch_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):
@@ -331,7 +331,7 @@ def decode(raw: bytes, parsed: Json) -> dict[str, Json]:
 
 
 def event_of(offset: int, raw: bytes, parsed: Json) -> Event:
-    """Raises ValueError when the bytes are no event of that schema."""
+    """The event in a raw value. Raises ValueError when it is not an event of that schema."""
     record = decode(raw, parsed)
     if not isinstance(record.get("header"), dict):
         raise ValueError("it has no event header")
@@ -340,13 +340,13 @@ def event_of(offset: int, raw: bytes, parsed: Json) -> Event:
 
 
 def command_of(raw: bytes, parsed: Json) -> Command:
-    """Raises ValueError when the bytes are no record of that schema."""
+    """The command or act in a raw value. Raises ValueError when it is not of that schema."""
     name = str(parsed["name"]).rpartition(".")[2]
     return Command(raw, schema_id_of(raw), name, decode(raw, parsed))
 
 
 def open_parties(sealed: Json) -> dict[str, Json]:
-    """Party details in the clear; under another scheme than avro.1 as they are."""
+    """Party details decoded; those of another scheme than avro.1 unchanged."""
     if sealed["scheme"] != "avro.1":
         return {"scheme": sealed["scheme"], "keyId": sealed["keyId"], "bytes": sealed["bytes"]}
     try:
@@ -362,10 +362,10 @@ def open_parties(sealed: Json) -> dict[str, Json]:
 
 
 def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
-    """The whole pack. The builder writes it with this, the verification makes it again.
+    """The whole pack: the builder writes it with this function, the verification makes it again.
 
-    What it shows is the payment at the last signed sequence; what follows is listed apart. Where
-    nothing is signed yet everything is shown, and the statement says so.
+    It shows the payment at the last signed sequence, and lists later events separately. If nothing
+    is signed yet, it shows everything, and its statement says so.
     """
     last = inputs.events[-1].header["sequence"]
     covered = covered_through(inputs)
@@ -417,18 +417,18 @@ SIGNED: Final = "SIGNED"
 
 
 def rulings_of(inputs: Inputs) -> list[dict[str, Json]]:
-    """What two persons ruled on records that name this payment, in the order of the journal."""
+    """What two people ruled on records that name this payment, in the order of the journal."""
     end = -1 if inputs.proof is None else inputs.proof.record["toOffset"]
     shown = []
     for each in inputs.rulings:
-        asked, agreed = each.request.record, each.confirmation.record
+        requested, agreed = each.request.record, each.confirmation.record
         signed = IN_NO_LEAF if each.offset <= end else NOT_YET
         shown.append(
             {
-                "ruling": each.ruling, "partition": asked["partition"], "offset": each.offset,
-                "eventHash": asked["eventHash"], "sequence": asked["sequence"],
-                "eventType": asked["eventType"], "reason": asked["reason"],
-                "requestedBy": asked["actor"], "requestedAt": asked["requestedAt"],
+                "ruling": each.ruling, "partition": requested["partition"], "offset": each.offset,
+                "eventHash": requested["eventHash"], "sequence": requested["sequence"],
+                "eventType": requested["eventType"], "reason": requested["reason"],
+                "requestedBy": requested["actor"], "requestedAt": requested["requestedAt"],
                 "confirmedBy": agreed["actor"], "confirmedAt": agreed["confirmedAt"],
                 "signed": signed if each.counted_after is None else SIGNED,
             }
@@ -452,7 +452,7 @@ def ruling_sentence(ruling: Mapping[str, Json]) -> str:
 
 
 def ruling_sentences(rulings: Sequence[Mapping[str, Json]]) -> list[str]:
-    """What a pack says of all of them."""
+    """What a pack says about all its rulings."""
     if not rulings:
         return []
     count = len(rulings)
@@ -473,7 +473,7 @@ def by_operators(inputs: Inputs) -> list[tuple[int, int, bytes, dict[str, Json]]
 
 
 def answered(inputs: Inputs) -> list[tuple[int, int, bytes, dict[str, Json]]]:
-    """Those of them that the checkpoint covers."""
+    """The outcomes of operator commands that the checkpoint covers."""
     if inputs.proof is None:
         return []
     where, last = inputs.proof.record["outcomesPartition"], inputs.proof.record["toOutcome"]
@@ -484,26 +484,26 @@ def sentences(
     state: dict[str, Json], last: int, number: int, covered: int, with_proof: bool
 ) -> list[str]:
     """What the pack says about itself."""
-    said = []
+    lines = []
     if state["state"] not in FINAL_STATES:
-        said.append(
+        lines.append(
             f"The payment is in flight: this pack covers it up to sequence {state['sequence']}, "
             f"state {state['state']}. More may follow."
         )
     if number:
-        said.append(f"Complete as of checkpoint {number}, up to sequence {covered}.")
+        lines.append(f"Complete as of checkpoint {number}, up to sequence {covered}.")
     else:
-        said.append("No checkpoint covers this payment yet: nothing here is signed.")
+        lines.append("No checkpoint covers this payment yet: nothing here is signed.")
     if covered < last:
-        said.append(f"Sequences {covered + 1} to {last} are chained but not yet signed.")
+        lines.append(f"Sequences {covered + 1} to {last} are chained but not yet signed.")
     if 0 < covered < last:
-        said.append(
+        lines.append(
             f"The state shown is the state at sequence {covered}; the rest is listed apart."
         )
-    said.append("That nothing came later, only the online verification proves.")
+    lines.append("That nothing came later, only the online verification proves.")
     if not with_proof:
-        said.append("The replay proof was left out on request: this can be read, not verified.")
-    return said
+        lines.append("The replay proof was left out on request: this can be read, not verified.")
+    return lines
 
 
 def intent_of(first: Event) -> dict[str, Json]:
@@ -522,7 +522,7 @@ def _shown(event: Event) -> dict[str, Json]:
 
 
 def rail_decisions(events: Sequence[Event]) -> dict[str, Json]:
-    """What was checked before money was let go: policy, balance, and the authorisations."""
+    """What was checked before the payment was sent: policy, balance, and the authorisations."""
     hold = ("FundsHeld", "FundsHoldDeclined", "FundsHoldTransferred")
     return {
         "policyChecks": [_shown(e) for e in events if e.type == "PolicyChecked"],
@@ -540,7 +540,8 @@ def lifecycle_events(
     events: Sequence[Event], state: str | None, taken: set[int]
 ) -> list[dict[str, Json]]:
     """Every event in order, whole; `state` is the one before the first of them, `taken` the
-    offsets of those that two persons took as recorded."""
+    offsets of those that two people took as recorded.
+    """
     shown = []
     for event in events:
         header = event.header
@@ -580,10 +581,10 @@ def operator_actions(
 
 
 def refused_actions(inputs: Inputs) -> list[dict[str, Json]]:
-    """What operators asked for and the engine did not execute."""
+    """The operators' actions that the engine did not execute."""
     return [
         {
-            **command.said(), "action": record["inputType"], "result": record["result"],
+            **command.described(), "action": record["inputType"], "result": record["result"],
             "code": record["code"], "rule": record["rule"], "sentence": record["sentence"],
             "at": record["decidedAt"], "cause": record["cause"], "offset": offset,
         }
@@ -647,7 +648,7 @@ def approvals_of(events: Sequence[Event]) -> list[dict[str, Json]]:
 
 
 def derive_state(events: Sequence[Event]) -> dict[str, Json]:
-    """Where the payment stands after these events, worked out here from the events alone."""
+    """The payment's state after these events, computed here from the events alone."""
     fold = _Fold(events[0])
     for event in events:
         fold.take(event)
@@ -774,7 +775,7 @@ def _new_attempt(number: int) -> dict[str, Json]:
 
 
 def replay_proof(inputs: Inputs, refused: list[dict[str, Json]]) -> dict[str, Json]:
-    """Raw bytes, schemas, the chain, and the checkpoint with the way from this payment to it."""
+    """Raw bytes, schemas, the chain, and the checkpoint with this payment's audit path."""
     events = [
         {
             "sequence": e.header["sequence"], "offset": e.offset, "schemaId": e.schema_id,
@@ -806,7 +807,7 @@ def replay_proof(inputs: Inputs, refused: list[dict[str, Json]]) -> dict[str, Js
         "events": events,
         "outcomes": outcomes,
         "rulings": rulings,
-        # Against damage, not against forgery: nothing signed covers these.
+        # This detects damage, not forgery: no signature covers these.
         "unsignedSha256": sha256(canonical([places, outcomes, refused, rulings])),
         "schemas": {str(number): each for number, each in inputs.schemas.items()},
         "checkpoint": None if inputs.proof is None else _checkpoint(inputs, inputs.proof),
@@ -829,7 +830,8 @@ def _checkpoint(inputs: Inputs, proof: Proof) -> dict[str, Json]:
 
 def counted(inputs: Inputs) -> list[bytes]:
     """What the leaf counts: SHA-256 of each operator outcome that the checkpoint covers, and among
-    them the hash of each signed request for a ruling."""
+    them the hash of each signed request for a ruling.
+    """
     after: dict[int, list[bytes]] = {}
     for each in inputs.rulings:
         if each.counted_after is not None:
@@ -841,7 +843,7 @@ def counted(inputs: Inputs) -> list[bytes]:
 
 
 def rolling(hashes: Sequence[bytes]) -> bytes:
-    """From 32 zero bytes, for each hash SHA-256(rolling before ‖ hash)."""
+    """The rolling hash: from 32 zero bytes, SHA-256(rolling hash before ‖ hash) for each hash."""
     digest = NOTHING
     for each in hashes:
         digest = hashlib.sha256(digest + each).digest()
@@ -850,10 +852,11 @@ def rolling(hashes: Sequence[bytes]) -> bytes:
 
 def leaf_hash(payment: str, head: Event, hashes: Sequence[bytes]) -> bytes:
     """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence ‖ hash of the last event ‖ count of what `counted` gives
-    ‖ its rolling hash), numbers as u64 big-endian."""
+    ‖ its rolling hash), numbers as u64 big-endian.
+    """
     sequence = int(head.header["sequence"]).to_bytes(8, "big")
-    said = len(hashes).to_bytes(8, "big") + rolling(hashes)
-    data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash) + said
+    counted_part = len(hashes).to_bytes(8, "big") + rolling(hashes)
+    data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash) + counted_part
     return hashlib.sha256(data).digest()
 
 
@@ -862,15 +865,15 @@ def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[byt
     if not 0 <= index < size or len(path) > PATH_HASHES_MAX:
         return False
     at, last, computed = index, size - 1, leaf
-    for beside in path:
+    for sibling in path:
         if last == 0:
             return False
         if at % 2 or at == last:
-            computed = hashlib.sha256(b"\x01" + beside + computed).digest()
+            computed = hashlib.sha256(b"\x01" + sibling + computed).digest()
             while at % 2 == 0 and at != 0:
                 at, last = at >> 1, last >> 1
         else:
-            computed = hashlib.sha256(b"\x01" + computed + beside).digest()
+            computed = hashlib.sha256(b"\x01" + computed + sibling).digest()
         at, last = at >> 1, last >> 1
     return last == 0 and computed == root
 
@@ -879,8 +882,8 @@ def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[byt
 
 
 def verify_file(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
-    """`verify` of a file: a pack's JSON, or a PDF that carries it; the answer's `note` says then
-    that the pages were not compared. `hash` is always the JSON's.
+    """Verify a file: a pack's JSON, or a PDF with it as an attachment. For a PDF, the answer's
+    `note` says that the pages were not compared. `hash` is always the JSON's.
     """
     if not content.startswith(PDF_BEGIN):
         return verify(content, keys)
@@ -953,7 +956,7 @@ def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
 
 
 def _whole(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
-    """What the pack is made of, everything in it compared with that. Raises Broken."""
+    """The inputs of a pack, after everything in it was compared with them. Raises Broken."""
     inputs = read_inputs(pack, keys)
     try:
         check(inputs, keys)
@@ -968,7 +971,7 @@ def _whole(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
 
 
 def _named(pack: dict[str, Json]) -> dict[str, Json]:
-    """Which pack it says it is, where that can be said in these words."""
+    """The identifiers that the pack states, as far as they have the right form."""
     found = {}
     for name, form in (("paymentIntentId", PAYMENT_ID), ("asOf", AS_OF)):
         value = pack.get(name)
@@ -984,7 +987,9 @@ def _signer(inputs: Inputs, keys: Mapping[str, Key]) -> dict[str, Json]:
 
 
 def signed_extent(pack: Mapping[str, Json]) -> tuple[int, int]:
-    """Of a pack as `assemble` makes it: the last signed sequence, and how much is not signed."""
+    """The last signed sequence of an assembled pack, and how many of its events, actions and
+    rulings are not signed yet.
+    """
     statement = pack["statement"]
     through = statement["signedThrough"]
     later = pack["notYetSigned"]
@@ -999,7 +1004,7 @@ def verdict_of(unsigned: int) -> str:
 
 
 def read_pack(content: bytes) -> dict[str, Json]:
-    """The pack in a file's bytes. Raises Broken unless it is one that can be verified."""
+    """The pack in a file's bytes. Raises Broken if it cannot be verified."""
     pack = read_text(content)
     if pack.get("format") not in (FORMAT, VIEW_FORMAT):
         raise Broken("FORMAT", "format", "it is not an evidence pack")
@@ -1013,7 +1018,7 @@ def read_pack(content: bytes) -> dict[str, Json]:
 
 
 def read_text(content: bytes) -> dict[str, Json]:
-    """The object in a file's bytes. Raises Broken when they are not its one canonical text."""
+    """The object in a file's bytes. Raises Broken when they are not its canonical JSON."""
 
     def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(items)
@@ -1041,7 +1046,7 @@ def read_text(content: bytes) -> dict[str, Json]:
 
 
 def _check_size(content: bytes) -> None:
-    """Raises Broken before anything is parsed that would cost more memory than a pack does."""
+    """Raises Broken for a text that would need more memory than any pack; before it is parsed."""
     if not content:
         raise Broken("FILE", "file", "it is empty")
     if len(content) > PACK_BYTES_MAX:
@@ -1060,7 +1065,7 @@ def _check_size(content: bytes) -> None:
 
 
 def read_inputs(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
-    """What the pack is made of, decoded with schemas that the key vouches for. Raises Broken."""
+    """The inputs of a pack, decoded with schemas that a key has signed. Raises Broken."""
     place = "replayProof"
     try:
         proof = pack["replayProof"]
@@ -1118,7 +1123,7 @@ def _int(value: Json) -> int:
 def _schemas(
     listed: dict[str, Json], keys: Mapping[str, Key]
 ) -> tuple[dict[int, dict[str, Json]], dict[int, Json]]:
-    """The schemas as they are there, and parsed, each vouched for under its id by a key."""
+    """The schemas as in the pack, and parsed. Raises Broken unless a key has signed each id."""
     shown, parsed = {}, {}
     for text, each in listed.items():
         place, number = f"replayProof.schemas.{text}", int(text)
@@ -1167,7 +1172,7 @@ def _read_checkpoint(listed: Json, parsed: Mapping[int, Json]) -> Proof | None:
 
 
 def check(inputs: Inputs, keys: Mapping[str, Key]) -> int:
-    """Chain, ids, way to the root, signature. The last signed sequence; raises Broken."""
+    """Check chain, ids, audit path, signature. Returns the last signed sequence. Raises Broken."""
     if not inputs.events:
         raise Broken("CHAIN", "replayProof.events", "there are no events")
     if inputs.events[0].type != "PaymentIntentCreated":
@@ -1212,15 +1217,20 @@ def check(inputs: Inputs, keys: Mapping[str, Key]) -> int:
 
 
 def check_rulings(inputs: Inputs) -> None:
-    """Two persons, one request, one record: by hashes. Raises Broken."""
+    """Check by hashes that each ruling is one request by one person, confirmed by another, on one
+    record. Raises Broken.
+    """
     chain = {event.offset: event for event in inputs.events}
     before, after = -1, 0
     for index, each in enumerate(inputs.rulings):
         place = f"replayProof.rulings[{index}]"
-        asked, agreed = each.request.record, each.confirmation.record
+        requested, agreed = each.request.record, each.confirmation.record
         if each.request.type != "DispositionRequested" or each.ruling not in RULINGS:
             raise Broken("RULING", f"{place}.request", "it asks for no ruling")
-        if asked["paymentIntentId"] != inputs.payment or asked["partition"] != inputs.partition:
+        if (
+            requested["paymentIntentId"] != inputs.payment
+            or requested["partition"] != inputs.partition
+        ):
             raise Broken("RULING", f"{place}.request", "it is about another payment's record")
         if each.confirmation.type != "ActConfirmed":
             raise Broken("RULING", f"{place}.confirmation", "it confirms nothing")
@@ -1228,7 +1238,7 @@ def check_rulings(inputs: Inputs) -> None:
             raise Broken("RULING", f"{place}.confirmation", "it confirms another request")
         if agreed["signature"]["requestHash"] != each.request_hash():
             raise Broken("RULING", f"{place}.confirmation", "the other person signed another one")
-        if asked["actor"].strip().casefold() == agreed["actor"].strip().casefold():
+        if requested["actor"].strip().casefold() == agreed["actor"].strip().casefold():
             raise Broken("RULING", f"{place}.confirmation", "one person alone rules nothing")
         if each.offset <= before:
             raise Broken("RULING", place, "the records ruled on do not rise in the journal")
@@ -1290,7 +1300,7 @@ def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Key]) -> 
 
 
 def first_difference(expected: Json, found: Json, place: str) -> tuple[str, str] | None:
-    """Where the pack says something else than its raw bytes, and in which way."""
+    """The first place where two values differ, and how; None when they are equal."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in sorted(set(expected) | set(found)):
             here = f"{place}.{name}".lstrip(".")
@@ -1340,7 +1350,7 @@ def _listed_key(each: dict[str, Json]) -> Key:
 
 
 def report(answer: dict[str, Json]) -> list[str]:
-    """The answer in lines for people; nothing in them acts on a terminal."""
+    """The answer as lines of text, safe to print on a terminal."""
     lines = [f"SHA-256  {answer['hash']}"]
     if answer.get("paymentIntentId"):
         lines.append(f"payment  {answer['paymentIntentId']}, as of {answer['asOf']}")
@@ -1367,13 +1377,13 @@ def report(answer: dict[str, Json]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """One line that is safe to print: what is invisible, or acts on a terminal, as its escape."""
+    """One line that is safe to print: invisible and control characters are escaped."""
     safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:SHOWN_CHARACTERS_MAX])
     return safe if len(text) <= SHOWN_CHARACTERS_MAX else f"{safe} …"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; gives the exit code."""
+    """The command. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="verify_evidence.py", description=__doc__)
     parser.add_argument("pack", type=Path)
     parser.add_argument("key", type=Path)

@@ -62,7 +62,7 @@ def command(encoder: Encoder, payment: str, command_id: str, key: str, cents: in
 
 
 def at_the_ends(consumer: Consumer) -> None:
-    """Stand behind the last record of both topics: what is published from now on is read."""
+    """Seek both topics to their ends, so that later records are read."""
     known = consumer.list_topics(timeout=ANSWER_SECONDS_MAX).topics
     places = []
     for topic in (LIFECYCLE, OUTCOMES):
@@ -98,7 +98,7 @@ def publish(bootstrap: str, payment: str, value: bytes) -> None:
 
 
 def follow(consumer: Consumer, registry: str, payment: str, command_id: str) -> bool:
-    """Print what becomes of it; whether it is settled."""
+    """Print what happens to it; whether it is settled."""
     decode = AvroDeserializer(SchemaRegistryClient({"url": registry}))
     until, seen = time.monotonic() + FOLLOW_SECONDS_MAX, 0
     while time.monotonic() < until:

@@ -245,7 +245,7 @@ class Load:
         return self._new(APP_TOPIC, APP_SOURCE)
 
     def _exact_duplicate(self) -> Record:
-        """The same content; as clients do, with a command id and a time of its own."""
+        """The same content; as clients do, with a new command id and time."""
         first = self.draw.choice(self.good)
         body = {**first.body, "header": self._header(first.id)}
         return self._create("exactDuplicate", Payment(first.topic, body, first.parties))
@@ -266,7 +266,7 @@ class Load:
         return self._create("wrongId", payment)
 
     def _refused(self, kind: str) -> Record:
-        """A payment of its own with one thing wrong."""
+        """A separate payment with one thing wrong."""
         payment = self._fresh()
         draw, body, parties = self.draw, payment.body, payment.parties
         if kind == "wrongSource":
@@ -301,7 +301,7 @@ class Load:
                 self.draw.randbytes(40),
                 good[:-3],
                 good + b"\0\0",
-                b"\0\x7f\xff\xff\xff" + good[5:],  # a schema id that nobody registered
+                b"\0\x7f\xff\xff\xff" + good[5:],  # an unregistered schema id
                 b"",
                 json.dumps({"amount": 1}).encode(),
             )

@@ -1,7 +1,7 @@
 """An upstream system: a Kafka client and the published schemas, nothing else.
 
 It computes paymentIntentId and partition by the published recipes, and like the systems of real
-life it is not always right: it repeats itself, changes its mind, and sends rubbish. It says exactly
+life it is not always right: it repeats itself, changes its mind, and sends garbage. It says exactly
 what it published.
 
     python -m examples.upstream_publisher --payments 100 --rate 50 --json
@@ -40,7 +40,7 @@ def plan(payments: int, draw: random.Random) -> list[str]:
 
 
 def publish(options: argparse.Namespace) -> dict[str, Any]:
-    """Publish the whole load, say what it was. Raises RuntimeError when a record was not taken."""
+    """Publish the whole load and print what it was. Raises RuntimeError if a record was refused."""
     connection = dict(each.split("=", 1) for each in options.kafka)
     producer = Producer(
         {
@@ -60,7 +60,7 @@ def publish(options: argparse.Namespace) -> dict[str, Any]:
     failures: list[str] = []
     delivered = 0
 
-    def told(error: Any, _message: Any) -> None:
+    def on_delivery(error: Any, _message: Any) -> None:
         nonlocal delivered
         if error is None:
             delivered += 1
@@ -84,7 +84,7 @@ def publish(options: argparse.Namespace) -> dict[str, Any]:
             record.key,
             partition,
             headers=[(RUN_HEADER, run.encode())],
-            on_delivery=told,
+            on_delivery=on_delivery,
         )
         producer.poll(0)
         kinds[record.kind] += 1
@@ -117,7 +117,7 @@ def expected(kinds: Counter[str]) -> dict[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument(
-        "--payments", type=int, default=100, help="good payments; mistakes come on top"
+        "--payments", type=int, default=100, help="good payments; faulty records are added"
     )
     parser.add_argument(
         "--rate", type=float, default=0, help="records per second; 0 = as fast as it goes"

@@ -1,7 +1,7 @@
 """A gateway over HTTP/1.1: urllib3's kept connections, shared by the threads of many lanes.
 
 No redirects, no proxies, no cookies, no compression, nothing sent twice, bodies of bounded size.
-What this adds to urllib3 is the one question that matters to money: may the peer have taken it?
+Its errors say what urllib3's do not: whether the peer may have taken the request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from engine.clock import Clock
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 READ_TIMEOUT_SECONDS: Final = 5.0
 POOL_TIMEOUT_SECONDS: Final = 5
-CALL_SECONDS_MAX: Final = 10.0  # of one call, looked at after each read of the body
+CALL_SECONDS_MAX: Final = 10.0  # of one call, checked after each read of the body
 BODY_BYTES_MAX: Final = 65_536
 READ_BYTES: Final = 16_384
 CONNECTIONS_MAX: Final = 64
@@ -40,16 +40,16 @@ class ConnectError(Exception):
 
 
 class TooLongError(Exception):
-    """The peer takes longer, or sends more, than a call may; it may have taken the request."""
+    """The peer took too long or sent too much; it may have taken the request."""
 
 
 class BrokenError(Exception):
-    """No whole answer came; the peer may have taken the request."""
+    """No complete answer came; the peer may have taken the request."""
 
 
 class _TlsConnection(HTTPSConnection):
-    """Whatever fails before the handshake is done, nothing was sent; urllib3 itself does not tell
-    a failed handshake from a failed call.
+    """A failure before the end of the handshake means that nothing was sent; urllib3 itself does
+    not distinguish a failed handshake from a failed call.
     """
 
     def connect(self) -> None:
@@ -67,10 +67,10 @@ class Tokens(Protocol):
     """Where a bearer token comes from (`gateways.credentials`)."""
 
     def token(self, clock: Clock) -> str:
-        """One that holds. Raises ConnectError."""
+        """A valid token. Raises ConnectError."""
 
     def refused(self, token: str) -> None:
-        """The gateway does not take it."""
+        """The gateway rejects it."""
 
 
 class Gateway:
@@ -84,8 +84,10 @@ class Gateway:
         tokens: Tokens | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`token` is sent as a bearer, or what `tokens` gives; `tls` has whom to trust and who we
-        are, by default the system's authorities and nobody."""
+        """The bearer token is `token`, or the one that `tokens` returns. `tls`: trusted authorities
+        and our certificate; by default the system's authorities and no certificate.
+        Raises ValueError for an address that is not http or https.
+        """
         parts = parse_url(base_url)
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ValueError("is no http:// or https:// address")
@@ -151,7 +153,7 @@ class Gateway:
                 self._tokens.refused(token)
             try:
                 return response.status, _body(response, clock, deadline_s)
-            finally:  # read to its end it has given its connection back; else that is closed
+            finally:  # a response read to its end has returned its connection; else close it
                 response.close()
                 response.release_conn()
         except (ConnectTimeoutError, EmptyPoolError, ClosedPoolError) as error:
@@ -162,7 +164,7 @@ class Gateway:
             raise BrokenError(str(error)) from error
 
     def close(self) -> None:
-        """Give the connections back, for good: later calls raise ConnectError."""
+        """Close the connections for good: later calls raise ConnectError."""
         self._pool.close()
 
 

@@ -1,4 +1,4 @@
-"""One HTTP call with its technical result. Knows no payment; raises nothing for the peer."""
+"""One HTTP call with its technical result. Knows no payment; a failure of the peer is a result."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     status: int
     body: Mapping[str, Any] | None
     technical_result: str
-    asked_at: int
+    requested_at: int
     answered_at: int
 
     def text(self, name: str) -> str | None:
-        """A string field of the body unchanged, or None. `readable` bounds it before."""
+        """A string field of the body unchanged, or None. `readable` has checked its length."""
         value = self.body.get(name) if self.body else None
         return value if isinstance(value, str) and value else None
 
     def free_text(self, name: str) -> str | None:
-        """Words for people: cut at DETAILS_CHARACTERS_MAX and without NUL, or None."""
+        """Free text for people: cut at DETAILS_CHARACTERS_MAX and without NUL, or None."""
         value = self.text(name)
         return None if value is None else value.replace("\0", "")[:DETAILS_CHARACTERS_MAX]
 
     def whole(self, name: str) -> int | None:
-        """A positive integer field of the body, or None; a float or a boolean is no integer."""
+        """A positive integer field of the body, or None; a float or a boolean is not an integer."""
         value = self.body.get(name) if self.body else None
         return value if type(value) is int and 0 < value <= WHOLE_MAX else None
 
     def has(self, name: str) -> bool:
-        """Whether the body says anything under this name."""
+        """Whether the body has a value under this name."""
         return self.body is not None and self.body.get(name) is not None
 
 
@@ -57,9 +57,9 @@ def readable(
     """The answer itself, or one without a body when it cannot be read; then its technical result
     is UNREADABLE, and the log names the field.
 
-    `texts`: the most characters of ids and codes by their field; `wholes`: fields of amounts and
-    times. An id that is cut is another id, and an amount that cannot be read must not pass for
-    "the amount that was asked": such an answer counts as none, and is asked for again.
+    `texts`: the maximum length of ids and codes by their field; `wholes`: fields of amounts and
+    times. A shortened id is another id, and an amount that cannot be read must not count as the
+    requested one: such an answer counts as none, and the request is repeated.
     """
     for name, most in texts.items():
         if answer.has(name) and (problem := _text_problem(answer.body, name, most)):
@@ -81,23 +81,23 @@ def _text_problem(body: Mapping[str, Any] | None, name: str, most: int) -> str |
 
 def _refused(answer: HttpAnswer, name: str, problem: str) -> HttpAnswer:
     log.error("answer cannot be read and counts as none", field=name, problem=problem)
-    return HttpAnswer(answer.status, None, UNREADABLE, answer.asked_at, answer.answered_at)
+    return HttpAnswer(answer.status, None, UNREADABLE, answer.requested_at, answer.answered_at)
 
 
 def call(
     gateway: Gateway, clock: Clock, method: str, path: str, body: Mapping[str, Any] | None
 ) -> HttpAnswer:
-    """Send, and read what comes. Never raises for the peer or the network."""
-    asked_at = clock.now_ms()
+    """Send the request and read the answer. Never raises for errors of the peer or the network."""
+    requested_at = clock.now_ms()
     content = None if body is None else msgspec.json.encode(body)
     try:
         status, raw = gateway.exchange(method, path, content, clock)
     except ConnectError:
-        return HttpAnswer(0, None, "CONNECT_FAILED", asked_at, clock.now_ms())
+        return HttpAnswer(0, None, "CONNECT_FAILED", requested_at, clock.now_ms())
     except (TimeoutError, TooLongError):
-        return HttpAnswer(0, None, "TIMEOUT", asked_at, clock.now_ms())
+        return HttpAnswer(0, None, "TIMEOUT", requested_at, clock.now_ms())
     except BrokenError:
-        return HttpAnswer(0, None, "BROKEN", asked_at, clock.now_ms())
+        return HttpAnswer(0, None, "BROKEN", requested_at, clock.now_ms())
     answered_at = clock.now_ms()
     try:
         decoded = read_json(raw) if raw else None
@@ -105,6 +105,6 @@ def call(
         log.warning("answer is no json", status=status, problem=str(error))
         decoded = None
         if status < 400:
-            return HttpAnswer(status, None, UNREADABLE, asked_at, answered_at)
+            return HttpAnswer(status, None, UNREADABLE, requested_at, answered_at)
     found = decoded if isinstance(decoded, dict) else None
-    return HttpAnswer(status, found, f"HTTP_{status}", asked_at, answered_at)
+    return HttpAnswer(status, found, f"HTTP_{status}", requested_at, answered_at)

@@ -1,7 +1,7 @@
 """The outside world as the processors see it: rail, Deposits Core, Resolve, customer notifications.
 
 Each port is a Protocol with its contract in words. Times are epoch milliseconds, amounts integer
-cents. A port never raises for what the outside does: silence and refusal are values.
+cents. A port never raises for errors of an outside system: silence and refusal are values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from core.payment.instructions import (
     PolicyCheckRequest,
     RailInstruction,
 )
-from core.values import Parties
+from core.values import Cents, ExternalRef, Parties
 
 # --- rail ---------------------------------------------------------------------------------------
 
-RECEIVED: Final = "RECEIVED"  # the gateway has it; nothing is said about the money
+RECEIVED: Final = "RECEIVED"  # the gateway has it; nothing is known about the money
 REJECTED: Final = "REJECTED"  # the gateway will never pay this reference; `code` says why
-TOO_LATE: Final = "TOO_LATE"  # refused since submitBefore has passed, and not known before
+TOO_LATE: Final = "TOO_LATE"  # refused: first seen after submitBefore
 UNCLEAR: Final = "UNCLEAR"  # no readable answer: the gateway may or may not have it
 
 UNKNOWN: Final = "UNKNOWN"  # the rail itself says that it never saw this reference
@@ -41,16 +41,27 @@ RECALL_PENDING: Final = "RECALL_PENDING"  # the answer comes as a callback
 
 
 SubmitOutcome = Literal["RECEIVED", "REJECTED", "TOO_LATE", "UNCLEAR"]
+RailStatus = Literal[
+    "UNKNOWN",
+    "RECEIVED",
+    "ACCEPTED",
+    "SETTLED",
+    "REJECTED",
+    "EXPIRED",
+    "RETURNED",
+    "RECALLED",
+    "NO_ANSWER",
+]
 RecallOutcome = Literal[
     "RECALL_ACCEPTED", "RECALL_REFUSED", "RECALL_PENDING", "UNKNOWN", "NO_ANSWER"
 ]
 
 
-class SubmitAnswer(msgspec.Struct, frozen=True):
+class SubmitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One try of a submission.
 
-    `technical_result` is what the wire said (HTTP_202, TIMEOUT, CONNECT_FAILED …): rail latency is
-    `answered_at - submitted_at`.
+    `technical_result` is the result of the HTTP call (HTTP_202, TIMEOUT, CONNECT_FAILED …). The
+    rail latency is `answered_at - submitted_at`.
     """
 
     outcome: SubmitOutcome
@@ -63,26 +74,26 @@ class SubmitAnswer(msgspec.Struct, frozen=True):
     details: str | None = None
 
 
-class StatusAnswer(msgspec.Struct, frozen=True):
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What the rail says of a reference: UNKNOWN, RECEIVED, ACCEPTED, SETTLED, REJECTED, EXPIRED,
     RETURNED, RECALLED, or NO_ANSWER when nothing readable came.
     """
 
-    status: str
+    status: RailStatus
     submitted_at: int
     answered_at: int
     technical_result: str
     rail_ref: str | None = None
     code: str | None = None
-    amount: int | None = None  # settled, when it is
-    returned_amount: int | None = None
+    amount: Cents | None = None  # what was settled
+    returned_amount: Cents | None = None
     currency: str | None = None
     message_id: str | None = None
     transaction_id: str | None = None
     details: str | None = None
 
 
-class RecallAnswer(msgspec.Struct, frozen=True):
+class RecallAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What the rail says of a recall."""
 
     outcome: RecallOutcome
@@ -99,28 +110,28 @@ class Rail(Protocol):
 
     `submit` is idempotent by `external_ref`: however often it is called with one reference, the
     rail carries out one payment at most, and none that it first sees after `submit_before`.
-    `status` and `recall` never make a payment. Each call takes a bounded time and raises nothing
-    for what the rail does.
+    `status` and `recall` never make a payment. Each call is limited in time and never raises for
+    errors of the rail.
     """
 
-    name: str  # of the reason table the core maps this rail's codes by
+    name: str  # of the table by which core maps this rail's codes
 
     def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer: ...
 
-    def status(self, external_ref: str) -> StatusAnswer: ...
+    def status(self, external_ref: ExternalRef) -> StatusAnswer: ...
 
-    def recall(self, external_ref: str, *, number: int) -> RecallAnswer: ...
+    def recall(self, external_ref: ExternalRef, *, number: int) -> RecallAnswer: ...
 
 
 # --- Deposits Core --------------------------------------------------------------------------------
 
 DONE: Final = "DONE"
 DECLINED: Final = "DECLINED"  # a HOLD that the account does not allow
-REFUSED: Final = "REFUSED"  # Deposits Core's certain no: it did not, and will not, carry this out
-NEVER_HELD: Final = "NEVER_HELD"  # the HOLD that a RELEASE names was not, and will not be, done
-PENDING: Final = "PENDING"  # Deposits Core does not know yet: asked again
+REFUSED: Final = "REFUSED"  # certainly not carried out, and it never will be
+NEVER_HELD: Final = "NEVER_HELD"  # the HOLD that a RELEASE names was never, and never will be, made
+PENDING: Final = "PENDING"  # Deposits Core does not know yet: the request is repeated
 SILENT: Final = "SILENT"  # no answer of Deposits Core: it may or may not have been done
-UNREADABLE: Final = "UNREADABLE"  # an answer that says nothing certain; `details` say why
+UNREADABLE: Final = "UNREADABLE"  # an answer that says nothing certain; `details` says why
 
 FundsOutcome = Literal[
     "DONE", "DECLINED", "REFUSED", "NEVER_HELD", "PENDING", "SILENT", "UNREADABLE"
@@ -131,19 +142,20 @@ HOLD_GONE: Final = "HOLD_GONE"  # code of a refused CAPTURE or RELEASE: the hold
 NEVER_HELD_MARGIN_MS: Final = 5_000  # from the HOLD's notAfter until NEVER_HELD is final
 
 
-class FundsAnswer(msgspec.Struct, frozen=True):
+class FundsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One try. `outcome` is one of FUNDS_OUTCOMES; DECLINED and REFUSED carry a `code`.
 
-    `amount` (cents) is what Deposits Core says it moved, None when it names none. Ids are whole.
+    `amount` (cents) is what Deposits Core says it moved, None when it names none. Ids are never
+    shortened.
     """
 
     outcome: FundsOutcome
-    asked_at: int
+    requested_at: int
     answered_at: int
     technical_result: str
     hold_ref: str | None = None
     ledger_ref: str | None = None
-    amount: int | None = None
+    amount: Cents | None = None
     verified_at: int | None = None
     code: str | None = None
     details: str | None = None
@@ -153,11 +165,11 @@ class DepositsCore(Protocol):
     """The ledger of customers' accounts.
 
     `perform` is idempotent by `funds_ref`: the same reference again gives the first answer and
-    moves nothing. `parties` is there for HOLD only (the debtor's account). A HOLD is never carried
-    out after its `not_after`. A RELEASE that has no `hold_ref` names the HOLD by `hold_funds_ref`:
-    from then on that HOLD is not carried out any more; DONE names its hold, and NEVER_HELD comes
-    no earlier than `not_after` + NEVER_HELD_MARGIN_MS. PENDING, SILENT and UNREADABLE say nothing
-    about the money. Bounded in time, raises nothing for what Deposits Core does.
+    moves nothing. `parties` is given for HOLD only (the debtor's account). A HOLD is never carried
+    out after its `not_after`. A RELEASE without a `hold_ref` names the HOLD by `hold_funds_ref`:
+    from then on that HOLD is never carried out; DONE names its hold, and NEVER_HELD comes no
+    earlier than `not_after` + NEVER_HELD_MARGIN_MS. PENDING, SILENT and UNREADABLE say nothing
+    about the money. Limited in time; never raises for errors of Deposits Core.
     """
 
     def perform(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer: ...
@@ -180,19 +192,19 @@ class ResolvePolicy(Protocol):
     def approve(self, request: ApprovalRequest, *, now_ms: int) -> ApprovalDecision: ...
 
 
-class Said(msgspec.Struct, frozen=True):
-    """One answer of Resolve, `after_ms` after it was asked."""
+class ResolveAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer of Resolve, `after_ms` after the request."""
 
     decision: PolicyVerdict | ApprovalDecision
     after_ms: int = 0
 
 
 class Resolve(Protocol):
-    """Answers the questions of npp.resolve.requests.v1.
+    """Answers the requests of npp.resolve.requests.v1.
 
-    `ask` gives what it says of one question, in order of time; nothing at all is silence. None: it
-    could not be asked, and has to be asked again. `parties` is there for policy checks. Raises
-    nothing for what Resolve does.
+    `ask` returns the answers to one request, in order of time; an empty result is silence. None: it
+    could not be reached; retry. `parties` is given for policy checks. Never raises for errors of
+    Resolve.
     """
 
     version: str
@@ -203,7 +215,7 @@ class Resolve(Protocol):
         parties: Parties | None,
         *,
         now_ms: int,
-    ) -> tuple[Said, ...] | None: ...
+    ) -> tuple[ResolveAnswer, ...] | None: ...
 
 
 # --- customer notifications -----------------------------------------------------------------------
@@ -211,12 +223,14 @@ class Resolve(Protocol):
 DELIVERED: Final = "DELIVERED"
 UNDELIVERABLE: Final = "UNDELIVERABLE"
 
+NotifyOutcome = Literal["DELIVERED", "UNDELIVERABLE", "SILENT"]
 
-class NotifyAnswer(msgspec.Struct, frozen=True):
+
+class NotifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One try. `outcome` DELIVERED, UNDELIVERABLE or SILENT."""
 
-    outcome: str
-    asked_at: int
+    outcome: NotifyOutcome
+    requested_at: int
     answered_at: int
     technical_result: str
     delivered_at: int | None = None
@@ -224,8 +238,9 @@ class NotifyAnswer(msgspec.Struct, frozen=True):
 
 
 class Notifier(Protocol):
-    """Tells a customer. Idempotent by `notification_id` together with the payment's id: the same
-    notification again is told once. Bounded in time, raises nothing for what the service does.
+    """Notifies a customer. Idempotent by `notification_id` together with the payment's id: a
+    repeated notification is delivered once. Limited in time; never raises for errors of the
+    service.
     """
 
     def notify(self, notification: CustomerNotification) -> NotifyAnswer: ...

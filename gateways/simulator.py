@@ -1,6 +1,6 @@
 """What the simulators share: they refuse production, keep scripts, keep a journal, run on loopback.
 
-Not for production: a simulator moves no money, and says so by ending with a sentence.
+Not for production: a simulator moves no money, so it exits with an explanation.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ class RefusedInProductionError(RuntimeError):
 
 
 def refuse_production(name: str, profile: str) -> None:
-    """Raise RefusedInProductionError under the production profile, given or of the environment."""
+    """Raise RefusedInProductionError if `profile` or NPP_PROFILE is the production profile."""
     if PRODUCTION in (profile.strip().lower(), os.environ.get("NPP_PROFILE", "").strip().lower()):
         raise RefusedInProductionError(
             f"The {name} simulator moves no money and must not run under the production profile "
@@ -76,7 +77,9 @@ class Scripts:
         self._steps: dict[str, list[dict[str, Any]]] = {}
 
     def put(self, body: Mapping[str, Any]) -> None:
-        """{"for": name, "steps": [{"kind": …, "afterMillis": …}]}; empty steps remove a script."""
+        """{"for": name, "steps": [{"kind": …, "afterMillis": …}]}; empty steps remove a script.
+        Raises BadRequestError.
+        """
         name, steps = body.get("for"), body.get("steps")
         if not isinstance(name, str) or not isinstance(steps, list) or len(steps) > STEPS_MAX:
             raise BadRequestError("a script has `for` (a reference or *) and `steps` (at most 50)")
@@ -108,18 +111,19 @@ def _normal(name: str) -> str:
     return name.lower()
 
 
-class Simulator:
-    """What every simulator answers beside its own routes: scripts, and whether it lives."""
+class Simulator(ABC):
+    """What every simulator serves besides its own routes: scripts and a liveness check."""
 
     def __init__(self) -> None:
         self.scripts = Scripts()
 
+    @abstractmethod
     def routes(self) -> list[Route]:
         """Its own."""
-        raise NotImplementedError
 
     def check(self, step: dict[str, Any]) -> None:
-        """Raises BadRequestError for a step that it cannot follow; may complete one."""
+        """Raises BadRequestError for a step that it cannot follow; may add fields to the step."""
+        return  # by default every step is accepted
 
     def app(self, **options: Any) -> Starlette:
         """The HTTP application."""
@@ -185,7 +189,7 @@ def arguments(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m gateways.{name}.simulator")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (loopback)")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=1, help="of the drawn behaviour")
+    parser.add_argument("--seed", type=int, default=1, help="of the random behaviour")
     parser.add_argument("--journal", type=Path, default=None, help="file that keeps the ledger")
     parser.add_argument("--profile", default="", help="production is refused")
     parser.add_argument("--behaviour", default="happy_path", choices=["happy_path", "mixed"])

@@ -1,4 +1,4 @@
 """The compiled build: the same sources, the hot values as native classes, compiled by mypyc.
 
-Nothing imports this room. See docs/decisions/0023-compiled-build.md.
+Nothing imports this package. See docs/decisions/0023-compiled-build.md.
 """

@@ -1,8 +1,8 @@
 """Avro's binary encoding of single values over machine integers: the compiled build's
 `schemas.codec.native_binary`. Each rule is that of schemas/codec/avro_binary.py.
 
-Every read of a byte is checked: beyond the end it is an IndexError. A length is compared with what
-is left before anything is made of it.
+Every read of a byte is checked: past the end it raises IndexError. A length is compared with the
+bytes that are left before anything is allocated. Other invalid bytes raise Undecodable.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ def read_int(data: bytes, at: i64) -> tuple[i64, i64]:
 
 
 def read_string(data: bytes, at: i64) -> tuple[str, i64]:
-    """(text, offset after it). What is cut off is refused here, so that no sum of an offset and a
-    length leaves 64 bits: as text first, since that is what the generated backend refuses first.
+    """(text, offset after it). A length past the end is refused before it is added to an offset, so
+    that the sum stays within 64 bits. The rest is decoded first, because the generated backend
+    reports invalid UTF-8 before it reports a truncated text.
     """
     length, at = read_long(data, at)
     if length < 0:

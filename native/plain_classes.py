@@ -1,4 +1,4 @@
-"""A module's text with some of its structs as plain final classes, which mypyc makes native.
+"""Rewrites some of a module's structs as plain final classes, which mypyc makes native.
 
 mypyc compiles an explicit constructor and typed attributes; what a decorator or a metaclass makes
 at run time stays interpreted. The structs themselves stay importable as `<module>_structs`, the
@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Final
+
+from native import packed_source
 
 STRUCTS: Final = "_structs"
 HEAD: Final = "from __future__ import annotations\n"
@@ -43,9 +46,11 @@ def rewritten(module: str, text: str, hot: Iterable[str], others: Structs) -> st
     wanted = set(hot)
     if missing := wanted - structs.keys():
         raise ValueError(f"{module} has no struct {', '.join(sorted(missing))}")
+    imports: set[str] = set()
+    if any(_is_packed(structs[name]) for name in wanted):
+        imports.update(packed_source.IMPORTS)
     stars = [each for each in tree.body if isinstance(each, ast.ImportFrom) and _is_star(each)]
     edits: list[tuple[ast.stmt, str]] = [(each, _named(each, known)) for each in stars]
-    imports = set()
     for name, node in structs.items():
         if name in wanted:
             edits.append((node, _plain(node, lines, f"{module}{STRUCTS}", wanted, known)))
@@ -63,7 +68,7 @@ def _is_star(node: ast.ImportFrom) -> bool:
 
 
 def _named(node: ast.ImportFrom, known: Structs) -> str:
-    """`import *` with its names: mypyc does not hand on what it does not see named."""
+    """`import *` with explicit names: mypyc does not re-export names that are not listed."""
     names = [f"{name} as {name}" for name, (module, _) in known.items() if module == node.module]
     return f"from {node.module} import {', '.join(names)}\n"
 
@@ -138,8 +143,10 @@ def _plain(
     ]
     if options.get("frozen"):
         out += ["    def __hash__(self) -> int:", "        return hash(self.values())"]
-    if [ast.unparse(base) for base in node.bases] == ["Packed"]:
-        out += _packed(node.name, fields, options, hot)
+    if _is_packed(node):
+        out += _packed(node.name, fields, hot)
+        struct = getattr(import_module(declared_in.removesuffix(STRUCTS)), node.name)
+        out += packed_source.methods(struct, fields)
     for method in node.body:
         if isinstance(method, ast.FunctionDef):
             first = min([method.lineno, *(each.lineno for each in method.decorator_list)])
@@ -147,9 +154,11 @@ def _plain(
     return "\n".join(out) + "\n"
 
 
-def _packed(
-    name: str, fields: list[ast.AnnAssign], options: dict[str | None, bool], hot: set[str]
-) -> list[str]:
+def _is_packed(node: ast.ClassDef) -> bool:
+    return [ast.unparse(base) for base in node.bases] == ["Packed"]
+
+
+def _packed(name: str, fields: list[ast.AnnAssign], hot: set[str]) -> list[str]:
     """Copying, and reading from the struct that msgspec has unpacked."""
     copied, read = [], []
     for each in fields:

@@ -1,11 +1,12 @@
-"""Rows of the audit list: what operators commanded, and what they asked that became no command."""
+"""Rows of the audit list: operators' commands, and requests that did not become a command."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from core import records
+from core.declared import camel_case
 from core.header import OperatorHeader
 from core.payment import commands as c
 from core.values import Action
@@ -29,7 +30,8 @@ _ACTIONS: Final[dict[type, str]] = {
     c.ResumeProcessing: "RESUME_PROCESSING",
 }
 _DECISIONS: Final = {"APPROVED": "APPROVE", "REJECTED": "REJECT"}
-# What of a command is in the audit row's columns, or is personal; all else goes into `detail`.
+# Fields that have a column of their own in the audit row, or are personal. All others go into
+# `detail`.
 _NOT_DETAIL: Final = frozenset(
     {"header", "operator", "reason", "details", "approval_id", "customer_id"}
 )
@@ -58,6 +60,14 @@ def command_row(at: LogRecord, command: c.OperatorCommand) -> rows.AuditRow | No
             reason = command.details
         case c.DecideApproval():
             approval_id = command.approval_id
+        case c.RequestApproval() | c.RetryPayment() | c.CancelPayment() | c.ExpirePayment():
+            pass
+        case c.ReleaseFunds() | c.ReverseCapture() | c.DebitFunds() | c.RepeatFundsRequest():
+            pass
+        case c.ResumeProcessing():
+            pass
+        case _:
+            assert_never(command)
     return rows.AuditRow(
         audit_id=f"o-{at.partition}-{at.offset}",
         at=at.timestamp_ms,
@@ -85,32 +95,34 @@ def _action_of(command: c.OperatorCommand) -> str:
     return _ACTIONS[type(command)]
 
 
-def audit_row(at: LogRecord, asked: records.OperatorAudit) -> rows.AuditRow:
-    """The row of something that became no command."""
-    refused = asked.status >= 400
+def audit_row(at: LogRecord, requested: records.OperatorAudit) -> rows.AuditRow:
+    """The row of a request that did not become a command. REFUSED from HTTP status 400 on, else
+    DONE.
+    """
+    refused = requested.status >= 400
     extra: dict[str, Any] = {
-        "auditId": asked.audit_id,
-        "method": asked.method,
-        "path": asked.path,
-        "status": asked.status,
-        "clientId": asked.client_id,
-        "more": asked.detail,
+        "auditId": requested.audit_id,
+        "method": requested.method,
+        "path": requested.path,
+        "status": requested.status,
+        "clientId": requested.client_id,
+        "more": requested.detail,
     }
     return rows.AuditRow(
         audit_id=f"a-{at.partition}-{at.offset}",
-        at=asked.at,
-        operator_id=asked.operator_id,
-        roles=",".join(asked.roles),
-        token_id=asked.token_id,
-        action=asked.action,
-        payment_intent_id=asked.payment_intent_id,
-        reason=asked.reason,
-        approval_id=asked.approval_id,
-        command_id=asked.command_id,
+        at=requested.at,
+        operator_id=requested.operator_id,
+        roles=",".join(requested.roles),
+        token_id=requested.token_id,
+        action=requested.action,
+        payment_intent_id=requested.payment_intent_id,
+        reason=requested.reason,
+        approval_id=requested.approval_id,
+        command_id=requested.command_id,
         result=REFUSED if refused else DONE,
-        code=asked.code,
-        rule=asked.rule,
-        sentence=asked.sentence,
+        code=requested.code,
+        rule=requested.rule,
+        sentence=requested.sentence,
         from_sequence=None,
         to_sequence=None,
         detail=detail({k: v for k, v in extra.items() if v is not None}),
@@ -118,12 +130,7 @@ def audit_row(at: LogRecord, asked: records.OperatorAudit) -> rows.AuditRow:
 
 
 def detail(extra: dict[str, Any]) -> str | None:
-    """JSON in ASCII: NUL and everything else unwelcome is an escape in it."""
+    """The fields as JSON in ASCII, so that NUL and lone surrogates are escapes; None for none."""
     if not extra:
         return None
-    return json.dumps({_camel(k): v for k, v in extra.items()}, separators=(",", ":"))
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
+    return json.dumps({camel_case(k): v for k, v in extra.items()}, separators=(",", ":"))

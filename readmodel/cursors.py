@@ -1,4 +1,4 @@
-"""Cursors of lists: the key of the last row of a page, opaque to those who hand it back."""
+"""Cursors of lists: the key of a page's last row, opaque to clients."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def to_cursor(list_name: str, key: Key) -> str:
 
 
 def from_cursor(list_name: str, kinds: tuple[type, ...], cursor: str) -> Key:
-    """The key of a cursor that `to_cursor` made for the same list, its texts as they are stored;
-    ValueError for anything else."""
+    """The key of a cursor that `to_cursor` made for the same list, its texts as they are stored.
+    Raises ValueError for anything else.
+    """
     if len(cursor) > CHARACTERS_MAX:
         raise ValueError("the cursor is broken")
     try:

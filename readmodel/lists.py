@@ -1,4 +1,4 @@
-"""Lists by pages: a select made of the conditions that are given, and the key it goes on from."""
+"""Lists in pages: selects with the given conditions, from the key where the last page ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, Table, case, func, literal, select, text, tuple_
 from sqlalchemy.sql.elements import TextClause
 
+from core.words import ApprovalStatus, QuarantineReason
 from readmodel.cursors import from_cursor, to_cursor
 from readmodel.database.texts import to_stored
 from readmodel.ports import AuditFilter, PaymentFilter
@@ -31,8 +32,8 @@ Condition = ColumnElement[Any] | TextClause
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What a list is: its table, the columns that it is sorted and continued by, and which way.
-    `key` has what a column is sorted as where that is not itself.
+    """A list: its table, the columns that sort it and make up its cursor, and the direction. `key`
+    maps a column to an expression that replaces it in the order.
     """
 
     name: str
@@ -42,19 +43,25 @@ class Listing(msgspec.Struct, frozen=True):
     key: dict[str, ColumnElement[Any]] = {}
 
     def page(self, conditions: Sequence[Condition], limit: int, cursor: str | None) -> Select[Any]:
-        """One row more than the page has, so that its end is known. Raises ValueError."""
+        """The select of a page and one row more, which shows whether another page follows. Raises
+        ValueError for a broken cursor or a limit that is not permitted.
+        """
         key = [self.key.get(each, self.table.c[each]) for each in self.columns]
         wanted = select(self.table).where(*conditions)
         if cursor is not None:
             kinds = tuple(self.table.c[each].type.python_type for each in self.columns)
-            last = tuple_(*map(literal, from_cursor(self.name, kinds, cursor)))
-            mine = tuple_(*key)
+            values = [literal(each) for each in from_cursor(self.name, kinds, cursor)]
+            last, mine = tuple_(*values), tuple_(*key)
             wanted = wanted.where(mine < last if self.newest_first else mine > last)
+            if self.key:
+                # SQLite cannot use an index over an expression for a comparison of row values.
+                first, at = key[0], values[0]
+                wanted = wanted.where(first <= at if self.newest_first else first >= at)
         order = [part.desc() if self.newest_first else part.asc() for part in key]
         return wanted.order_by(*order).limit(checked(limit) + 1)
 
     def cut(self, found: list[Any], limit: int) -> tuple[list[Any], str | None]:
-        """The page's rows and the cursor of what follows."""
+        """The page's rows, and the cursor of the next page or None."""
         if len(found) <= limit:
             return found, None
         kept = found[:limit]
@@ -63,7 +70,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def checked(limit: int) -> int:
-    """A number of rows that may be asked for. Raises ValueError."""
+    """A permitted number of rows. Raises ValueError."""
     if not 1 <= limit <= ROWS_MAX:
         raise ValueError(f"limit is {limit}, not 1 to {ROWS_MAX}")
     return limit
@@ -98,8 +105,8 @@ AUDIT_LIST: Final = Listing("audit", AUDIT, ("at", "audit_id"), newest_first=Tru
 
 
 def narrowed(table: Table, given: Mapping[str, str | bool | None]) -> list[Condition]:
-    """The conditions that are given, narrowest first: the list is read by the index of that one,
-    and no planner without knowledge of the values is asked.
+    """The conditions of `given`, whose first must be the narrowest: the list is read by its index.
+    The choice is not left to a planner that does not know the values.
     """
     fields = [(field, value) for field, value in given.items() if value is not None]
     found = [by_index(table.c[field], value) for field, value in fields[:1]]
@@ -107,21 +114,21 @@ def narrowed(table: Table, given: Mapping[str, str | bool | None]) -> list[Condi
 
 
 def by_index(column: ColumnElement[Any], value: str | bool) -> Condition:
-    """A condition that an index can serve; a flag's index has only the rows where it is set."""
+    """A condition that can use an index; a flag's index has only the rows where it is set."""
     if isinstance(value, str):
         return column == to_stored(value)
     return text(str(column.key)) if value else by_row(column, value)
 
 
 def by_row(column: ColumnElement[Any], value: str | bool) -> Condition:
-    """The same condition, written so that no index can serve it."""
+    """The same condition, written so that it cannot use an index."""
     if isinstance(value, str):
         return column.concat("") == to_stored(value)
     return case((column, 1), else_=0) == int(value)
 
 
 def within(column: ColumnElement[int], since: int | None, until: int | None) -> list[Condition]:
-    """From `since` on, before `until`."""
+    """From `since` (inclusive) to `until` (exclusive)."""
     found: list[Condition] = []
     if since is not None:
         found.append(column >= since)
@@ -130,7 +137,7 @@ def within(column: ColumnElement[int], since: int | None, until: int | None) -> 
     return found
 
 
-# The counts that say how narrow a condition of a list of payments is.
+# Payment filters with a count for each value, which says how narrow they are: the count's prefix.
 COUNTED: Final = {
     "source": "source",
     "state": "state",
@@ -141,21 +148,23 @@ NARROWEST, BROADEST = -1, 2**63
 
 
 def payment_fields(wanted: PaymentFilter) -> dict[str, str | bool]:
-    """The conditions on single columns that are given."""
+    """The filters on single columns that are set."""
     fields = ("idempotency_key", *COUNTED, "needs_attention")
     given = {field: getattr(wanted, field) for field in fields}
     return {field: value for field, value in given.items() if value is not None}
 
 
 def count_of(field: str, value: str | bool) -> str:
-    """The name of the count of the payments that fulfil the condition; empty if none is kept."""
+    """The name of the count of payments that fulfil the condition; empty if there is none."""
     if isinstance(value, str):
         return f"{COUNTED[field]}:{to_stored(value)}" if field in COUNTED else ""
     return "attention" if value else ""
 
 
 def payment_conditions(wanted: PaymentFilter, counts: Mapping[str, int]) -> list[Condition]:
-    """Read by the index of the condition that the fewest payments fulfil, as `counts` says."""
+    """The filter's conditions; `counts` says which one the fewest payments fulfil, and so which
+    index the list is read by.
+    """
 
     def width(field: str) -> int:
         if field == "idempotency_key":
@@ -182,9 +191,9 @@ def violation_conditions(since: int, until: int) -> list[Condition]:
 
 
 def approval_conditions(
-    payment_intent_id: str | None, status: str | None, now: int
+    payment_intent_id: str | None, status: ApprovalStatus | None, now: int
 ) -> list[Condition]:
-    """An approval that could still open something but whose time is over is EXPIRED."""
+    """The conditions for approvals; EXPIRED is computed from `now` (epoch ms), see `as_of`."""
     if status == EXPIRED:
         found = narrowed(APPROVALS, {"payment_intent_id": payment_intent_id})
         return [*found, APPROVALS.c.status.in_(CAN_EXPIRE), APPROVALS.c.expires_at <= now]
@@ -206,12 +215,16 @@ def conflict_conditions(payment_intent_id: str | None, open_only: bool) -> list[
     return [*found, is_open if by_payment else text("verdict IS NULL")]
 
 
-def quarantine_conditions(reason: str | None, payment_intent_id: str | None) -> list[Condition]:
+def quarantine_conditions(
+    reason: QuarantineReason | None, payment_intent_id: str | None
+) -> list[Condition]:
     return narrowed(QUARANTINE, {"payment_intent_id": payment_intent_id, "reason": reason})
 
 
 def as_of(row: Any, now: int) -> Any:
-    """The ApprovalRow as it is at this time."""
+    """The ApprovalRow at this time (epoch ms): one whose time is over before it was used or
+    rejected is EXPIRED.
+    """
     if row.status in CAN_EXPIRE and row.expires_at <= now:
         return msgspec.structs.replace(row, status=EXPIRED)
     return row

@@ -1,7 +1,7 @@
-"""Figures of the business by partition and minute of decision, and the rates over them.
+"""Payment figures by partition and minute of decision, and the rates over them (domain §11).
 
-Pure: events go in, counts and rates come out, and the same events give the same figures.
-An event touches exactly one bucket. Definitions: domain, rates. Times are epoch milliseconds.
+Pure: the same events give the same figures. An event counts in exactly one bucket, which is one
+minute of one partition. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
 from operator import attrgetter
-from typing import Final
+from typing import Final, assert_never, get_args
 
 import msgspec
 
 from core.monitoring import MinuteFigures
 from core.payment import events as e
+from core.values import FailureReason
 
 MINUTE_MS: Final = 60_000
 SUCCESS_MINUTES: Final = 5
 HOUR_MINUTES: Final = 60
 SLOTS: Final = 1_500
-LEAST_COUNT: Final = 20  # below it a rate alerts nobody
+LEAST_COUNT: Final = 20  # below it a rate raises no alert
 SLOW_MS: Final = 1_000  # a rail request that takes longer is slow (runbook, key metrics 2)
 SLOW_IN_A_ROW: Final = 5
 LATENCIES_KEPT: Final = 5
-RUN_KEPT: Final = 64  # latencies within which a late one still finds its place
+RUN_KEPT: Final = 64  # latest requests that are kept to sort a late one in
 LATENCY_BOUNDS_MS: Final = (50, 100, 200, 300, 500, 750, 1_000, 2_000, 5_000, 10_000)
 RATES: Final = ("success", "retry", "cancellation", "late_failure")
 _CANCELLED: Final = "CANCELLED"
@@ -42,13 +43,12 @@ class Latency(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False
 class Figures(msgspec.Struct, array_like=True):
     """What was decided in one minute on one partition.
 
-    `failed` counts by `REASON/source`. What a person or an upstream system cancelled is in
-    `cancelled` alone; a rail's own CUST is a failure like any other.
-    `latencies` are the last five by time of submission; `histogram[i]` counts those of at most
-    LATENCY_BOUNDS_MS[i], not cumulated, with one place more for all longer ones. `offset` is the
-    journal offset of the last event counted, or taken out as FOREIGN since. `retries_settled` and
-    `retries_ended` are of attempts after the first, by the minute in which they ended, cancelled
-    ones left out.
+    `failed` counts by `REASON/source`. A payment that a person or an upstream system cancelled is
+    only in `cancelled`; the rail's own CUST is a failure like any other. `latencies` are the last
+    five by time of submission. `histogram` counts latencies up to each bound of LATENCY_BOUNDS_MS,
+    not cumulated, and last all longer ones. `offset` is the journal offset of the last event
+    counted, or taken out as FOREIGN since. `retries_settled` and `retries_ended` are of attempts
+    after the first, by the minute in which they ended, without cancelled ones.
     """
 
     created: int = 0
@@ -69,7 +69,7 @@ class Figures(msgspec.Struct, array_like=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """`part` of `whole` (retries may outnumber first attempts); `value` is None at zero traffic."""
+    """`part` per `whole`; may be above 1 (retries). `value` is None when `whole` is 0."""
 
     part: int
     whole: int
@@ -86,15 +86,19 @@ class Rate(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Figures)
-COUNTED: Final[tuple[type, ...]] = (
-    e.PaymentIntentCreated,
-    e.PaymentAttemptCreated,
-    e.PaymentAcknowledged,
-    e.PaymentSettled,
-    e.PaymentFailed,
-    e.PaymentExpired,
-    e.RailStatusReported,
+Answers = e.RailStatusReported | e.NonPaymentConfirmed | e.ReconciliationRequired
+Counted = (
+    e.PaymentIntentCreated
+    | e.PaymentAttemptCreated
+    | e.PaymentAcknowledged
+    | e.PaymentSettled
+    | e.PaymentFailed
+    | e.PaymentExpired
+    | Answers
 )
+COUNTED: Final[tuple[type, ...]] = get_args(Counted)
+# Events of which only the rail's latency is counted.
+_ANSWERS: Final = frozenset(get_args(Answers))
 _COUNTED: Final = frozenset(COUNTED)
 
 
@@ -112,7 +116,7 @@ def unpack(packed: bytes) -> Figures:
 
 
 def record_of(partition: int, minute: int, figures: Figures) -> MinuteFigures:
-    """The figures as the monitor's topic carries them."""
+    """The figures as a record of the monitor's topic."""
     return MinuteFigures(
         partition=partition,
         minute=minute,
@@ -127,7 +131,7 @@ def record_of(partition: int, minute: int, figures: Figures) -> MinuteFigures:
 
 
 def figures_of(record: MinuteFigures) -> Figures:
-    """The figures of a record. Raises ValueError when its lists do not belong together."""
+    """The figures of a record. Raises ValueError when its lists differ in length."""
     latencies = zip(record.latency_submitted_at, record.latency_took_ms, strict=True)
     return Figures(
         failed=dict(zip(record.failed, record.failed_counts, strict=True)),
@@ -139,25 +143,27 @@ def figures_of(record: MinuteFigures) -> Figures:
 
 
 def slot(partition: int, minute: int) -> bytes:
-    """The record key of a minute: one key serves every 25 hours, so compaction bounds the topic."""
+    """The record key of a minute. Keys repeat every 25 hours, so compaction bounds the topic."""
     return f"{partition}/{minute % SLOTS}".encode()
 
 
 def minute_of(at_ms: int) -> int:
-    """Epoch minute."""
+    """The epoch minute of a time (epoch ms)."""
     return at_ms // MINUTE_MS
 
 
 def counts(event: e.Event) -> bool:
-    """Whether this event touches a bucket at all."""
+    """Whether this event changes any figure."""
     kind = type(event)
     if kind not in _COUNTED:
         return False
-    return kind is not e.RailStatusReported or latency_of(event) is not None
+    return kind not in _ANSWERS or latency_of(event) is not None
 
 
 def add(figures: Figures, event: e.Event, offset: int) -> None:
-    """Count one event, in place; `offset` is its place in the journal."""
+    """Count one event in `figures`, which changes in place; `offset` is its journal offset."""
+    if not isinstance(event, Counted):
+        return
     match event:
         case e.PaymentIntentCreated():
             figures.created += 1
@@ -174,30 +180,37 @@ def add(figures: Figures, event: e.Event, offset: int) -> None:
             figures.retries_ended += header.attempt > 1
         case e.PaymentFailed():
             _failed(figures, event)
+            found = latency_of(event)
+            if found is not None:
+                _add_latency(figures, found)
         case e.PaymentExpired(header=header):
             figures.expired += 1
             figures.retries_ended += header.attempt > 1
-        case e.RailStatusReported():
+        case e.RailStatusReported() | e.NonPaymentConfirmed() | e.ReconciliationRequired():
             found = latency_of(event)
             if found is None:
                 return
             _add_latency(figures, found)
         case _:
-            return
+            assert_never(event)
     figures.offset = offset
 
 
 def latency_of(event: e.Event) -> Latency | None:
-    """Submission to the rail's technical answer, where this event tells of one."""
-    if type(event) is not e.RailStatusReported:
+    """The time from a submission to the rail's technical answer (domain §11), if this event has
+    both. RailStatusReported may also carry an enquiry's answer, which does not count.
+    """
+    if not isinstance(event, e.PaymentFailed | Answers):
         return None
-    if event.submitted_at is None or event.answered_at is None or event.via_enquiry:
+    if isinstance(event, e.RailStatusReported) and event.via_enquiry:
+        return None
+    if event.submitted_at is None or event.answered_at is None:
         return None
     return Latency(event.submitted_at, max(0, event.answered_at - event.submitted_at))
 
 
 def was_cancelled(event: e.PaymentFailed) -> bool:
-    """Whether a person or an upstream system ended it: no rate of success counts it."""
+    """Whether a person or an upstream system cancelled it: the success rate leaves it out."""
     return event.header.reason == _CANCELLED and event.source != _RAIL
 
 
@@ -227,13 +240,13 @@ Buckets = Mapping[tuple[int, int], Figures]  # (partition, minute)
 
 
 def window(buckets: Buckets, now_ms: int, minutes: int) -> list[Figures]:
-    """The buckets of the last `minutes`, the present one included; later ones are left out."""
+    """The buckets of the last `minutes`, with the current minute and without later ones."""
     last = minute_of(now_ms)
     return [f for (_, minute), f in buckets.items() if last - minutes < minute <= last]
 
 
 def success(figures: Iterable[Figures]) -> Rate:
-    """Settled among the attempts that ended, cancelled ones left out."""
+    """Settled per attempts that ended, without cancelled ones."""
     settled = ended = 0
     for each in figures:
         settled += each.settled
@@ -242,22 +255,22 @@ def success(figures: Iterable[Figures]) -> Rate:
 
 
 def retry(figures: Iterable[Figures]) -> Rate:
-    """Retries to first attempts."""
+    """Retries per first attempts."""
     return _share(figures, "retries", "first_attempts")
 
 
 def retry_success(figures: Iterable[Figures]) -> Rate:
-    """Settled among the retries that ended, cancelled ones left out."""
+    """Settled per retries that ended, without cancelled ones."""
     return _share(figures, "retries_settled", "retries_ended")
 
 
 def cancellation(figures: Iterable[Figures]) -> Rate:
-    """Cancelled to created."""
+    """Cancelled per created payments."""
     return _share(figures, "cancelled", "created")
 
 
 def late_failure(figures: Iterable[Figures]) -> Rate:
-    """Failed after the acknowledgement, to acknowledged."""
+    """Failed after the acknowledgement, per acknowledged."""
     return _share(figures, "late_failures", "acknowledged")
 
 
@@ -272,8 +285,18 @@ def rates(buckets: Buckets, now_ms: int) -> dict[str, Rate]:
     }
 
 
+def failures(figures: Figures) -> dict[str, int]:
+    """Attempts that ended FAILED, by recorded reason, with cancelled ones."""
+    found = dict.fromkeys((each.value for each in FailureReason), 0)
+    for name, count in figures.failed.items():
+        reason = name.split("/")[0]
+        found[reason] = found.get(reason, 0) + count
+    found[_CANCELLED] += figures.cancelled
+    return found
+
+
 def total(figures: Iterable[Figures]) -> Figures:
-    """The sum of several buckets; the latencies are the last five of all."""
+    """The sum of several buckets, with the last five latencies of all. It has no offset (-1)."""
     all_of = list(figures)
     sums = [sum(column) for column in zip(*map(_summed, all_of), strict=True)]
     histograms = (each.histogram for each in all_of if each.histogram)
@@ -285,7 +308,7 @@ def total(figures: Iterable[Figures]) -> Figures:
         failed=failed,
         latencies=last_latencies(all_of),
         histogram=[sum(column) for column in zip(_NO_LATENCY, *histograms, strict=True)],
-        **dict(zip(_SUMMED, sums, strict=False)),  # none of nothing: then all are 0
+        **dict(zip(_SUMMED, sums, strict=False)),  # no sums for no buckets: all stay 0
     )
 
 
@@ -296,7 +319,7 @@ def last_latencies(figures: Iterable[Figures]) -> list[Latency]:
 
 
 def slow_in_a_row(latencies: Iterable[Latency]) -> int:
-    """How many of these, from the last one backwards, were slow."""
+    """How many of these were slow without a break, counted back from the last one."""
     run = 0
     for each in latencies:
         run = run + 1 if each.took_ms > SLOW_MS else 0
@@ -304,22 +327,24 @@ def slow_in_a_row(latencies: Iterable[Latency]) -> int:
 
 
 class SlowRuns:
-    """Counts each fifth slow request in a row, in the order of submission.
+    """Counts runs of SLOW_IN_A_ROW slow requests, in the order of submission.
 
-    A request that arrives late still finds its place among the last RUN_KEPT; what has been
-    counted once is neither taken back nor counted again.
+    A request that is reported late is sorted in among the last RUN_KEPT. A run that was counted is
+    neither taken back nor counted again.
     """
 
     def __init__(self, before: Iterable[Latency] = ()) -> None:
-        """`before`: requests from before this process; they belong to a run and are not counted."""
-        self.fives = 0
+        """`before`: requests from before this process. They can begin a run; runs that end among
+        them are not counted.
+        """
+        self.counted = 0
         self._counted_to: Latency | None = None
         self._kept: list[Latency] = []
         self.feed(before)
-        self.fives = 0
+        self.counted = 0
 
     def feed(self, latencies: Iterable[Latency]) -> None:
-        """Further requests, in any order."""
+        """Add requests, in any order."""
         for each in latencies:
             insort(self._kept, each)
         del self._kept[:-RUN_KEPT]
@@ -329,7 +354,7 @@ class SlowRuns:
                 continue
             run = run + 1 if each.took_ms > SLOW_MS else 0
             if run == SLOW_IN_A_ROW:
-                self.fives += 1
+                self.counted += 1
                 self._counted_to = each
                 run = 0
 

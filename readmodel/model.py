@@ -1,4 +1,4 @@
-"""The read model as a whole: opens it, hands out its two sides, makes and switches generations."""
+"""The read model as a whole: opens it, gives reader and writer, makes and switches generations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from engine.clock import Clock, SystemClock
 from engine.ports import TopicPartition
+from engine.store.budget import CACHE_BYTES
 from readmodel.database import address
 from readmodel.database.postgres import PostgresStore
 from readmodel.database.session import Cursor, Session
@@ -19,31 +20,38 @@ from readmodel.reader import FOLLOW_S, DatabaseReader
 from readmodel.writer import DatabaseWriter, offsets_in
 
 POSTGRES: Final = "postgresql+psycopg"
-LEFT_AFTER_S: Final = 4 * FOLLOW_S  # a reader follows within one, its list takes less than another
+LEFT_AFTER_S: Final = 4 * FOLLOW_S  # a reader follows within one FOLLOW_S, and then ends its query
 JOURNAL: Final = "npp.payment.events.v1"
 
 CatchUp = Callable[[Mapping[TopicPartition, int]], None]
 
 
 class Behind(Exception):
-    """The generation has not read what the current one has: readers would go back."""
+    """The generation lacks records that the current one has: readers would see older states."""
 
 
 def default_url(data_dir: Path) -> str:
-    """SQLite in the data folder."""
+    """The URL of a SQLite read model in the data folder."""
     return f"sqlite:///{(data_dir / 'readmodel').absolute()}"
 
 
-def open_model(url: str, *, clock: Clock | None = None, journal: str = JOURNAL) -> Model:
-    """`sqlite:///<folder>` or `postgresql+psycopg://…`. Nothing is asked of the database yet.
+def open_model(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    journal: str = JOURNAL,
+    cache_bytes: int = CACHE_BYTES,
+) -> Model:
+    """`sqlite:///<folder>` or `postgresql+psycopg://…`. It does not connect yet.
 
-    `journal` is the topic of the events. Raises ValueError for another kind of database; no error
-    repeats the address, which may hold a password.
+    `journal` is the topic of the events, `cache_bytes` SQLite's page cache in the process that
+    writes. Raises ValueError for another kind of database; no error repeats the URL, which may hold
+    a password.
     """
     clock = clock or SystemClock()
     parsed = address.parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return Model(SqliteStore(Path(parsed.database), clock), clock, journal)
+        return Model(SqliteStore(Path(parsed.database), clock, cache_bytes), clock, journal)
     if parsed.drivername == POSTGRES:
         return Model(PostgresStore(parsed), clock, journal)
     raise ValueError("the read model is sqlite:///<folder> or postgresql+psycopg://…")
@@ -58,18 +66,21 @@ class Model:
         self._journal = journal
 
     def reader(self) -> DatabaseReader:
-        """For many threads; follows a switch within a second."""
+        """A reader, safe for many threads. It follows a switch within a second."""
         return DatabaseReader(self.store, self._clock, self._journal)
 
     def writer(self, generation: int | None = None) -> DatabaseWriter:
-        """Of the current generation, which is made where there is none and brought up to date."""
+        """A writer of that generation; without one of the current generation, which is created or
+        migrated first. Raises ReadModelDown.
+        """
         return DatabaseWriter(self.store, generation or self.store.prepare())
 
     def claim(self) -> Claim | None:
-        """What the running projector holds, so that there is one; None when another holds it.
+        """Take the lock of the running projector; None when another one has it.
 
-        It keeps the second one quiet. What keeps rows right is the offsets' compare-and-set alone:
-        a rebuild writes its own generation without it. Raises ReadModelDown.
+        With it a second projector waits. Correctness does not depend on it, but on the
+        compare-and-set of offsets; a rebuild writes its own generation without it. Raises
+        ReadModelDown.
         """
         return self.store.claim()
 
@@ -78,19 +89,20 @@ class Model:
         return self.store.current()
 
     def generations(self) -> list[int]:
-        """All that exist."""
+        """The numbers of all generations that exist, ascending."""
         return self.store.generations()
 
     def new_generation(self) -> int:
-        """An empty one, beside the current one."""
+        """Create an empty generation beside the current one. Returns its number."""
         return self.store.create()
 
     def switch_to(self, generation: int, catch_up: CatchUp | None = None) -> None:
-        """Readers read this one from now on. Nothing is written to the one before while
-        `catch_up` brings the new one to the given offsets (a writer that waits longer than its
-        bound raises ReadModelDown), nor ever after (it is Fenced).
+        """Make this the generation that readers read. While `catch_up` brings it to the offsets of
+        the current one, nothing is written to that one (a writer that waits too long raises
+        ReadModelDown), nor afterwards (its writer is Fenced).
 
-        Raises Behind when the new one has not read as much; then all stays as it was.
+        Raises Behind, and changes nothing, when the new one still lacks records; ValueError when it
+        is not newer; ReadModelDown.
         """
         before = self.store.current()
         if generation not in self.store.generations():
@@ -113,7 +125,7 @@ class Model:
     def _reach(
         self, cursor: Cursor, new: Session, generation: int, catch_up: CatchUp | None
     ) -> None:
-        """Nobody moves the offsets of the old one now: bring the new one there."""
+        """Bring the new generation to the old one's offsets, which are locked. Raises Behind."""
         sql = self.store.statements.named["offsets"]
         cursor.execute(sql)
         reached = offsets_in(cursor.fetchall())
@@ -129,11 +141,13 @@ class Model:
             raise Behind(f"generation {generation} lacks records of {behind}")
 
     def close(self) -> None:
-        """Closes what is held open; readers and writers are closed by themselves."""
+        """Closes the store's own connections. Readers and writers are closed by themselves."""
         self.store.close()
 
     def drop_generation(self, generation: int) -> None:
-        """Raises ValueError for the current one. Waits first, until all readers have left it."""
+        """Delete a generation, LEFT_AFTER_S later if readers may still read it. Raises ValueError
+        for the current one.
+        """
         current = self.store.current()
         if generation == current:
             raise ValueError(f"generation {generation} is the current one")

@@ -1,6 +1,6 @@
-"""What the read model does, in words: one contract, run over SQLite and PostgreSQL.
+"""The read model's contract, tested over SQLite and PostgreSQL.
 
-Readers are safe for many threads and follow a switch to a rebuilt generation by themselves.
+Readers are thread-safe and follow a switch to a rebuilt generation.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from core.words import (
+    ApprovalStatus,
+    FailureReasonName,
+    MoneyOutcomeName,
+    QuarantineReason,
+    StateName,
+)
 from engine.ports import TopicPartition
 from readmodel import rows
 
 
 class Fenced(Exception):
-    """An offset stood elsewhere than the batch says: another projector writes this model."""
+    """An offset differs from the batch's: another projector writes this model."""
 
 
 class ReadModelDown(Exception):
-    """The database does not answer; the sentence says why. Ask again later."""
+    """The database does not answer; the message says why. Retry later."""
 
 
 class Contradiction(Exception):
-    """A row that is only ever added is there already and says something else: never goes away
-    by itself."""
+    """An append-only row already exists with different content: retrying does not help."""
 
 
 Row = TypeVar("Row")
@@ -38,20 +44,20 @@ class Page(msgspec.Struct, Generic[Row], frozen=True):
 
 
 class PaymentFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """All given conditions hold. Times are of creation, `until` exclusive."""
+    """All conditions that are set hold. Times are of creation (epoch ms), `until` exclusive."""
 
     source: str | None = None
     idempotency_key: str | None = None
-    state: str | None = None
-    money_outcome: str | None = None
-    reason: str | None = None
+    state: StateName | None = None
+    money_outcome: MoneyOutcomeName | None = None
+    reason: FailureReasonName | None = None
     needs_attention: bool | None = None
     since: int | None = None
     until: int | None = None
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """All given conditions hold; `until` exclusive."""
+    """All conditions that are set hold. Times are epoch ms, `until` exclusive."""
 
     operator_id: str | None = None
     payment_intent_id: str | None = None
@@ -67,7 +73,7 @@ class Writer(Protocol):
         """Next offset of each topic partition as committed; a missing one is 0."""
 
     def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
-        """The rows of those that are known."""
+        """The rows of these payments, as far as they are known."""
 
     def approvals_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ApprovalRow]:
         """All approvals of these payments."""
@@ -79,28 +85,29 @@ class Writer(Protocol):
         """Packed figures by (partition, minute)."""
 
     def events_at(self, partition: int, offsets: Sequence[int]) -> Sequence[rows.EventRow]:
-        """The events at those of these journal offsets where one stands."""
+        """The events at these journal offsets, where there are any."""
 
     def events_of(self, payment_intent_id: str, after: int, limit: int) -> Sequence[rows.EventRow]:
-        """In order of sequence, those after `after`."""
+        """The payment's events after sequence `after`, in order."""
 
     def events_decided(
         self, partition: int, since: int, until: int, after: int, limit: int
     ) -> Sequence[rows.EventRow]:
-        """Those decided from `since` to `until` (exclusive, epoch ms), in order of offset, after
-        offset `after`. Reads the partition through: for rare use."""
+        """The partition's events decided from `since` to `until` (exclusive, epoch ms), in order of
+        offset, after offset `after`. It scans the whole partition: for rare use.
+        """
 
     def apply(self, batch: rows.Batch) -> None:
-        """All of it or nothing, in one transaction. Raises Fenced, Contradiction, ReadModelDown.
+        """Write the batch in one transaction. Raises Fenced, Contradiction, ReadModelDown.
 
-        The outcome of an operator command (by its place, with the command's id) completes the audit
-        row of that very record, whichever comes first.
+        The outcome of an operator command completes the audit row of that command (found by its
+        partition, offset and command id), whichever of the two comes first.
         """
 
 
 class Reader(Protocol):
-    """Everybody else's side. Lists are newest first unless said otherwise; `cursor` is opaque, a
-    broken one raises ValueError. Raises ReadModelDown.
+    """The readers' side. Lists are newest first unless stated otherwise; `cursor` is opaque, a
+    broken one raises ValueError. Times are epoch ms. Every method raises ReadModelDown.
     """
 
     def payment(self, payment_intent_id: str) -> rows.PaymentRow | None: ...
@@ -110,36 +117,47 @@ class Reader(Protocol):
     ) -> Page[rows.PaymentRow]: ...
 
     def events(self, payment_intent_id: str, after: int, limit: int) -> list[rows.EventRow]:
-        """In order of sequence, those after `after`."""
+        """The payment's events after sequence `after`, in order."""
 
     def events_since(
         self, offsets: Mapping[int, int], limit: int, payment_intent_id: str | None
     ) -> list[rows.EventRow]:
-        """Events at or past these journal offsets by partition, per partition in offset order."""
+        """Events from these journal offsets on, by partition and in offset order; of one payment,
+        or of all for None.
+        """
 
     def event_at(self, topic: str, partition: int, offset: int) -> rows.EventRow | None:
-        """The event that is there, or the first one that the input there caused."""
+        """The event at this journal offset; for another topic, the first event that the input there
+        caused.
+        """
 
     def outcomes(self, payment_intent_id: str, limit: int) -> list[rows.OutcomeRow]:
-        """In log order."""
+        """The payment's outcomes in log order."""
 
     def outcome_of(self, command_id: str) -> rows.OutcomeRow | None: ...
 
     def violations(
         self, since: int, until: int, limit: int, cursor: str | None
     ) -> Page[rows.OutcomeRow]:
-        """Inputs that were refused because they would break an invariant, of
-        whatever origin, decided from `since` to `until` (exclusive)."""
+        """Outcomes of inputs of any origin that were refused as INVARIANT_VIOLATION, decided from
+        `since` to `until` (exclusive).
+        """
 
     def find(self, value: str, limit: int) -> list[tuple[str, str]]:
-        """(kind, paymentIntentId) of everything known under this identifier, exactly or by its
-        case-insensitive form where the kind has one (externalRef, UETR)."""
+        """(kind, paymentIntentId) of all payments with this identifier. Kinds that ignore case
+        (externalRef, UETR) are compared without it.
+        """
 
     def approvals(
-        self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
+        self,
+        payment_intent_id: str | None,
+        status: ApprovalStatus | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[rows.ApprovalRow]:
-        """Oldest first. One that could still open something but whose time is over is EXPIRED, in
-        the filter and in the rows."""
+        """Oldest first. In the filter and in the rows, an unused approval whose time is over is
+        EXPIRED.
+        """
 
     def conflicts(
         self, payment_intent_id: str | None, open_only: bool, limit: int, cursor: str | None
@@ -147,10 +165,14 @@ class Reader(Protocol):
         """Oldest first."""
 
     def attention(self, limit: int, cursor: str | None) -> Page[rows.PaymentRow]:
-        """Those that need attention, longest waiting first."""
+        """Payments that need attention, longest waiting first."""
 
     def quarantine(
-        self, reason: str | None, payment_intent_id: str | None, limit: int, cursor: str | None
+        self,
+        reason: QuarantineReason | None,
+        payment_intent_id: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[rows.QuarantineRow]: ...
 
     def quarantined(self, partition: int, offset: int) -> rows.QuarantineRow | None: ...
@@ -158,47 +180,51 @@ class Reader(Protocol):
     def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page[rows.AuditRow]: ...
 
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        """The checkpoint whose range has this journal offset."""
+        """The checkpoint whose range contains this journal offset."""
 
     def checkpoint(self, partition: int, number: int) -> rows.CheckpointRow | None: ...
 
     def last_checkpoint(self, partition: int) -> rows.CheckpointRow | None:
-        """The one with the highest number."""
+        """The partition's checkpoint with the highest number."""
 
     def sequence_at(self, payment_intent_id: str, offset: int) -> int:
         """The payment's last sequence up to this journal offset; 0 for none."""
 
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        """The checkpoint of the journal partition whose range of outcomes has this offset."""
+        """The journal partition's checkpoint whose range of outcomes contains this offset."""
 
     def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
-        """The operator's command that is there."""
+        """The operator command at this place."""
 
     def foreign_record(self, partition: int, offset: int) -> rows.ForeignRow | None:
-        """The record there that two persons ruled FOREIGN."""
+        """The journal record at this place, if two people ruled it FOREIGN."""
 
     def leaves(
         self, checkpoint: rows.CheckpointRow, topic: str
     ) -> list[tuple[str, int, bytes, list[bytes]]]:
         """(payment, sequence, hash, raw outcomes of operator commands) of each payment touched in
-        its ranges, as of its end, by id; sequence 0 for one without an event. `topic`: the operator
-        commands'.
+        the checkpoint's ranges, as of their end, sorted by id; sequence 0 for a payment without an
+        event. `topic`: that of the operator commands.
         """
 
     def control(self, after: int, limit: int) -> list[rows.ControlRow]:
-        """In log order, those after that offset."""
+        """Control records after that offset, in log order."""
 
     def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
-        """All partitions; minutes since..until (exclusive), in order."""
+        """Rows of all partitions, epoch minutes `since` to `until` (exclusive), in order."""
 
     def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page[rows.IncidentRow]:
         """Newest first."""
 
     def counts(self) -> Mapping[str, int]:
-        """Payments by state under `state:<STATE>` and by money outcome under `money:<OUTCOME>`;
-        also `openConflicts`, `attention`, `waitingForPerson`, `approvalsReferred` (not expired),
-        `quarantined` (not redriven).
+        """Payments by state under `state:<STATE>`, by money outcome under `money:<OUTCOME>`, and
+        those that wait too long for the rail under `overdue:<STATE>:<ATTENTION or ESCALATED>`;
+        also `openConflicts`, `attention`, `waitingForPerson`, `parked`, `approvalsReferred` (not
+        expired), `quarantined` (not redriven), `bypassed` (payments whose id is not the one that
+        their source and key give), `quarantinedLately` (in the last 10 minutes) and
+        `violatedLately` (inputs refused as INVARIANT_VIOLATION in the last 5 minutes), the last two
+        up to 1,000.
         """
 
     def projected(self) -> Mapping[TopicPartition, int]:
-        """Next offset of each topic partition: how far this model is."""
+        """The next offset of each topic partition that this model will read."""

@@ -1,4 +1,4 @@
-"""Everybody else's side: reads of the current generation, which it follows when that changes."""
+"""The readers' side: reads the current generation, and follows when another becomes current."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import Select
 
+from core.words import ApprovalStatus, QuarantineReason
 from engine.clock import Clock
 from engine.ports import TopicPartition
 from readmodel import lists, rows
 from readmodel.database.session import Session
 from readmodel.database.statements import decoder
 from readmodel.database.store import Store
-from readmodel.database.texts import to_stored
+from readmodel.database.texts import stored, to_stored
 from readmodel.lists import Condition, Listing, checked
 from readmodel.ports import AuditFilter, Page, PaymentFilter, ReadModelDown
 from readmodel.tables import STRUCTS
@@ -23,11 +24,13 @@ from readmodel.writer import offsets_in
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-FOLLOW_S: Final = 0.5  # how old the knowledge of the current generation may be
+FOLLOW_S: Final = 0.5  # between two looks at which generation is current
+QUARANTINE_MS: Final = 10 * 60_000  # how far the alert QuarantineGrows looks back
+VIOLATION_MS: Final = 5 * 60_000  # how far InvariantViolation looks back
 
 
 class DatabaseReader:
-    """A `ports.Reader`, for many threads."""
+    """A `ports.Reader`, safe for many threads."""
 
     def __init__(self, store: Store, clock: Clock, journal: str) -> None:
         self._store = store
@@ -45,14 +48,14 @@ class DatabaseReader:
         """Closes the connections that are not in use."""
         with self._turn:
             if self._session is not None:
-                self._session.engine.dispose()
+                self._session.close()
             self._session = None
             self._generation = 0
             self._looked_s = float("-inf")
 
     @property
     def generation(self) -> int:
-        """The one it reads now."""
+        """The generation that it reads now."""
         self._current()
         return self._generation
 
@@ -81,16 +84,16 @@ class DatabaseReader:
             rest = checked(limit) - len(found)
             if rest == 0:
                 break
-            asked: dict[str, Any] = {
+            requested: dict[str, Any] = {
                 "partition": partition,
                 "from_offset": from_offset,
                 "limit": rest,
             }
             if payment_intent_id is None:
-                found += self._rows("events_since", rows.EventRow, **asked)
+                found += self._rows("events_since", rows.EventRow, **requested)
             else:
-                asked["payment_intent_id"] = payment_intent_id
-                found += self._rows("payment_events_since", rows.EventRow, **asked)
+                requested["payment_intent_id"] = payment_intent_id
+                found += self._rows("payment_events_since", rows.EventRow, **requested)
         return found
 
     def event_at(self, topic: str, partition: int, offset: int) -> rows.EventRow | None:
@@ -115,16 +118,20 @@ class DatabaseReader:
         return self._page(lists.VIOLATION_LIST, conditions, limit, cursor)
 
     def find(self, value: str, limit: int) -> list[tuple[str, str]]:
-        asked = {
+        requested = {
             "value": to_stored(value),
             "small": to_stored(value.lower()),
             "capitals": to_stored(value.upper()),
             "limit": checked(limit),
         }
-        return [(kind, each) for kind, each in self._current().all(self._sql["find"], asked)]
+        return [(kind, each) for kind, each in self._current().all(self._sql["find"], requested)]
 
     def approvals(
-        self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
+        self,
+        payment_intent_id: str | None,
+        status: ApprovalStatus | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[rows.ApprovalRow]:
         now = self._clock.now_ms()
         conditions = lists.approval_conditions(payment_intent_id, status, now)
@@ -142,7 +149,11 @@ class DatabaseReader:
         return self._page(lists.ATTENTION_LIST, conditions, limit, cursor)
 
     def quarantine(
-        self, reason: str | None, payment_intent_id: str | None, limit: int, cursor: str | None
+        self,
+        reason: QuarantineReason | None,
+        payment_intent_id: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[rows.QuarantineRow]:
         conditions = lists.quarantine_conditions(reason, payment_intent_id)
         return self._page(lists.QUARANTINE_LIST, conditions, limit, cursor)
@@ -163,40 +174,42 @@ class DatabaseReader:
         return self._row("last_checkpoint", rows.CheckpointRow, partition=partition)
 
     def sequence_at(self, payment_intent_id: str, offset: int) -> int:
-        asked = {"payment_intent_id": to_stored(payment_intent_id), "offset": offset}
-        return int(self._current().one(self._sql["sequence_at"], asked)[0])
+        requested = {"payment_intent_id": to_stored(payment_intent_id), "offset": offset}
+        return int(self._current().one(self._sql["sequence_at"], requested)[0])
 
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        asked = {"partition": partition, "offset": offset}
-        return self._row("checkpoint_over_outcome", rows.CheckpointRow, **asked)
+        requested = {"partition": partition, "offset": offset}
+        return self._row("checkpoint_over_outcome", rows.CheckpointRow, **requested)
 
     def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
         return self._row("command_at", rows.CommandRow, partition=partition, offset=offset)
 
     def foreign_record(self, partition: int, offset: int) -> rows.ForeignRow | None:
-        asked = {"partition": partition, "offset": offset}
-        return self._row("foreign_record", rows.ForeignRow, **asked)
+        requested = {"partition": partition, "offset": offset}
+        return self._row("foreign_record", rows.ForeignRow, **requested)
 
     def leaves(
         self, checkpoint: rows.CheckpointRow, topic: str
     ) -> list[tuple[str, int, bytes, list[bytes]]]:
         database = self._current()
-        asked: dict[str, Any] = msgspec.structs.asdict(checkpoint) | {"topic": topic}
+        requested: dict[str, Any] = msgspec.structs.asdict(checkpoint) | {"topic": topic}
         heads: dict[str, tuple[int, bytes]] = {}
-        for payment, sequence, head in database.all(self._sql["leaves"], asked):
+        for payment, sequence, head in database.all(self._sql["leaves"], requested):
             heads[payment] = (sequence, head)
-        said: dict[str, list[bytes]] = {
-            payment: [] for payment, _ in database.all(self._sql["answered"], asked)
+        outcomes: dict[str, list[bytes]] = {
+            payment: [] for payment, _ in database.all(self._sql["answered"], requested)
         }
-        quiet = self._ids([each for each in said if each not in heads])
-        for payment, sequence, head in database.all(self._sql["heads_of"], asked | {"ids": quiet}):
+        quiet = self._ids([each for each in outcomes if each not in heads])
+        for payment, sequence, head in database.all(
+            self._sql["heads_of"], requested | {"ids": quiet}
+        ):
             heads[payment] = (sequence, head)
-        touched = sorted(heads.keys() | said.keys())
+        touched = sorted(heads.keys() | outcomes.keys())
         ids = {"ids": self._ids(touched)}
-        for payment, raw in database.all(self._sql["answered_of"], asked | ids):
-            said.setdefault(payment, []).append(raw)
+        for payment, raw in database.all(self._sql["answered_of"], requested | ids):
+            outcomes.setdefault(payment, []).append(raw)
         return [
-            (payment, *heads.get(payment, (0, bytes(32))), said.get(payment, []))
+            (payment, *heads.get(payment, (0, bytes(32))), outcomes.get(payment, []))
             for payment in touched
         ]
 
@@ -214,30 +227,35 @@ class DatabaseReader:
         return self._page(lists.INCIDENT_LIST, conditions, limit, cursor)
 
     def counts(self) -> Mapping[str, int]:
-        found = self._current().all(self._sql["counts"], {"now": self._clock.now_ms()})
-        return {"attention": 0, "waitingForPerson": 0, **dict(found)}
+        now = self._clock.now_ms()
+        since = {
+            "quarantined_after": now - QUARANTINE_MS,
+            "violated_after": now - VIOLATION_MS,
+        }
+        found = self._current().all(self._sql["counts"], {"now": now, **since})
+        return {"attention": 0, "waitingForPerson": 0, "bypassed": 0, **dict(found)}
 
     def projected(self) -> Mapping[TopicPartition, int]:
         return offsets_in(self._current().all(self._sql["offsets"]))
 
     def _widths(self, wanted: PaymentFilter) -> Mapping[str, int]:
-        """How many payments fulfil each of the conditions, when there is a choice."""
+        """How many payments fulfil each condition, where there are several to choose from."""
         given = lists.payment_fields(wanted)
         if len(given) < 2 or "idempotency_key" in given:
             return {}
         names = [lists.count_of(field, value) for field, value in given.items()]
-        asked = {"names": self._store.any_of(names)}
-        return dict(self._current().all(self._sql["counts_named"], asked))
+        requested = {"names": self._store.any_of(names)}
+        return dict(self._current().all(self._sql["counts_named"], requested))
 
-    def _rows(self, query: str, struct: type[Row], **asked: Any) -> list[Row]:
-        if "limit" in asked:
-            checked(asked["limit"])
-        found = self._current().all(self._sql[query], stored(asked))
+    def _rows(self, query: str, struct: type[Row], **requested: Any) -> list[Row]:
+        if "limit" in requested:
+            checked(requested["limit"])
+        found = self._current().all(self._sql[query], stored(requested))
         decode: Callable[[Any], Row] = self._decode[struct]
         return [decode(row) for row in found]
 
-    def _row(self, query: str, struct: type[Row], **asked: Any) -> Row | None:
-        found = self._current().one(self._sql[query], stored(asked))
+    def _row(self, query: str, struct: type[Row], **requested: Any) -> Row | None:
+        found = self._current().one(self._sql[query], stored(requested))
         decode: Callable[[Any], Row] = self._decode[struct]
         return None if found is None else decode(found)
 
@@ -245,13 +263,13 @@ class DatabaseReader:
         self, listing: Listing, conditions: Sequence[Condition], limit: int, cursor: str | None
     ) -> Page[Any]:
         session = self._current()
-        sql, asked = compiled(listing.page(conditions, limit, cursor), session)
+        sql, requested = compiled(listing.page(conditions, limit, cursor), session)
         decode = self._decode[STRUCTS[listing.table.name]]
-        items, following = listing.cut([decode(row) for row in session.all(sql, asked)], limit)
+        items, following = listing.cut([decode(row) for row in session.all(sql, requested)], limit)
         return Page(items, following)
 
     def _current(self) -> Session:
-        """Connections to the current generation; asks for a newer one every half second."""
+        """Connections to the current generation; looks for a newer one every FOLLOW_S."""
         session = self._session
         if session is not None and self._clock.monotonic_s() - self._looked_s < FOLLOW_S:
             return session
@@ -263,23 +281,19 @@ class DatabaseReader:
         if generation == 0:
             raise ReadModelDown("there is no read model yet: the projector makes it")
         if self._session is None or generation != self._generation:
-            before, self._session = self._session, Session(self._store.reading(generation))
+            before, self._session = (
+                self._session,
+                Session(self._store.reading(generation), keeps=True),
+            )
             self._generation = generation
             if before is not None:
-                before.engine.dispose()
+                before.close()
         self._looked_s = self._clock.monotonic_s()
         return self._session
 
 
-def stored(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as the columns hold them."""
-    return {
-        name: to_stored(value) if isinstance(value, str) else value for name, value in asked.items()
-    }
-
-
 def compiled(wanted: Select[Any], session: Session) -> tuple[str, Mapping[str, Any]]:
-    """Text and parameters for the driver."""
+    """The select's text and parameters for the driver."""
     made = wanted.compile(
         dialect=session.engine.dialect, compile_kwargs={"render_postcompile": True}
     )

@@ -1,5 +1,5 @@
-"""The tables of one generation, once for SQLite and PostgreSQL, made from the structs in `rows.py`;
-a table that has none is said so. The queries are in `queries.sql`.
+"""The tables of one generation, for SQLite and PostgreSQL, made from the structs in `rows.py`; two
+tables have no struct. The queries are in `queries.sql`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _KINDS: Final[dict[Any, TypeEngine[Any]]] = {
 def _table(
     name: str, struct: type[msgspec.Struct], key: Sequence[str], *more: Any, **options: Any
 ) -> Table:
-    """A table with a column for each field of the struct, in its order; it may be NULL where the
+    """A table with a column for each field of the struct, in its order; NULL is allowed where the
     field may be None.
     """
     STRUCTS[name] = struct
@@ -56,7 +56,9 @@ def _table(
 def _column(name: str, hint: Any) -> Column[Any]:
     kinds = [each for each in (get_args(hint) or (hint,)) if each is not NoneType]
     nullable = len(kinds) < len(get_args(hint))
-    return Column(name, _KINDS[kinds[0]], nullable=nullable, autoincrement=False)
+    # NewTypes of money and ids are stored as the type that they wrap.
+    kind = getattr(kinds[0], "__supertype__", kinds[0])
+    return Column(name, _KINDS[kind], nullable=nullable, autoincrement=False)
 
 
 def _index(name: str, *columns: str, where: str = "") -> Index:
@@ -68,7 +70,7 @@ def _only(where: str) -> dict[str, Any]:
     return {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
 
 
-# Lists are pages by (created_at, payment_intent_id); each filter has them in that order.
+# Pages are sorted by (created_at, payment_intent_id); each filter's index ends with these.
 _PAYMENT_PAGE: Final = ("created_at", "payment_intent_id")
 PAYMENTS: Final = _table(
     "payments",
@@ -89,6 +91,12 @@ Index(
     PAYMENTS.c.payment_intent_id,
     **_only("needs_attention"),
 )
+
+# What a payment's first event says once and for all: no later row changes it. SQLite would write
+# the index of each column that an update names, whether its value changes or not.
+FIXED: Final = {
+    "payments": ("source", "idempotency_key", "created_at", "end_to_end_id", "uetr"),
+}
 
 EVENTS: Final = _table(
     "events",
@@ -182,7 +190,7 @@ INCIDENTS: Final = _table(
     _index("incidents_opened", "opened_at", "incident_id"),
 )
 
-# Next offset of each topic partition; no struct of its own (`rows.Moved` changes it).
+# Next offset of each topic partition; no struct (`rows.Moved` changes it).
 Table(
     "offsets",
     METADATA,
@@ -192,7 +200,7 @@ Table(
     PrimaryKeyConstraint("topic", "partition"),
 )
 
-# Numbers of payments by what `Reader.counts` names, kept up with every batch; no struct.
+# Numbers of payments under the names of `counted_under`, updated by every batch; no struct.
 Table(
     "counts",
     METADATA,

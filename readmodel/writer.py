@@ -1,4 +1,4 @@
-"""The projector's side: a batch and its offsets in one transaction, or nothing of it."""
+"""The projector's side: writes a batch and its offsets in one transaction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.ports import TopicPartition
+from engine.ports import RecordPosition, TopicPartition
 from readmodel import rows
 from readmodel.database.session import Cursor, Session
-from readmodel.database.statements import decoder, encode, key_of
+from readmodel.database.statements import decoder, encoder, key_of
 from readmodel.database.store import Store
-from readmodel.database.texts import from_stored, to_stored
+from readmodel.database.texts import from_stored, stored, to_stored
 from readmodel.ports import Contradiction, Fenced
 from readmodel.tables import METADATA, STRUCTS
 
@@ -29,7 +29,7 @@ REPLACED: Final = (
 ADDED: Final = (
     *("events", "outcomes", "commands", "quarantine", "checkpoints", "foreign_records"),
 )
-# Columns that may differ between two readings of the same record.
+# Columns that may have changed when the same record is projected again.
 CHANGED_LATER: Final = frozenset({"redrive_id"})
 COMMAND_LETTER: Final = "o"  # audit rows of operator commands, see rows.AuditRow
 
@@ -42,8 +42,7 @@ class DatabaseWriter:
         self._store = store
         self._session = Session(store.writing(generation))
         self._sql = store.statements.named
-        self._upserts = {table: store.statements.upsert(table) for table in STRUCTS}
-        self._inserts = {table: store.statements.insert(table) for table in ADDED}
+        self._encode = {table: encoder(table) for table in STRUCTS}
         self._by_key = {table: store.statements.by_key(table) for table in ADDED}
         self._payment: Callable[[Any], rows.PaymentRow] = decoder("payments")
         self._approval: Callable[[Any], rows.ApprovalRow] = decoder("approvals")
@@ -51,7 +50,7 @@ class DatabaseWriter:
         self._event: Callable[[Any], rows.EventRow] = decoder("events")
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Closes the connection."""
         self._session.engine.dispose()
 
     def offsets(self) -> Mapping[TopicPartition, int]:
@@ -76,11 +75,11 @@ class DatabaseWriter:
 
     def minutes(self, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
         wanted = set(keys)
-        asked = {
+        requested = {
             "partitions": self._store.any_of(sorted({partition for partition, _ in wanted})),
             "minutes": self._store.any_of(sorted({minute for _, minute in wanted})),
         }
-        found = self._session.all(self._sql["minutes_of"], asked)
+        found = self._session.all(self._sql["minutes_of"], requested)
         return {
             (partition, minute): figures
             for partition, minute, figures in found
@@ -88,25 +87,27 @@ class DatabaseWriter:
         }
 
     def events_at(self, partition: int, offsets: Sequence[int]) -> Sequence[rows.EventRow]:
-        asked = {"partition": partition, "offsets": self._store.any_of(sorted(set(offsets)))}
-        return [self._event(row) for row in self._session.all(self._sql["events_at"], asked)]
+        requested = {"partition": partition, "offsets": self._store.any_of(sorted(set(offsets)))}
+        return [self._event(row) for row in self._session.all(self._sql["events_at"], requested)]
 
     def events_of(self, payment_intent_id: str, after: int, limit: int) -> Sequence[rows.EventRow]:
         name = to_stored(payment_intent_id)
-        asked = {"payment_intent_id": name, "after": after, "limit": limit}
-        return [self._event(row) for row in self._session.all(self._sql["events"], asked)]
+        requested = {"payment_intent_id": name, "after": after, "limit": limit}
+        return [self._event(row) for row in self._session.all(self._sql["events"], requested)]
 
     def events_decided(
         self, partition: int, since: int, until: int, after: int, limit: int
     ) -> Sequence[rows.EventRow]:
-        asked = {
+        requested = {
             "partition": partition,
             "since": since,
             "until": until,
             "after": after,
             "limit": limit,
         }
-        return [self._event(row) for row in self._session.all(self._sql["events_decided"], asked)]
+        return [
+            self._event(row) for row in self._session.all(self._sql["events_decided"], requested)
+        ]
 
     def apply(self, batch: rows.Batch) -> None:
         with self._store.transaction(self._session, self.generation) as cursor:
@@ -142,13 +143,12 @@ class DatabaseWriter:
                 )
 
     def _count(self, cursor: Cursor, batch: rows.Batch) -> None:
-        """Takes what these payments counted for until now from the counts, and adds what they
-        count for from now on."""
+        """Updates the counts: subtracts these payments as they were, adds them as they are now."""
         last = {row.payment_intent_id: row for row in batch.payments}
         touched = last.keys() | {row.payment_intent_id for row in batch.taken_out}
         if not touched:
             return
-        change: Counter[str] = Counter()
+        change: Counter[str] = Counter(bypassed=batch.bypassed)
         ids = self._store.any_of([to_stored(each) for each in touched])
         cursor.execute(self._sql["counted_before"], {"ids": ids})
         for *facts, number in cursor.fetchall():
@@ -162,6 +162,8 @@ class DatabaseWriter:
                 None if row.reason is None else to_stored(row.reason),
                 row.needs_attention,
                 row.waiting_for_person,
+                row.overdue,
+                row.parked,
             ):
                 change[name] += 1
         changes = [{"name": name, "amount": n} for name, n in sorted(change.items()) if n]
@@ -169,15 +171,14 @@ class DatabaseWriter:
             cursor.executemany(self._sql["add_to_count"], changes)
 
     def _take_out(self, cursor: Cursor, batch: rows.Batch) -> None:
-        """Deletes FOREIGN events, and what is written again of their payments."""
+        """Deletes FOREIGN events, and the rows of their payments that this batch writes anew."""
         if not batch.taken_out:
             return
         for event in batch.taken_out:
             place = {"partition": event.partition, "offset": event.offset}
             cursor.execute(self._sql["take_out_event"], place)
         for row in batch.taken_out_identifiers:
-            named = {k: to_stored(v) for k, v in msgspec.structs.asdict(row).items()}
-            cursor.execute(self._sql["take_out_identifier"], named)
+            cursor.execute(self._sql["take_out_identifier"], stored(msgspec.structs.asdict(row)))
         names = {event.payment_intent_id for event in batch.taken_out}
         ids = {"ids": self._store.any_of([to_stored(each) for each in names])}
         cursor.execute(self._sql["take_out_payments"], ids)
@@ -186,29 +187,29 @@ class DatabaseWriter:
 
     def _upsert(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
         if given:
-            cursor.executemany(self._upserts[table], [encode(row) for row in given])
+            self._store.upsert(cursor, table, list(map(self._encode[table], given)))
 
     def _add(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
         if not given:
             return
-        cursor.executemany(self._inserts[table], [encode(row) for row in given])
-        if cursor.rowcount != len(given):
+        added = self._store.insert(cursor, table, list(map(self._encode[table], given)))
+        if added != len(given):
             self._compare(cursor, table, given)
 
     def _compare(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
-        """Some were there before: fine if they say the same."""
+        """Some rows existed before. Raises Contradiction unless they are equal."""
         keys = key_of(METADATA.tables[table])
         decode = decoder(table)
         fields = set(STRUCTS[table].__struct_fields__) - CHANGED_LATER
         for row in given:
             key = [getattr(row, name) for name in keys]
-            stored = [to_stored(part) if isinstance(part, str) else part for part in key]
-            cursor.execute(self._by_key[table], stored)
+            place = [to_stored(part) if isinstance(part, str) else part for part in key]
+            cursor.execute(self._by_key[table], place)
             found = cursor.fetchone()
             there = None if found is None else decode(found)
             if there is None or any(getattr(there, n) != getattr(row, n) for n in fields):
                 raise Contradiction(
-                    f"{table} {'/'.join(map(str, key))}: the read model holds something else there"
+                    f"{table} {'/'.join(map(str, key))}: the read model has another row there"
                 )
 
     def _redrive(self, cursor: Cursor, redriven: list[tuple[int, int, str]]) -> None:
@@ -219,7 +220,7 @@ class DatabaseWriter:
             )
 
     def _complete(self, cursor: Cursor, batch: rows.Batch) -> None:
-        """Writes the outcomes of operator commands onto their audit rows, whichever came first."""
+        """Copies outcomes of operator commands into their audit rows, whichever came first."""
         endings = [
             ending_of(outcome, f"{COMMAND_LETTER}-{outcome.cause_partition}-{outcome.cause_offset}")
             for outcome in batch.outcomes
@@ -229,13 +230,13 @@ class DatabaseWriter:
             place = place_of_command(row)
             if place is None:
                 continue
-            asked = {"command_id": to_stored(row.command_id or ""), **place}
-            cursor.execute(self._sql["outcome_for_audit"], asked)
+            requested = {"command_id": to_stored(row.command_id or ""), **place}
+            cursor.execute(self._sql["outcome_for_audit"], requested)
             found = cursor.fetchone()
             if found is not None:
                 values = dict(zip(ENDING, found, strict=True))
                 endings.append(
-                    {"audit_id": row.audit_id, "command_id": asked["command_id"], **values}
+                    {"audit_id": row.audit_id, "command_id": requested["command_id"], **values}
                 )
         if endings:
             cursor.executemany(self._sql["outcome_to_audit"], endings)
@@ -247,10 +248,7 @@ ENDING: Final = ("result", "code", "rule", "sentence", "from_sequence", "to_sequ
 def ending_of(outcome: rows.OutcomeRow, audit_id: str) -> dict[str, Any]:
     """The parameters of `outcome_to_audit`."""
     values = {name: getattr(outcome, name) for name in ("command_id", *ENDING)}
-    return {
-        "audit_id": audit_id,
-        **{k: to_stored(v) if isinstance(v, str) else v for k, v in values.items()},
-    }
+    return {"audit_id": audit_id, **stored(values)}
 
 
 def place_of_command(row: rows.AuditRow) -> dict[str, int] | None:
@@ -269,8 +267,10 @@ def counted_under(
     reason: str | None,
     needs_attention: bool,
     waiting_for_person: bool,
+    overdue: str | None,
+    parked: bool,
 ) -> list[str]:
-    """The counts that such a payment is in."""
+    """The names of the counts that include such a payment."""
     names = [f"source:{source}", f"state:{state}", f"money:{money_outcome}"]
     if reason is not None:
         names.append(f"reason:{reason}")
@@ -278,9 +278,13 @@ def counted_under(
         names.append("attention")
     if waiting_for_person:
         names.append("waitingForPerson")
+    if overdue is not None:
+        names.append(f"overdue:{state}:{overdue}")
+    if parked:
+        names.append("parked")
     return names
 
 
-def offsets_in(found: Iterable[tuple[str, int, int]]) -> dict[TopicPartition, int]:
-    """Next offsets by topic and partition."""
+def offsets_in(found: Iterable[RecordPosition]) -> dict[TopicPartition, int]:
+    """Rows of the offsets table as next offsets by topic and partition."""
     return {(from_stored(topic), partition): following for topic, partition, following in found}

@@ -13,6 +13,7 @@ import msgspec
 
 from core import monitoring
 from core import records as record_types
+from core.control_records import CONTROL_RECORDS
 from core.payment import commands, events, instructions
 
 TOPICS_YAML: Final = Path(__file__).resolve().parent.parent / "topics.yaml"
@@ -33,7 +34,7 @@ RECORD_TYPES: Final[tuple[RecordType, ...]] = (
     record_types.RailSubmission,
     record_types.Checkpoint,
     record_types.OperatorAudit,
-    *record_types.CONTROL_RECORDS,
+    *CONTROL_RECORDS,
     *monitoring.MONITORING_RECORDS,
 )
 RECORD_BY_NAME: Final[dict[str, RecordType]] = {each.__name__: each for each in RECORD_TYPES}
@@ -73,7 +74,7 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.records == "events":
             return tuple(each.__name__ for each in events.EVENTS)
         if self.records == "control":
-            return tuple(each.__name__ for each in record_types.CONTROL_RECORDS)
+            return tuple(each.__name__ for each in CONTROL_RECORDS)
         return self.records
 
     def record_types(self) -> tuple[RecordType, ...]:
@@ -82,13 +83,14 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Principal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who connects to the cluster: consumer groups, prefixes of groups and transactional ids that
-    it may use."""
+    """Who connects to the cluster: the consumer groups, prefixes of groups and transactional ids
+    that it may use.
+    """
 
     groups: tuple[str, ...] = ()
     group_prefixes: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()
-    installs: bool = False  # makes topics and access rules
+    installs: bool = False  # creates topics and access rules
     sees_all: bool = False  # reads every topic, settings, rules and groups of the cluster
     sets_offsets: bool = False  # of any group, after a loss
     watches_retention: bool = False  # may see the configuration of what is kept for years
@@ -140,21 +142,22 @@ class TopicsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         elif topic.retention_ms is not None:
             config["retention.ms"] = str(topic.retention_ms)
         if topic in self.kept_for_years():
-            config["retention.bytes"] = "-1"  # nor is anything removed for its size
+            config["retention.bytes"] = "-1"  # and no size limit either
         config.update(topic.config)
         return config
 
     def record_bytes_max(self, name: str) -> int:
-        """The largest batch that topic `name` takes, as it is stored: so also the largest record
-        that is not compressed. Raises KeyError when the topic is not declared."""
+        """The largest batch that topic `name` takes, in bytes as it is stored: so also the largest
+        record that is not compressed. Raises KeyError when the topic is not declared.
+        """
         return int({**self.defaults, **self.topic(name).config}[TOPIC_BYTES])
 
     def client_options(self) -> dict[str, str]:
-        """librdkafka's options that every client of ours has beside how to reach the cluster."""
+        """librdkafka's options of every client of ours, in addition to the connection settings."""
         return {"message.max.bytes": str(self.producer_bytes_max)}
 
     def source_topics(self) -> dict[str, tuple[str, ...]]:
-        """Command topic → the sources it may carry; what SourceMapActivated is made from."""
+        """Command topic → the sources it may carry: the content of SourceMapActivated."""
         return {each.name: each.sources for each in self.topics if each.sources}
 
 

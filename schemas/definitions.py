@@ -15,7 +15,7 @@ RELEASED: Final = ROOT / "released"
 
 
 def canonical(schema: Json) -> str:
-    """One text for one schema, whatever a registry did to its white space and order of keys."""
+    """The schema as text, independent of a registry's white space and order of keys."""
     return json.dumps(schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""What reading and writing records can end in, beside the record itself."""
+"""The errors of reading and writing records, and of their schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Undecodable(Exception):
 
 
 class Unencodable(ValueError):
-    """A record that does not fit its schema or its topic's limits: a defect of its maker."""
+    """A record that does not fit its schema or its topic's limits: a defect in our code."""
 
 
 class RegistryDown(Exception):

@@ -18,8 +18,8 @@ KEY_CHARACTERS_MAX: Final = 100  # of a key that a sentence names
 
 
 class UnreadableJson(ValueError):
-    """These bytes are no JSON text, or not of the wanted shape. The sentence says why; it holds no
-    value of theirs.
+    """These bytes are not JSON, or not of the expected form. The sentence says why; it contains
+    none of their values.
     """
 
 
@@ -40,8 +40,8 @@ _decode_any: Final = msgspec.json.Decoder(Any).decode
 
 
 def _read(content: bytes, decode: Callable[[bytes], T]) -> T:
-    """msgspec reads the value and the standard library looks at the keys: msgspec alone takes the
-    last of two equal keys, and lets two other exceptions than its own through.
+    """msgspec reads the value, the standard library checks the keys: of two equal keys msgspec
+    alone keeps the last, and it raises two exceptions that are not its own.
     """
     try:
         json.loads(content.decode(), object_pairs_hook=_each_once)
@@ -68,5 +68,5 @@ def _each_once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def shown_key(name: str) -> str:
-    """A key fit for a sentence and a log: bounded, and escaped where it is no plain text."""
+    """A key that fits into a sentence and a log: limited in length, and escaped unless ASCII."""
     return ascii(name[:KEY_CHARACTERS_MAX])

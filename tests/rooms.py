@@ -1,4 +1,4 @@
-"""The rooms of the product, for tests that read its source."""
+"""The product's rooms, for tests that read its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOMS: Final = (
 
 
 def sources(*rooms: str) -> Iterator[Path]:
-    """Every Python file of these rooms, or of all; a room without one is a mistake of the test."""
+    """Every Python file of these rooms, or of all; a room without files is an error in the test."""
     for room in rooms or ROOMS:
         found = sorted((ROOT / room).rglob("*.py"))
         assert found, f"no module in {room}"

@@ -1,6 +1,6 @@
-"""What a person may do to a payment: every action once, with what it needs and what follows.
+"""The actions on a payment: each with its requirements and its consequence.
 
-The words are for people; whether it is allowed is the API's to say, and the engine's.
+The texts are for people; the API and the engine decide whether an action is allowed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api.auth.access import ACCESS, ROLES
+from api.auth.access import ACCESS
+from control.acts.roles import ROLES
 from core.payment.operator.actions import MARK_FAILED_REASONS
 from core.values import FundsOperation, attempt_id, attempt_number
 from web.words import word
@@ -18,6 +19,7 @@ from web.words import word
 PAYMENT: Final = "/api/payments/{payment_intent_id}"
 WAITING: Final = ("REQUESTED", "REFERRED")
 APPROVED: Final = "APPROVED"
+ENDED: Final = ("PaymentFailed", "PaymentExpired", "NonPaymentConfirmed")  # of an attempt
 DOLLARS_DIGITS_MAX: Final = 15
 CENTS_DIGITS: Final = 2
 REASONS: Final = tuple(sorted(MARK_FAILED_REASONS))
@@ -25,8 +27,9 @@ OPERATIONS: Final = tuple(each.value for each in FundsOperation)
 
 
 class Act(msgspec.Struct, frozen=True):
-    """An action. `path` is below the payment's; `gated` says that an approval opens it. `needs` is
-    said where the payment's state does not allow it; `asks` are the fields of its form."""
+    """An action. `path` is below the payment's; `gated`: it needs an approval. `needs` is shown if
+    the payment's state does not allow it; `asks` are the fields of its form.
+    """
 
     name: str
     title: str
@@ -48,7 +51,7 @@ ACTS: Final = (
         "RETRY_UNCERTAIN",
         "Retry although it may have been paid",
         "retry",
-        "a FAILED payment of which non-payment is not certain",
+        "a FAILED payment whose non-payment is not certain",
         grave=True,
     ),
     Act("CANCEL", "Cancel", "cancel", "CREATED, AUTHORISED or SENT", ("customerId",), grave=True),
@@ -74,13 +77,13 @@ ACTS: Final = (
         "DEBIT_AGAIN",
         "Debit for the second settlement",
         "debit",
-        "a second settlement that was found true",
+        "a second settlement confirmed by a verdict",
         ("attemptId",),
         grave=True,
     ),
     Act(
         "REPEAT_FUNDS_REQUEST",
-        "Ask Deposits Core again",
+        "Repeat the request to Deposits Core",
         "funds/repeat",
         "a funds request that Deposits Core refused",
         ("attemptId", "operation"),
@@ -91,8 +94,9 @@ BY_NAME: Final = {act.name: act for act in ACTS}
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """An action as it stands for this payment and this person. `step`: request, waits, act, or no
-    with `why`."""
+    """What this person can do about an action on this payment. `step`: request (an approval), waits
+    (for one), act, or no with `why`.
+    """
 
     act: Act
     step: str
@@ -100,13 +104,12 @@ class Choice(msgspec.Struct, frozen=True):
     approval: Mapping[str, Any] | None = None
     consequence: str = ""
     default_attempt: str = ""
-    may_request: bool = False
 
 
 def choices(
     payment: Mapping[str, Any], approvals: Sequence[Mapping[str, Any]], roles: frozenset[str]
 ) -> list[Choice]:
-    """All actions, those that can be taken first."""
+    """All actions; those that are not possible now come last."""
     made = [_choice(act, payment, approvals, roles) for act in ACTS]
     return sorted(made, key=lambda each: each.step == "no")
 
@@ -127,14 +130,11 @@ def _choice(
     gated = act.gated and not (act.name == "EXPIRE" and payment["state"] == "AUTHORISED")
     may = not roles.isdisjoint(act.roles)
     if gated and ready is None:
-        may_ask = not roles.isdisjoint(ACCESS["POST", f"{PAYMENT}/approvals"])
         if waits is not None:
             return Choice(act, "waits", approval=waits, consequence=says)
-        if not may_ask:
+        if roles.isdisjoint(ACCESS["POST", f"{PAYMENT}/approvals"]):
             return Choice(act, "no", why=_role_words("approvals"))
-        return Choice(
-            act, "request", consequence=says, default_attempt=attempt, may_request=may_ask
-        )
+        return Choice(act, "request", consequence=says, default_attempt=attempt)
     if not may:
         return Choice(act, "no", why=_role_words(act.path), approval=ready)
     return Choice(act, "act", approval=ready, consequence=says, default_attempt=attempt)
@@ -145,9 +145,9 @@ def _role_words(path: str) -> str:
 
 
 def who_may(roles: frozenset[str]) -> str:
-    """A sentence for somebody who may not."""
+    """A sentence for a user without the role."""
     named = " or ".join(word(each) for each in sorted(roles & ROLES))
-    return f"Your role may not; {named} may."
+    return f"Your role does not allow this; {named} may."
 
 
 def default_attempt(name: str, payment: Mapping[str, Any]) -> str:
@@ -169,10 +169,21 @@ def next_attempt(payment: Mapping[str, Any]) -> str:
     return attempt_id((attempt_number(payment["attemptId"]) or 0) + 1)
 
 
+def with_codes(payment: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The payment, with the `code` of the event that ended each attempt, or None."""
+    codes = {
+        each["attemptId"]: each["data"].get("code")
+        for each in events
+        if each["type"] in ENDED and each["data"].get("code")
+    }
+    attempts = [each | {"code": codes.get(each["attemptId"])} for each in payment["attempts"]]
+    return {**payment, "attempts": attempts}
+
+
 def consequence(
     name: str, payment: Mapping[str, Any], approval: Mapping[str, Any] | None = None
 ) -> str:
-    """What happens when it is done, in words that a second person can judge."""
+    """The consequence of the action as text, also for the person who decides on `approval`."""
     amount, last = payment["amountText"], payment["attempts"][-1]
     attempt = (approval or {}).get("attemptId") or default_attempt(name, payment)
     if name == "RETRY":
@@ -187,7 +198,7 @@ def consequence(
         )
     if name == "CANCEL":
         sent = payment["state"] == "SENT"
-        rail = " The rail is asked to withdraw it; it may settle all the same." if sent else ""
+        rail = " The rail is asked to withdraw it; it may still settle." if sent else ""
         return f"Ends the payment of {amount} as FAILED, CANCELLED. It cannot be undone.{rail}"
     if name == "MARK_FAILED":
         reason = (approval or {}).get("failureReason")
@@ -219,12 +230,14 @@ def _certainty(attempt: Mapping[str, Any]) -> str:
     if attempt["certain"]:
         by = f", ended by the {attempt['endedBy']}" if attempt["endedBy"] else ""
         why = attempt["reason"] or "it ended"
+        if attempt.get("code"):
+            why = f"{why}, code {attempt['code']}"
         return f"Non-payment of {attempt['attemptId']} is certain: {why}{by}."
     return f"Non-payment of {attempt['attemptId']} is NOT certain."
 
 
 def body(name: str, fields: Mapping[str, str], payment: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of an action's call, from its form."""
+    """The body of an action's request, from its form."""
     reason, approval = fields.get("reason", ""), fields.get("approvalId", "")
     made: dict[str, Any] = {"reason": reason, "approvalId": approval}
     if name in ("RETRY", "RETRY_UNCERTAIN"):
@@ -249,7 +262,7 @@ def body(name: str, fields: Mapping[str, str], payment: Mapping[str, Any]) -> di
 
 
 def request_body(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The body of a request for approval. Raises ValueError for an amount that is none."""
+    """The body of a request for approval. Raises ValueError for an amount that is not one."""
     made: dict[str, Any] = {
         name: fields.get(name, "")
         for name in ("action", "reason", "attemptId", "failureReason", "conflictId", "verdict")
@@ -259,7 +272,9 @@ def request_body(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def cents(text: str) -> int | None:
-    """125.50 as 12550; None of nothing. Raises ValueError."""
+    """The cents of an amount as people write it: 12550 for 125.50; None for an empty text. Raises
+    ValueError.
+    """
     if not text:
         return None
     whole, _, rest = text.replace(",", "").partition(".")

@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.edge.middleware import Edge
 from api.edge.problems import body_of, problem_of
 from engine.clock import Clock
-from web import render
-from web.live import Live
+from web import render, runbooks
+from web.dashboard.live import Live
+from web.dashboard.panels import panels
+from web.dashboard.picture import draw
 from web.oidc import Oidc, OidcSettings
-from web.pages import approvals, dashboard, payments, queues, records, sign_in
-from web.panels import panels
-from web.picture import draw
+from web.pages import approvals, control, dashboard, payments, queues, records, sign_in
 from web.sessions import Sessions
 from web.site import Personas, Site, page
 from web.static import Static
@@ -44,9 +44,11 @@ API_PATHS: Final = ("/api/", "/openapi.json", "/livez", "/readyz")
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """`key` seals sessions; `libraries` is where the browser's libraries lie; `personas` is the
-    demo's sign-in, `oidc` every other's; `transport` reaches its provider in tests. `trace_url` is
-    where a trace is shown, with {trace_id} in it; empty: the pages link to none."""
+    """`key` encrypts sessions; `libraries` is the folder of the browser's libraries; `personas` is
+    the demo's sign-in, `oidc` the sign-in otherwise; `transport` replaces the network to its
+    provider in tests. `trace_url` is the address of a trace viewer with {trace_id} in it; empty for
+    no links to traces.
+    """
 
     key: bytes
     libraries: Path
@@ -59,7 +61,7 @@ class WebSettings:
 
 
 def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
-    """The API with its pages. Raises OSError when a library is not there."""
+    """The API with its pages. Raises OSError when a library or the runbook is missing."""
     services = api.state.services
     static = Static(settings.libraries)
     templates = render.environment()
@@ -80,6 +82,7 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
             services.clock,
             lambda: api.state.streams.closed,
         ),
+        runbooks=runbooks.read(),
         personas=settings.personas,
         oidc=_oidc(settings, services.clock),
     )
@@ -92,8 +95,10 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
             *approvals.ROUTES,
             *queues.ROUTES,
             *records.ROUTES,
+            *control.ROUTES,
+            *runbooks.ROUTES,
         ],
-        exception_handlers={HTTPException: _said},
+        exception_handlers={HTTPException: _error_page},
     )
     web.state.site = site
     edge = Edge(
@@ -108,7 +113,7 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
 
 
 def trace_address(template: str, trace_id: str) -> str:
-    """Where this trace is shown; empty when nobody said where traces are."""
+    """The address of this trace; empty if no trace viewer is configured."""
     return template.replace("{trace_id}", trace_id)
 
 
@@ -121,7 +126,7 @@ def _oidc(settings: WebSettings, clock: Clock) -> Oidc | None:
 
 
 class PagesOff:
-    """The API alone: a request for a page is answered with why there is none."""
+    """The API without pages: a request for `/` gets the reason as a 404."""
 
     def __init__(self, api: ASGIApp, why: str) -> None:
         self._api = api
@@ -149,7 +154,7 @@ class Pages:
         await (self._web if ours else self._api)(scope, receive, send)
 
 
-async def _said(request: Request, error: Exception) -> Response:
+async def _error_page(request: Request, error: Exception) -> Response:
     """Starlette's own refusals, as a page."""
     problem = problem_of(error)
     assert problem is not None

@@ -1,4 +1,4 @@
-"""Posted forms: small, urlencoded, each field once, and from a page of ours."""
+"""Reads posted forms: small, urlencoded, each field once, and only from our own pages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OWN_SITE: Final = frozenset({"same-origin", "none"})
 
 
 async def read(request: Request) -> dict[str, str]:
-    """The fields. Raises Problem for what no form of ours sends, and for another origin's."""
+    """The fields of a form. Raises Problem for a malformed form and for one of another origin."""
     check_origin(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != URLENCODED:
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "FORM_ONLY", "Only forms are taken here.")
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "FORM_ONLY", "Only forms are accepted here.")
     body = await request.body()
     try:
         pairs = parse_qsl(
@@ -41,7 +41,7 @@ async def read(request: Request) -> dict[str, str]:
 
 
 def check_origin(request: Request) -> None:
-    """Raises Problem (403) for a post that a page of another origin has made."""
+    """Raises Problem (403) for a POST from a page of another origin."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None and site not in OWN_SITE:
@@ -66,7 +66,7 @@ def _foreign() -> Problem:
         403,
         "POLICY_REJECTED",
         "FOREIGN_FORM",
-        "This form was sent by a page of another site. Nothing was done.",
+        "This form was sent from another site. Nothing was done.",
     )
 
 

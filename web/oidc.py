@@ -30,7 +30,7 @@ CALLBACK: Final = "/sign-in/callback"
 TIMEOUT_S: Final = 5.0
 LIFE_S: Final = 600  # from the start of a sign-in to its end
 LEEWAY_S: Final = 30
-FRESH_S: Final = 300.0  # how long the provider's document and keys are believed
+FRESH_S: Final = 300.0  # how long the provider's document and keys are cached
 WORD_CHARACTERS: Final = 48
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -38,7 +38,7 @@ ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """`site_url` is where people find these pages; the provider sends them back there."""
+    """`site_url` is the address of these pages, to which the provider sends people back."""
 
     issuer: str
     client_id: str
@@ -67,7 +67,9 @@ _decode: Final = msgspec.msgpack.Decoder(Started).decode
 
 
 class Oidc:
-    """One provider. `transport` reaches it otherwise than by the network, for tests."""
+    """One provider. `key` encrypts the cookie of a started sign-in; `transport` replaces the
+    network in tests.
+    """
 
     def __init__(
         self,
@@ -86,7 +88,9 @@ class Oidc:
         self._known: _Known | None = None
 
     async def begin(self, response: Response, back: str) -> str:
-        """Where the browser goes; what comes back is tied to it by a cookie. Raises Problem."""
+        """Start a sign-in: returns the provider's address for the browser. A cookie ties the
+        provider's answer to this browser. Raises Problem (503).
+        """
         state, nonce, verifier = (generate_token(WORD_CHARACTERS) for _ in range(3))
         started = Started(state, nonce, verifier, back)
         document = (await self._provider()).document
@@ -103,12 +107,13 @@ class Oidc:
         return str(address)
 
     async def end(self, request: Request) -> tuple[str, str]:
-        """The access token, and where to go next. Raises Problem for what does not belong to a
-        sign-in that began in this browser."""
+        """The access token, and the page to go to. Raises Problem when the answer does not belong
+        to a sign-in of this browser, or the provider refuses or does not answer.
+        """
         given = request.query_params
         started = self._started(request)
         if started is None or given.get("state") != started.state:
-            raise _refused("This sign-in did not begin in this browser, or it took too long.")
+            raise _refused("This sign-in was not started in this browser, or it took too long.")
         if given.get("iss", self._settings.issuer) != self._settings.issuer:
             raise _refused("Another issuer answered.")
         if "error" in given or not given.get("code"):
@@ -132,7 +137,7 @@ class Oidc:
         return access, started.back
 
     def forget(self, response: Response) -> None:
-        """The sign-in is over, either way."""
+        """Delete the cookie of a sign-in that has ended."""
         response.delete_cookie(STARTED, **self._flags())
 
     def _started(self, request: Request) -> Started | None:
@@ -156,7 +161,7 @@ class Oidc:
             found = jwt.decode(id_token, keys, algorithms=list(ALGORITHMS))
             registry.validate(found.claims)
         except (JoseError, ValueError, KeyError, TypeError):
-            raise _refused("The provider's ID token does not hold.") from None
+            raise _refused("The provider's ID token is invalid.") from None
 
     async def _provider(self) -> _Known:
         """Its document and keys, at most FRESH_S old. Raises Problem (503)."""

@@ -1,10 +1,10 @@
-"""Whom a demo lets anybody be: at least two persons for what needs two."""
+"""The people that a demo user can sign in as; for dual control there are at least two."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
+from control.acts.roles import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
 from web.site import Person
 
 PEOPLE: Final = (

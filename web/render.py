@@ -1,10 +1,13 @@
-"""Templates: Jinja2 with everything escaped, an undefined name an error, and our own filters."""
+"""Templates: Jinja2 that escapes everything, with an error for undefined names, and our filters."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,9 +22,22 @@ SECONDS_PER_HOUR: Final = 3_600
 SECONDS_PER_DAY: Final = 86_400
 SHORT_CHARACTERS: Final = 12
 
+# Options of the command line whose names differ from the API's parameters.
+_OPTIONS: Final[dict[str, str]] = {
+    "moneyOutcome": "money",
+    "operatorId": "operator",
+    "paymentIntentId": "payment",
+}
+_SWITCHES: Final[dict[tuple[str, str], str]] = {
+    ("attention", "true"): "--attention",
+    ("attention", "false"): "--no-attention",
+    ("open", "true"): "--open",
+    ("open", "false"): "--all",
+}
+
 
 def environment() -> Environment:
-    """The one environment of all pages."""
+    """The environment of all pages."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -33,6 +49,9 @@ def environment() -> Environment:
     made.filters |= {
         "time": time,
         "age": age,
+        "minutes": minutes,
+        "curl": curl,
+        "npp": npp,
         "count": count,
         "percent": percent,
         "short": short,
@@ -67,27 +86,47 @@ def age(seconds: float | None) -> str:
     return f"{whole // SECONDS_PER_DAY} d"
 
 
-def since(stamp: str | None, now_ms: int) -> float | None:
-    """Seconds from a time until now."""
-    if not stamp:
-        return None
-    return now_ms / 1_000 - datetime.fromisoformat(stamp).astimezone(UTC).timestamp()
+def minutes(seconds: float) -> str:
+    """As `age`, but without seconds, so that live parts change once a minute at most."""
+    return age(seconds) if seconds >= SECONDS_PER_MINUTE else "less than a minute"
 
 
 def count(number: int | None) -> str:
-    """1,000,000."""
+    """A number as `1,000,000`; a dash for None."""
     return "—" if number is None else f"{number:,}"
 
 
 def percent(value: float | None) -> str:
-    """97.3 %; a dash for no traffic."""
+    """A share as `97.3 %`; a dash for None."""
     return "—" if value is None else f"{value * 100:.1f} %"
 
 
 def short(text: str | None, characters: int = SHORT_CHARACTERS) -> Any:
-    """The first characters of an id, all of it in its title."""
+    """The first characters of an id, with all of it as the title."""
     if not text:
         return "—"
     if len(text) <= characters:
         return text
     return Markup('<span title="{}">{}…</span>').format(text, text[:characters])
+
+
+def curl(path: str, requested: Mapping[str, str]) -> str:
+    """For "Copy as curl": the address of the page's data. It is safe within a shell's double
+    quotes.
+    """
+    given = {name: value for name, value in requested.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def npp(words: str, requested: Mapping[str, str]) -> str:
+    """For "Copy as npp": the command with an option for each filter, quoted for a shell."""
+    return " ".join(
+        [
+            words,
+            *(
+                _SWITCHES.get(pair) or f"--{_OPTIONS.get(pair[0], pair[0])}={shlex.quote(pair[1])}"
+                for pair in requested.items()
+                if pair[1]
+            ),
+        ]
+    )

@@ -1,7 +1,7 @@
-"""Who is signed in: the access token, sealed in a cookie. Nothing is kept on the server.
+"""Sessions: the access token, encrypted in a cookie. Nothing is kept on the server.
 
-A session ends with its token. Signing out takes the cookie away; the token itself still ends at
-its own time.
+A session ends with its token. Signing out deletes the cookie; the token stays valid until it
+expires.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from engine.clock import MS_PER_S, Clock
 SESSION: Final = "npp_session"
 COOKIE_CHARACTERS_MAX: Final = 4_000  # browsers drop what is longer than 4,096
 CSRF_BYTES: Final = 24
-PREFIX: Final = "__Host-"  # with it browsers take the cookie from this very host over TLS only
+PREFIX: Final = "__Host-"  # browsers accept such a cookie from this very host over TLS only
 
 
 class Session(msgspec.Struct, frozen=True):
-    """The token, the word that every form carries, and when it ends (epoch ms)."""
+    """The token, the anti-forgery token that every form carries, and the expiry (epoch ms)."""
 
     token: str
     csrf: str
@@ -39,7 +39,7 @@ class TooLong(Exception):
 
 
 class Sessions:
-    """Seals and opens. `secure`: over TLS only, as in production."""
+    """Encrypts and reads sessions. `secure`: cookies over TLS only, as in production."""
 
     def __init__(self, key: bytes, clock: Clock, *, secure: bool) -> None:
         self._seal = Fernet(key)
@@ -77,5 +77,5 @@ class Sessions:
 
 
 def same_word(session: Session, given: str) -> bool:
-    """Whether a form carries the session's word."""
+    """Whether this is the session's anti-forgery token."""
     return secrets.compare_digest(session.csrf.encode(), given.encode())

@@ -1,4 +1,4 @@
-"""What every page has: its person, the API on that person's behalf, and the frame around it."""
+"""What all pages share: the signed-in user, the API on that user's behalf, and the layout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Match, Route
@@ -19,8 +20,8 @@ from api.services import Principal, Services
 from api.stream.streams import Streams
 from api.summary.figures import Summary
 from web import forms
-from web.asking import Asking, Refused
-from web.live import Live
+from web.api_client import ApiClient, Refused
+from web.dashboard.live import Live
 from web.oidc import Oidc
 from web.sessions import Session, Sessions
 
@@ -30,7 +31,7 @@ NEXT_CHARACTERS_MAX: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom a demo lets anybody be."""
+    """A person that a demo user can sign in as."""
 
     id: str
     name: str
@@ -39,10 +40,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Personas:
-    """The demo's sign-in: these persons, and a token for one of them."""
+    """The demo's sign-in: its people, and a function that issues a token for one of them."""
 
     people: tuple[Person, ...]
     issue: Callable[[Person], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Runbooks:
+    """The runbook as HTML: all of it, and the section of each alert."""
+
+    whole: Markup
+    alerts: Mapping[str, Markup]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +66,19 @@ class Site:
     sessions: Sessions
     templates: Environment
     live: Live
+    runbooks: Runbooks
     personas: Personas | None = None
     oidc: Oidc | None = None
 
 
 @dataclass(slots=True)
 class Page:
-    """One request of a page by somebody who is signed in."""
+    """One request of a page by a signed-in user."""
 
     site: Site
     request: Request
     session: Session
-    api: Asking
+    api: ApiClient
     who: Mapping[str, Any]  # GET /api/session
     fields: dict[str, str] = field(default_factory=dict)
 
@@ -77,14 +87,14 @@ class Page:
         return frozenset(self.who["roles"])
 
     def principal(self) -> Principal:
-        """As the API signs it in. Raises Problem (401) when it is not known any more."""
+        """The user as the API knows them. Raises Problem (401) for a token no longer valid."""
         found: Principal | None = self.site.auth.known(self.session.token)
         if found is None:
             raise Problem(401, "NOT_SIGNED_IN", "TOKEN_REFUSED", "Sign in again.")
         return found
 
     def render(self, template: str, code: int = 200, **values: Any) -> Response:
-        """The page; its template has `who`, `csrf`, `path` and `now_ms` beside the values."""
+        """The rendered page. Its template also has `who`, `csrf`, `path` and `now_ms`."""
         return page(
             self.site,
             self.request,
@@ -101,14 +111,14 @@ Handler = Callable[[Page], Awaitable[Response]]
 
 
 def page(site: Site, request: Request, template: str, code: int = 200, **values: Any) -> Response:
-    """A rendered template; without `who` nobody is signed in."""
+    """A rendered template, without a signed-in user unless `who` is given."""
     values.setdefault("who", None)
     html = site.templates.get_template(template).render(path=request.url.path, **values)
     return HTMLResponse(html, code, headers={"cache-control": "no-store"})
 
 
 class WebRoute(Route):
-    """Names itself in the scope, for metrics and the access log."""
+    """A route that puts itself into the scope, for metrics and the access log."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -118,8 +128,9 @@ class WebRoute(Route):
 
 
 def signed(path: str, handler: Handler, method: str = "GET") -> Route:
-    """A route for people who are signed in. What a GET without a session asks for is shown after
-    the sign-in; a POST's form must carry the session's word."""
+    """A route for signed-in users. A GET without a session leads to the sign-in and back; the form
+    of a POST must have the session's anti-forgery token.
+    """
 
     async def endpoint(request: Request) -> Response:
         site: Site = request.app.state.site
@@ -130,7 +141,7 @@ def signed(path: str, handler: Handler, method: str = "GET") -> Route:
                 return _sign_in_first(site, request)
             if method == "POST":
                 forms.check_word(session, fields)
-            api = Asking(site.api, request, session.token)
+            api = ApiClient(site.api, request, session.token)
             made = Page(site, request, session, api, await api.get("/api/session"), fields)
         except (Problem, Refused) as error:
             return _without(site, request, error)
@@ -139,14 +150,14 @@ def signed(path: str, handler: Handler, method: str = "GET") -> Route:
         except Exception as error:
             if not isinstance(error, Refused) and problem_of(error) is None:
                 raise
-            status, problem = told(error)
+            status, problem = status_and_problem(error)
             return made.render("problem.html", status, problem=problem)
 
     return WebRoute(path, endpoint, methods=[method], name=handler.__name__)
 
 
-def told(error: Exception) -> tuple[int, Mapping[str, Any]]:
-    """Status and problem details of a refusal, the API's or a page's."""
+def status_and_problem(error: Exception) -> tuple[int, Mapping[str, Any]]:
+    """Status and problem details of a refusal by the API or by a page."""
     if isinstance(error, Refused):
         return error.status, error.problem
     problem = problem_of(error)
@@ -155,8 +166,8 @@ def told(error: Exception) -> tuple[int, Mapping[str, Any]]:
 
 
 def _without(site: Site, request: Request, error: Problem | Refused) -> Response:
-    """Nobody can be asked: a token that ended is signed in again, all else is said."""
-    status, problem = told(error)
+    """The person is unknown: an expired token leads to the sign-in, other errors are shown."""
+    status, problem = status_and_problem(error)
     if status == 401:
         response = _sign_in_first(site, request)
         site.sessions.end(response)
@@ -166,7 +177,8 @@ def _without(site: Site, request: Request, error: Problem | Refused) -> Response
 
 def _sign_in_first(site: Site, request: Request) -> Response:
     """To the sign-in, and back afterwards. A link from another site comes without the cookie,
-    which is SameSite=Strict: the page asks once more by itself, and then it is there."""
+    which is SameSite=Strict: the page reloads itself, and then it is sent.
+    """
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return page(site, request, "again.html", address=address_of(request))
     back = address_of(request) if request.method == "GET" else "/"
@@ -174,13 +186,13 @@ def _sign_in_first(site: Site, request: Request) -> Response:
 
 
 def address_of(request: Request) -> str:
-    """Path and query."""
+    """The path and query of a request."""
     query = request.url.query
     return request.url.path + (f"?{query}" if query else "")
 
 
 def own_address(text: str | None) -> str:
-    """Where to go next, on this site alone; `/` for anything else."""
+    """The given address if it is a path of this site; else `/`."""
     if not text or len(text) > NEXT_CHARACTERS_MAX or not text.isprintable():
         return "/"
     if not text.startswith("/") or text.startswith(("//", "/\\")) or "\\" in text:

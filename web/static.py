@@ -1,6 +1,6 @@
 """Scripts, styles and pictures: our own, and the libraries that `app.platform.fetch` unpacked.
 
-Read once at the start; an address has the content's hash, so browsers keep what they have.
+Read once at the start. An address contains the content's hash, so browsers can cache it forever.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class Asset:
 
 
 class Static:
-    """All of it by name, in memory: a megabyte."""
+    """All assets by name, in memory: about a megabyte."""
 
     def __init__(self, libraries: Path) -> None:
-        """Raises OSError when a library is not there: `make fetch` gets them."""
+        """Raises OSError when a library is missing: `make fetch` downloads them."""
         files = {file.name: file for file in sorted(ASSETS.iterdir()) if file.suffix in TYPES}
         files |= {name: libraries / inside for name, inside in LIBRARIES.items()}
         self._assets = {name: _asset(name, file.read_bytes()) for name, file in files.items()}
 
     def address(self, name: str) -> str:
-        """Where a page finds it. Raises KeyError for what is not there."""
+        """The address of an asset. Raises KeyError for an unknown name."""
         return self._assets[name].address
 
     def route(self) -> WebRoute:

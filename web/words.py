@@ -1,4 +1,4 @@
-"""What pages call things: one plain word or sentence for each name that the API uses."""
+"""The words of pages: one plain word or sentence for each name that the API uses."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _WORDS: Final[dict[str, str]] = {
     "FUNDS_REFUSED": "Deposits Core refused",
     "FUNDS_FORCED": "Deposits Core forced a debit",
     "FUNDS_SILENT": "Deposits Core is silent",
-    "NO_ANSWER_LEFT": "nobody will answer any more",
+    "NO_ANSWER_LEFT": "no more answers are expected",
 }
 
 # Why a payment needs attention: what to do.
 _DO: Final[dict[str, str]] = {
-    "OVERDUE": "Ask NPP Support with the external reference; the system enquires by itself.",
+    "OVERDUE": "Ask NPP Support with the external reference; the system enquires automatically.",
     "OVERDUE_ESCALATED": "Escalate to NPP Support; mark failed only when they confirm it.",
-    "CONFLICT_OPEN": "Look the payment up in the rail's books, then resolve the conflict.",
+    "CONFLICT_OPEN": "Look up the payment in the rail's records, then resolve the conflict.",
     "APPROVAL_WAITS": "An approver decides it, on the approval's page.",
     "PARKED": "Engineering finds the defect; then two administrators resume the payment.",
-    "RESEND_REJECTED": "Ask NPP Support what became of the first submission.",
+    "RESEND_REJECTED": "Ask NPP Support for the result of the first submission.",
     "SECOND_SETTLEMENT": "Decide with a second person whether to debit the customer again.",
     "FUNDS_REFUSED": "Clear the reason with Deposits Core, then repeat the request.",
     "FUNDS_FORCED": "Tell the account's owner: the debit went beyond the available funds.",
-    "FUNDS_SILENT": "Ask Deposits Core; the system repeats the request by itself.",
+    "FUNDS_SILENT": "Ask Deposits Core; the system repeats the request automatically.",
     "NO_ANSWER_LEFT": "Ask the rail or Deposits Core by phone: no message is outstanding.",
 }
 
@@ -39,7 +39,7 @@ _WAITS: Final[dict[str, str]] = {
     "RAIL": "the rail's answer",
     "DEPOSITS": "Deposits Core",
     "POLICY": "the policy check",
-    "APPROVAL": "the approval that holds it back",
+    "APPROVAL": "the approval that delays it",
     "APPROVER": "an approver's decision",
     "RECONCILIATION": "a person who resolves the conflict",
     "ENGINEERING": "engineering: it is parked after a defect",

@@ -1,4 +1,4 @@
-"""From a command's answer to HTTP: 200 done, 202 late, a problem for what was refused."""
+"""Turns the answer to a command into HTTP: 200 decided, 202 not yet known, else a problem."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TAKEN: Final = gives(DoneView, also={202: LateView})
 
 
 def traceparent(request: Request) -> str | None:
-    """The caller's trace, when it is one."""
+    """The caller's traceparent header, if it is valid."""
     given = request.headers.get(HEADER)
     return given if is_traceparent(given) else None
 
@@ -66,7 +66,8 @@ def respond(
     services: Services, payment_intent_id: str, answer: Answer, *, personal: bool
 ) -> Response:
     """The HTTP answer; `personal` says whether the caller may see names and accounts. Raises
-    Problem for what was refused or set aside."""
+    Problem for a refused or quarantined command.
+    """
     place = outcome_link(answer, payment_intent_id)
     if answer.outcome is not None:
         done = _done(services, answer, answer.outcome, place, personal)
@@ -100,6 +101,7 @@ def _done(
         raise _refused(answer, outcome, place)
     made = outcome.result in ("ACCEPTED", "DUPLICATE")
     rows = _events(services, outcome) if made and answer.projected else []
+    ruled = services.evidence.rulings(outcome.payment_intent_id) if rows else ()
     return DoneView.of(
         outcome,
         duplicate=outcome.result == "DUPLICATE",
@@ -107,7 +109,9 @@ def _done(
         decided_at=iso(outcome.decided_at),
         approval_id=next((row.approval_id for row in rows if row.approval_id), None),
         projected=answer.projected,
-        events=[views_events.event(row, services.codec, personal=personal) for row in rows],
+        events=[
+            views_events.event(row, services.codec, personal=personal, ruled=ruled) for row in rows
+        ],
         outcome=place,
     )
 
@@ -119,7 +123,7 @@ def _events(services: Services, outcome: Outcome) -> list[Any]:
             services.reader.events(outcome.payment_intent_id, outcome.from_sequence - 1, count)
         )
     except ReadModelDown:
-        return []  # the outcome is known all the same
+        return []  # the outcome is known anyway
 
 
 def _refused(answer: Answer, outcome: Outcome, place: str) -> Problem:
@@ -156,9 +160,9 @@ def _set_aside(answer: Answer, payment_intent_id: str, place: str) -> Problem:
     }
     if answer.quarantined == quarantine.PARKED:
         return problems.refused(refuse(refusals.PAYMENT_PARKED), audited=True, **named)
-    if answer.quarantined == quarantine.UNMATCHED:  # of operators' commands ResumeProcessing only
+    if answer.quarantined == quarantine.UNMATCHED:  # only ResumeProcessing can be
         problem = "the processor does not know the request yet"
         refusal = refuse(refusals.UNPARK_NOT_POSSIBLE, problem=problem)
         return problems.refused(refusal, audited=True, **named)
-    sentence = "The command could not be read and was set aside: nothing was done."
+    sentence = "The command could not be read and is in quarantine: nothing was done."
     return Problem(500, "INTERNAL", "COMMAND_SET_ASIDE", sentence, audited=True, **named)

@@ -1,7 +1,7 @@
-"""The way of a command: publish it, wait for its outcome, then until the read model shows it.
+"""The path of a command: publish it, wait for its outcome, then until the read model shows it.
 
-One thread follows outcomes and quarantine for all who wait. Nothing is retried here: asking again
-gives the first result, since the engine recognises what it has done.
+One thread follows outcomes and quarantine for all waiting requests. Nothing is retried here: a
+repeated request gets the first result, because the engine recognises it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOT_AFTER_S: Final = 60.0  # a command decided later is rejected COMMAND_EXPIRED
 CONFIRM_S_MAX: Final = 5.0
 OUTCOME_WAIT_S: Final = 10.0
 PROJECTED_WAIT_S_MAX: Final = 2.0
-LOOK_S_MAX: Final = 0.25  # between two looks into a read model that says nothing
+LOOK_S_MAX: Final = 0.25  # between two reads while the read model reports no change
 CONTROL_SEEN_S_MAX: Final = 3.0
 PENDING_MAX: Final = 10_000  # commands without a known outcome that are remembered
 CREATION_EVENTS_MAX: Final = 8  # more than one decision about a new payment makes
@@ -66,7 +66,8 @@ class KafkaCommands:
         tracer: Tracer | None = None,
     ) -> None:
         """`partitions`: of the payments' topics; `wait_s`: how long an outcome is waited for;
-        `tracer` records a span for each command, until its outcome is shown."""
+        `tracer` records a span for each command, until its outcome is shown.
+        """
         self._publisher = publisher
         self._codec = codec
         self._reader = reader
@@ -82,18 +83,18 @@ class KafkaCommands:
         self._unwritable: str | None = None
 
     def start(self) -> None:
-        """Begin to follow. Raises Exit when the topics cannot be read."""
+        """Start following control, outcomes and quarantine. Raises Exit if they are unreadable."""
         self._control.start()
         self._tail.start()
 
     def close(self) -> None:
-        """Stop following; the publisher is its owner's to close."""
+        """Stop following. The caller closes the publisher."""
         self._watcher.close()
         self._tail.close()
         self._control.close()
 
     def not_ready(self) -> str | None:
-        """Why commands should go to another instance, or None. A STOP is no such reason."""
+        """Why commands should go to another instance, or None. A STOP is not a reason."""
         return self._control.unreadable() or self._tail.failure() or self._unwritable
 
     # -- commands --------------------------------------------------------------------------------
@@ -146,8 +147,9 @@ class KafkaCommands:
 
     @contextmanager
     def _expected(self, header: InputHeader, not_after: int) -> Iterator[Future[CommandResult]]:
-        """What becomes of the command, from before it is published. How many wait at once is
-        bounded by the threads that they wait in (`api.actions.threads`)."""
+        """A future for what happens to the command, to enter before it is published. The threads of
+        `api.actions.threads` limit how many wait at once.
+        """
         command_id = header.command_id or ""
         try:
             self._remember(command_id, not_after)
@@ -196,7 +198,7 @@ class KafkaCommands:
         try:
             publish(self._publisher, topic, payment_id.encode(), value, partition, headers)
         except PublishUnconfirmed as error:
-            if isinstance(error.__cause__, EngineError):  # no waiting cures it
+            if isinstance(error.__cause__, EngineError):  # waiting does not help
                 self._unwritable = f"commands cannot be written: {error.__cause__.code}"
             raise
         self._unwritable = None
@@ -210,7 +212,7 @@ class KafkaCommands:
     def _outcome_or_creation(
         self, header: InputHeader, future: Future[CommandResult]
     ) -> CommandResult | None:
-        """An accepted creation has no outcome record: its first event says whose it is."""
+        """An accepted creation has no outcome record, but its first event names the command."""
         until_s = self._clock.monotonic_s() + self._wait_s
         with self._watcher.of(self._partition_of(header.payment_intent_id)) as moved:
             future.add_done_callback(lambda _: moved.set())
@@ -227,7 +229,7 @@ class KafkaCommands:
                 moved.wait(min(left_s, LOOK_S_MAX))
 
     def _projected(self, outcome: Outcome) -> bool:
-        """Whether the read model shows the outcome's last event, in time."""
+        """Whether the read model shows the outcome's last event within PROJECTED_WAIT_S_MAX."""
         if outcome.to_sequence == 0:
             return True
         until_s = self._clock.monotonic_s() + PROJECTED_WAIT_S_MAX
@@ -266,7 +268,8 @@ class KafkaCommands:
 
     def write_control(self, record: msgspec.Struct) -> int:
         """As api.services.Commands; returns when `control` shows the record, or after
-        CONTROL_SEEN_S_MAX."""
+        CONTROL_SEEN_S_MAX.
+        """
         value = self._codec.encode(topology.CONTROL, record)
         offset = publish(self._publisher, topology.CONTROL, None, value, 0)
         self._control.wait_for(offset, CONTROL_SEEN_S_MAX)
@@ -287,7 +290,9 @@ def publish(
     partition: int,
     headers: Headers | None = None,
 ) -> int:
-    """One record, confirmed in CONFIRM_S_MAX; its offset. Raises PublishUnconfirmed."""
+    """Append one record and wait up to CONFIRM_S_MAX. Returns its offset. Raises
+    PublishUnconfirmed.
+    """
     try:
         placed = publisher.publish(
             topic, key, value, partition=partition, headers=headers, timeout_s=CONFIRM_S_MAX
@@ -295,13 +300,15 @@ def publish(
     except (NotConfirmed, EngineError) as error:
         raise PublishUnconfirmed(
             "Kafka did not confirm the record: it may be on the log or not. "
-            "Asking again is recognised as the same."
+            "A repeat is recognised as a duplicate."
         ) from error
     return placed.offset
 
 
 def created_by(reader: Reader, codec: Codec, header: InputHeader) -> Outcome | None:
-    """The outcome of an accepted creation, from the read model's first events of the payment."""
+    """The outcome of an accepted creation, from the payment's first events in the read model; None
+    if they are not there, or another command made them.
+    """
     try:
         events = reader.events(header.payment_intent_id, 0, CREATION_EVENTS_MAX)
     except ReadModelDown:

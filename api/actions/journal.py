@@ -1,5 +1,5 @@
-"""Asks Kafka itself about the journal: whether a payment's creation is there, and how far it
-goes. Apart from the read model, which only says where to look first.
+"""Reads the journal from Kafka itself: whether a payment's creation is in it, and where it ends.
+The read model only gives a hint where to look first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.codec import Codec
 from schemas.errors import Undecodable
 from schemas.topology import EVENTS
 
-CHUNK_COUNT: Final = 50_000  # offsets read in one go, the newest first
+CHUNK_COUNT: Final = 50_000  # offsets read in one pass, the newest first
 SEARCH_S_MAX: Final = 20.0
 READ_COUNT: Final = 10_000
 READ_WAIT_S: Final = 0.2
@@ -46,7 +46,7 @@ class KafkaJournal:
         self._known: tuple[float, Mapping[int, int]] = (float("-inf"), {})
 
     def ends(self) -> Mapping[int, int]:
-        """What is decided ends here, by partition; half a second old at most."""
+        """The journal's end offset of each partition, at most ENDS_FRESH_S old."""
         at_s, known = self._known
         now_s = self._clock.monotonic_s()
         if now_s - at_s > ENDS_FRESH_S:
@@ -56,9 +56,9 @@ class KafkaJournal:
         return known
 
     def created(self, payment_intent_id: str) -> tuple[int, int] | None:
-        """Partition and offset of the payment's PaymentIntentCreated; None when there is none.
+        """Partition and offset of the payment's PaymentIntentCreated; None if there is none.
 
-        Raises TimeoutError when the partition could not be searched to its begin in time.
+        Raises TimeoutError if the partition could not be searched to its beginning in time.
         """
         key = payment_intent_id.encode()
         partition = partition_of(key, len(self._places))
@@ -78,7 +78,7 @@ class KafkaJournal:
         return first[0].offset if first else None
 
     def _search(self, partition: int, key: bytes) -> int | None:
-        """Chunk by chunk from the end: what is asked about is most often new."""
+        """Search in chunks from the end, because requests are mostly about new payments."""
         name = (EVENTS, partition)
         low = self._ends.low([name])[name]
         until = self._ends.stable([name])[name]

@@ -1,6 +1,6 @@
-"""Bodies of what can be asked for. Names are those on the wire.
+"""Request bodies of actions. Names are those on the wire.
 
-Only shape is checked here: what a value may be is the engine's to say, with its rule.
+Only the shape is checked here. The engine decides which values are allowed, and names its rule.
 """
 
 # ruff: noqa: N815 — fields are named as on the wire
@@ -18,13 +18,13 @@ from core.payment.operator.verdicts import VERDICTS
 from core.values import Action, FundsOperation, attempt_id, attempt_number
 
 INT64_MAX: Final = 2**63 - 1
-EXACT_MAX: Final = 2**53 - 1  # beyond it not every reader of JSON keeps a number exact
+EXACT_MAX: Final = 2**53 - 1  # larger numbers are not exact in every JSON reader
 PARTY_CHARACTERS_MAX: Final = 256  # of a name or a PayID; the rule set's own limits are below
-OFFSETS_COUNT_MAX: Final = 100  # of one redrive asked for over HTTP
+OFFSETS_COUNT_MAX: Final = 100  # of one redrive requested over HTTP
 
 
 def _attempt_id(given: object) -> object:
-    """att_001 of `att_001`, `1` and 1; what is neither a text nor a number is said by its type."""
+    """att_001 of `att_001`, `1` and 1; any other value is named by its type."""
     text = str(given) if type(given) is int else given
     if not isinstance(text, str):
         return given
@@ -55,7 +55,7 @@ Time = (
     Annotated[str, StringConstraints(max_length=40), Field(description="ISO 8601 with a zone.")]
     | Annotated[int, Field(ge=0, le=INT64_MAX, description="Epoch milliseconds.")]
 )
-# Listed for the document; that another word is refused, and how, is the engine's.
+# The enums are for the OpenAPI document alone: the engine refuses other values, with its rule.
 MarkReason = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(MARK_FAILED_REASONS)})]
 Verdict = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(VERDICTS)})]
 PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX, pattern=NO_NUL)]
@@ -63,9 +63,10 @@ Offset = Annotated[int, Field(ge=0, le=EXACT_MAX)]
 
 
 class Act(Body):
-    """Of every gated action. `operatorId`, when given, must be the caller's own id; without
-    `approvalId` the oldest approval that fits is used. A header Idempotency-Key is not looked at:
-    the same action again is recognised by what it asks for, and gives the first result."""
+    """Fields of every gated action. `operatorId`, when given, must be the caller's own id; without
+    `approvalId` the oldest approval that fits is used. A header Idempotency-Key is ignored: a
+    repeated action is recognised by its parameters, and gets the first result.
+    """
 
     operatorId: Identifier | None = None
     approvalId: Identifier | None = None
@@ -79,7 +80,7 @@ class Retry(Act):
 
 
 class Cancel(Act):
-    """`customerId` is the customer's confirmation, for a cancellation that a customer asked for."""
+    """`customerId` is the customer's confirmation, for a cancellation requested by a customer."""
 
     reason: Text = Field(examples=["Customer requested cancellation"])
     customerId: Identifier | None = None
@@ -97,15 +98,16 @@ class Expire(Act):
 
 
 class OfAttempt(Act):
-    """Release of a hold, reversal of a capture, or the debit for a second settlement: of one
-    attempt's funds."""
+    """For one attempt: release of the hold, reversal of the capture, or the debit for a second
+    settlement.
+    """
 
     attemptId: AttemptId
     reason: Text
 
 
 class RepeatFunds(Body):
-    """Deposits Core is asked again for what it refused: the operation of one attempt."""
+    """Repeat a request that Deposits Core refused: the operation of one attempt."""
 
     attemptId: AttemptId
     operation: FundsOperation = Field(strict=False, examples=["CAPTURE"])
@@ -115,7 +117,8 @@ class RepeatFunds(Body):
 
 class Resolve(Act):
     """`verdict` on one attempt of the payment. `amount` (cents) belongs to RETURNED: how much came
-    back, as it was approved."""
+    back, as it was approved.
+    """
 
     attemptId: AttemptId
     verdict: Verdict
@@ -125,7 +128,8 @@ class Resolve(Act):
 
 class ResumePayment(Body):
     """The caller is the second person. The control topic names the first one;
-    `requestedBy`, when given, must be that person."""
+    `requestedBy`, when given, must be that person.
+    """
 
     reason: Text
     operatorId: Identifier | None = None
@@ -133,8 +137,9 @@ class ResumePayment(Body):
 
 
 class RequestApproval(Body):
-    """`attemptId` defaults to the present attempt. `failureReason` belongs to MARK_FAILED;
-    `conflictId`, `verdict` and `amount` (cents) to RESOLVE_RECONCILIATION."""
+    """`attemptId` defaults to the current attempt. `failureReason` belongs to MARK_FAILED;
+    `conflictId`, `verdict` and `amount` (cents) to RESOLVE_RECONCILIATION.
+    """
 
     action: Action = Field(strict=False)
     reason: Text
@@ -147,7 +152,7 @@ class RequestApproval(Body):
 
 
 class Decide(Body):
-    """A second person's word on an approval."""
+    """A second person's decision on an approval."""
 
     reason: Text
     operatorId: Identifier | None = None
@@ -185,7 +190,8 @@ class Reason(Body):
 
 class QuarantinedRecords(Body):
     """Quarantined records of one partition. `paymentIntentId` (or an externalRef) assigns
-    unmatched reports to that payment."""
+    unmatched reports to that payment.
+    """
 
     partition: Annotated[int, Field(ge=0, le=2**31 - 1)]
     offsets: Annotated[list[Offset], Field(min_length=1, max_length=OFFSETS_COUNT_MAX)]

@@ -1,6 +1,6 @@
-"""Follows the outcomes and quarantine topics for all who wait for a command.
+"""Follows the outcomes and quarantine topics for all requests that wait for a command.
 
-It starts at the ends as they stood before the first command was published, so nothing is missed.
+It starts at the topics' ends before the first command is published, so it misses no outcome.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.api")
 
-WAIT_S: Final = 0.1  # for the first of some records; more that are there come with it
+WAIT_S: Final = 0.1  # for a first record; others that are there are read with it
 READ_COUNT: Final = 1_000
 READER: Final = "outcomes"
 QUEUED_KB: Final = 16 * 1024
@@ -37,7 +37,7 @@ TOPICS: Final = (topology.OUTCOMES, topology.QUARANTINE)
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What became of a command: an outcome, or why it is in quarantine."""
+    """What happened to a command: an outcome, or why it is in quarantine."""
 
     outcome: Outcome | None = None
     quarantined: str | None = None
@@ -69,7 +69,7 @@ class OutcomeTail:
         self._thread = threading.Thread(target=self._run, name="npp-outcomes", daemon=True)
 
     def start(self) -> None:
-        """Take the present ends and follow from there. Raises Exit."""
+        """Start following from the current ends. Raises Exit."""
         self._position = self._ends.high(self._names)
         self._reader = self._open()
         self._failure = None
@@ -86,7 +86,7 @@ class OutcomeTail:
         return self._failure
 
     def expect(self, payment_id: str, command_id: str) -> Future[CommandResult]:
-        """A future for what becomes of the command."""
+        """A future for what happens to the command."""
         future: Future[CommandResult] = Future()
         with self._lock:
             self._expected.setdefault(payment_id.encode(), {})[command_id] = future
@@ -120,7 +120,9 @@ class OutcomeTail:
         )
 
     def _reopened(self) -> TopicsReader:
-        """After a failure: from where it was, or, where that is gone, from what is left."""
+        """After a failure: from the last position, or, if that is gone, from the first available
+        record.
+        """
         low = self._ends.low(self._names)
         self._position = {name: max(at, low[name]) for name, at in self._position.items()}
         reader = self._open()
@@ -138,23 +140,23 @@ class OutcomeTail:
             for place, records in reader.read(count, wait_s).records.items():
                 for record in records:
                     if record.key in self._expected:
-                        self._hear(record)
+                        self._on_record(record)
                     self._position[place] = record.offset + 1
 
-    def _hear(self, record: LogRecord) -> None:
+    def _on_record(self, record: LogRecord) -> None:
         if record.topic == topology.OUTCOMES:
-            self._hear_outcome(record)
+            self._on_outcome(record)
         else:
             self._on_quarantined(record)
 
-    def _hear_outcome(self, record: LogRecord) -> None:
+    def _on_outcome(self, record: LogRecord) -> None:
         try:
             outcome = self._codec.decode(record.topic, record.value, record.headers)
         except Undecodable as error:
             log.exception("outcome_unreadable", offset=record.offset, error=error.reason)
             return
         if isinstance(outcome, Outcome):
-            self._tell(record.key, outcome.cause.command_id, CommandResult(outcome=outcome))
+            self._deliver(record.key, outcome.cause.command_id, CommandResult(outcome=outcome))
 
     def _on_quarantined(self, record: LogRecord) -> None:
         try:
@@ -166,9 +168,9 @@ class OutcomeTail:
             return  # not a command of ours: those can be read
         if why.reason == quarantine.MISROUTED:
             return  # it has an outcome too
-        self._tell(record.key, command.header.command_id, CommandResult(quarantined=why.reason))
+        self._deliver(record.key, command.header.command_id, CommandResult(quarantined=why.reason))
 
-    def _tell(self, key: bytes | None, command_id: str | None, found: CommandResult) -> None:
+    def _deliver(self, key: bytes | None, command_id: str | None, found: CommandResult) -> None:
         if key is None or command_id is None:
             return
         with self._lock:
@@ -177,4 +179,4 @@ class OutcomeTail:
             try:
                 future.set_result(found)
             except InvalidStateError:
-                return  # a redriven command has a second outcome: the first one stands
+                return  # a redriven command has a second outcome: the first one counts

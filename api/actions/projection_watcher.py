@@ -1,7 +1,6 @@
-"""Tells those who wait for a payment that the read model has moved on in its partition.
+"""Notifies waiting requests that the read model has advanced in a payment's partition.
 
-One thread looks for all of them, and only while somebody waits: each waiter on its own would look
-in vain most times, or too late.
+One thread polls for all of them, and only while a request waits.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from engine.ports import TopicPartition
 from readmodel.ports import Reader, ReadModelDown
 from schemas import topology
 
@@ -20,7 +20,7 @@ CLOSE_S_MAX: Final = 5.0
 
 
 class ProjectionWatcher:
-    """Safe for many threads; the looking thread begins with the first that waits."""
+    """Safe for many threads; the polling thread starts with the first waiter."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -31,8 +31,9 @@ class ProjectionWatcher:
 
     @contextmanager
     def of(self, partition: int) -> Iterator[threading.Event]:
-        """An event that is set whenever events of this partition of the journal have been projected
-        since; also when the read model cannot be asked. A waiting caller clears it, then looks."""
+        """An event that is set when the read model advances in this journal partition, and when it
+        cannot be read. The caller clears the event before it reads, then waits.
+        """
         moved = threading.Event()
         with self._changed:
             self._waiting.setdefault(partition, set()).add(moved)
@@ -50,7 +51,7 @@ class ProjectionWatcher:
                     del self._waiting[partition]
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -58,7 +59,7 @@ class ProjectionWatcher:
             self._thread.join(CLOSE_S_MAX)
 
     def _run(self) -> None:
-        seen: Mapping[tuple[str, int], int] = {}
+        seen: Mapping[TopicPartition, int] = {}
         while self._somebody_waits():
             try:
                 now = self._reader.projected()
@@ -75,7 +76,7 @@ class ProjectionWatcher:
             seen = now
 
     def _somebody_waits(self) -> bool:
-        """Waits for that; False at the end."""
+        """Wait until a request waits; False once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             return not self._closing

@@ -1,5 +1,5 @@
-"""The threads in which actions wait, by kind: what waits long in one kind holds up no other, and no
-person holds up the others of his kind. Used from event loops.
+"""The threads in which actions wait, by kind. A slow kind of action cannot block another, nor one
+person another. Used from event loops.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
-from api.edge.problems import Problem, unavailable
+from api.edge.problems import rate_limited, unavailable
 
 COMMANDS_MAX: Final = 200  # that wait for their outcome, each up to 12 s
 COMMANDS_OF_ONE_MAX: Final = 50
@@ -20,10 +20,11 @@ DECISIONS_OF_ONE_MAX: Final = 10
 CONTROL_MAX: Final = 16  # STOP, its end, redrives: control records, each up to 8 s
 CONTROL_OF_ONE_MAX: Final = 4
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class ActionThreads:
-    """So many threads, and so many of them for one person."""
+    """A pool of `count` threads, of which one person can use `of_one` at once."""
 
     def __init__(self, kind: str, count: int, of_one: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=f"npp-{kind}")
@@ -31,22 +32,25 @@ class ActionThreads:
         self._of_one = of_one
         self._busy: Counter[str] = Counter()
 
-    async def run(self, person: str, work: Callable[[], T]) -> T:
-        """Run what blocks until it is known what became of it. Raises Problem: 503 when all threads
-        are taken, 429 when the person has as many as he may."""
+    async def run(
+        self,
+        person: str,
+        work: Callable[[*Arguments], T],
+        *arguments: *Arguments,
+    ) -> T:
+        """Run blocking `work(*arguments)` until its result is known. Raises Problem: 503 if all
+        threads are in use, 429 if this person already uses as many as allowed.
+        """
         if self._busy[person] >= self._of_one:
-            raise Problem(
-                429,
-                "RATE_LIMITED",
+            raise rate_limited(
                 "TOO_MANY_OF_ONE",
-                f"{self._of_one} of your actions wait for their outcome already.",
-                headers={"Retry-After": "5"},
+                f"{self._of_one} of your actions are already waiting for their outcome.",
             )
         if self._busy.total() >= self._count:
-            raise unavailable("TOO_MANY_COMMANDS", "Too many commands wait already.")
+            raise unavailable("TOO_MANY_COMMANDS", "Too many commands are already waiting.")
         self._busy[person] += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         finally:
             self._busy[person] -= 1
             if not self._busy[person]:

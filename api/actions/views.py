@@ -1,4 +1,4 @@
-"""What became of a command, as its answer shows it."""
+"""Response bodies of commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from api.payments.views_events import EventView
 
 
 class DoneView(View):
-    """What became of a command: ACCEPTED, DUPLICATE (then it is the first result) or NO_EFFECT.
+    """The outcome of a command: ACCEPTED, DUPLICATE (then it is the first result) or NO_EFFECT.
 
     `events` are those it made, as GET …/events shows them; `projected` says whether the read model
     has them already: without it `events` is empty and the next GET may lag. `outcome` is where the
@@ -33,7 +33,8 @@ class DoneView(View):
 
 class LateView(View):
     """The outcome is not known yet. Until `notAfter` the command can still be decided, later it
-    is rejected; null: a creation, which has no such time and is safe to ask again."""
+    is rejected; null for a creation, which has no such time and is safe to repeat.
+    """
 
     command_id: str
     payment_intent_id: str

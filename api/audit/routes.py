@@ -1,4 +1,4 @@
-"""The audit log: everything that people asked for, refused or not."""
+"""The audit log: every request by an operator, refused or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVENTS_COUNT_MAX: Final = 8  # of one command, looked at for its approval
 @router.get(
     "/api/audit",
     operation_id="audit",
-    summary="What operators asked for, newest first",
+    summary="Operators' requests, newest first",
     **gives(views_lists.AuditList),
 )
 async def audit(
@@ -40,7 +40,7 @@ async def audit(
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """Operator, time, action, payment, reason and approval; then what became of it."""
+    """Operator, time, action, payment, reason and approval; then what happened to it."""
     wanted = AuditFilter(
         operator_id=operator_id,
         payment_intent_id=payment_intent_id,

@@ -1,8 +1,8 @@
-"""Writes to the audit log what was asked and did not become a command, before it is answered.
+"""Writes requests that did not become a command to the audit log, before they are answered.
 
-Refusals are cheap to cause, and the audit log is kept for years: of each person, and of those who
-did not sign in together, some of each minute are written one by one, the rest of it as one record
-that says how many. What was granted is always written by itself.
+Refusals are cheap to cause, and the audit log is kept for years: for each person, and for all
+unauthenticated callers together, some refusals of each minute are written individually, the rest as
+one record with their count. Granted requests are always written individually.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from api.actions.commands import publish
-from api.services import Principal, PublishUnconfirmed, Said
+from api.services import AuditDetails, Principal, PublishUnconfirmed
 from core.records import OperatorAudit
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
@@ -31,11 +31,11 @@ SINGLE_COUNT_MAX: Final = 20  # refusals without a name written one by one in ea
 SINGLE_OF_ONE_COUNT_MAX: Final = 60  # of one person
 REFUSED_STATUS_MIN: Final = 400
 WINDOW_S: Final = 60.0
-KINDS_COUNT_MAX: Final = 100  # of what is counted together, by person
-PEOPLE_COUNT_MAX: Final = 10_000  # counted by themselves; beyond them nothing is left uncounted
+KINDS_COUNT_MAX: Final = 100  # kinds of refusals of one person that are counted apart
+PEOPLE_COUNT_MAX: Final = 10_000  # in one window; refusals of further people are all written
 PATH_CHARACTERS_MAX: Final = 300
 TEXT_CHARACTERS_MAX: Final = 1_000
-SEGMENT_CHARACTERS_MAX: Final = 64  # longer ones are no ids of ours: a token, perhaps
+SEGMENT_CHARACTERS_MAX: Final = 64  # no id of ours is longer; it may be a token
 AUDIT_ID_BYTES: Final = 12
 CLOSE_S_MAX: Final = 10.0
 HIDDEN: Final = "..."
@@ -62,11 +62,11 @@ class KafkaAudit:
         self._thread = threading.Thread(target=self._run, name="npp-audit", daemon=True)
 
     def start(self) -> None:
-        """Begin to write what was counted, window by window."""
+        """Start writing the counts, window by window."""
         self._thread.start()
 
     def close(self) -> None:
-        """Write what was counted and stop."""
+        """Write the counted refusals and stop."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S_MAX)
@@ -79,15 +79,18 @@ class KafkaAudit:
         method: str,
         path: str,
         status: int,
-        **said: Unpack[Said],
+        **details: Unpack[AuditDetails],
     ) -> None:
         """As api.services.Audit; a refusal may only be counted."""
         place = shown_path(path)
         if status >= REFUSED_STATUS_MIN:
-            code, rule = said.get("code") or "", said.get("rule") or ""
+            code, rule = details.get("code") or "", details.get("rule") or ""
             if self._count(principal, (action, method, place, status, code, rule)):
                 return
-        said["reason"], said["sentence"] = _text(said.get("reason")), _text(said.get("sentence"))
+        details["reason"], details["sentence"] = (
+            _text(details.get("reason")),
+            _text(details.get("sentence")),
+        )
         self._write(
             OperatorAudit(
                 audit_id=_audit_id(),
@@ -100,7 +103,7 @@ class KafkaAudit:
                 status=status,
                 token_id=None if principal is None else principal.token_id,
                 client_id=None if principal is None else principal.client_id,
-                **said,
+                **details,
             )
         )
 
@@ -174,14 +177,14 @@ class _Tally:
         self.counted: dict[Kind, int] = {}
 
     def add(self, kind: Kind) -> None:
-        """Count one; of too many kinds the paths are left out."""
+        """Count one refusal; beyond KINDS_COUNT_MAX kinds, without its path."""
         if kind not in self.counted and len(self.counted) >= KINDS_COUNT_MAX:
             kind = (kind[0], kind[1], HIDDEN, *kind[3:])
         self.counted[kind] = self.counted.get(kind, 0) + 1
 
 
 def shown_path(path: str) -> str:
-    """A path fit to be kept: no query, nothing unprintable, nothing as long as a token."""
+    """The path for the audit log: without query, unprintable characters and long segments."""
     plain = _UNSAFE.sub("?", path.partition("?")[0])
     parts = [p if len(p) <= SEGMENT_CHARACTERS_MAX else HIDDEN for p in plain.split("/")]
     return "/".join(parts)[:PATH_CHARACTERS_MAX]

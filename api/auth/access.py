@@ -1,22 +1,23 @@
 """Who may call what: one table of (method, path) to roles. A route without a row does not start.
 
-Roles are those of the runbook's escalation levels (domain §4). What a role may do is checked
-again by the engine, since every command carries the roles of who gave it.
+The engine checks the role again, because every command carries the operator's roles.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-VIEWER: Final = "viewer"
-OPERATOR: Final = "operator"
-SENIOR: Final = "senior_operator"
-APPROVER: Final = "approver"
-AUDITOR: Final = "auditor"
-ADMIN: Final = "admin"
-SUBMITTER: Final = "submitter"
+from control.acts.roles import (
+    ADMIN,
+    APPROVER,
+    AUDITOR,
+    OPERATOR,
+    ROLES,
+    SENIOR,
+    SUBMITTER,
+    VIEWER,
+)
 
-ROLES: Final = frozenset({VIEWER, OPERATOR, SENIOR, APPROVER, AUDITOR, ADMIN, SUBMITTER})
 READ: Final = frozenset({VIEWER, OPERATOR, SENIOR, APPROVER, AUDITOR, ADMIN})
 OPERATE: Final = frozenset({OPERATOR, SENIOR})
 SENIORS: Final = frozenset({SENIOR})

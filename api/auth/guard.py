@@ -16,14 +16,16 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api.auth import access
-from api.auth.sign_in import PRINCIPAL, Caller, Claimed, KeysDown, NotSignedIn, Use
+from api.auth.sign_in import PAYMENT, PRINCIPAL, Caller, Claimed, KeysDown, NotSignedIn, Use
 from api.edge import bodies, paths, problems
 from api.edge.problems import Problem
 from api.services import Principal
 
 READS: Final = frozenset({"GET", "HEAD"})
+AUTHORIZATION: Final = b"authorization"  # names of headers come in small letters
 BEARER: Final = "bearer "
 PAYMENT_ID: Final = re.compile(paths.PAYMENT_ID)
 PATH_CHARACTERS_MAX: Final = 300
@@ -32,7 +34,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def router() -> APIRouter:
-    """A router whose routes are guarded. Every module of `api.payments` makes its own `router`."""
+    """A router whose routes are guarded. Every module with routes makes its own."""
     return APIRouter(route_class=GuardedRoute, generate_unique_id_function=_operation_id)
 
 
@@ -53,10 +55,23 @@ class JsonRequest(Request):
 class GuardedRoute(APIRoute):
     """Signs in, checks the role, counts against the limits; then FastAPI takes over.
 
-    What a caller asks for with another method than GET and is refused here is noted in the audit
-    log before the answer, unless the refusal says that it is on record already. The route's
-    function name, in capitals, is the action's name there.
+    A refused request with a method other than GET is written to the audit log before the answer,
+    unless the refusal says that it is already on record. The route's function name, in capitals, is
+    the action's name there.
     """
+
+    _alone: Handler | None = None
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request that `_direct` answers skips FastAPI's layers, which close what dependencies
+        opened and limit bodies. The application's handlers answer its problems.
+        """
+        alone = self._alone
+        if alone is None or scope["query_string"] or scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        response = await alone(Request(scope, receive, send))
+        await response(scope, receive, send)
 
     def get_route_handler(self) -> Any:
         inner: Handler = super().get_route_handler()
@@ -88,6 +103,7 @@ class GuardedRoute(APIRoute):
                     await _note(request, principal, action, problem)
                 raise problem from error
 
+        self._alone = None if direct is None else handle
         return handle
 
 
@@ -140,7 +156,12 @@ def _request(request: Request) -> Any:
 
 def bearer(request: Request) -> str:
     """The bearer token (RFC 6750); empty where there is none."""
-    header = request.headers.get("authorization", "")
+    for name, value in request.scope["headers"]:
+        if name == AUTHORIZATION:
+            header = value.decode("latin-1")
+            break
+    else:
+        return ""
     return header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER else ""
 
 
@@ -152,7 +173,7 @@ async def _sign_in(request: Request) -> Principal:
         return found
     state.limits.check_address(request)
     if not token:
-        raise _unsigned("TOKEN_MISSING", "Sign in: a bearer token is needed.", CHALLENGE)
+        raise _unsigned("TOKEN_MISSING", "Sign in: a bearer token is required.", CHALLENGE)
     claimed: Claimed = state.auth.claimed(token)
     counted = ""
     if not claimed.remembered:
@@ -167,25 +188,26 @@ async def _sign_in(request: Request) -> Principal:
             state.limits.refused_sign_in(counted)
         raise _unsigned(
             "TOKEN_REFUSED",
-            f"The token does not count: {error.reason}.",
+            f"The token is not accepted: {error.reason}.",
             f'{CHALLENGE}, error="invalid_token"',
         ) from error
     except KeysDown:
         raise problems.unavailable(
-            "KEY_SERVER_DOWN", "The token's key is not known and the key server does not answer."
+            "KEY_SERVER_DOWN", "The token's key is unknown and the key server does not answer."
         ) from None
 
 
 def _threads_for(request: Request, claimed: Claimed) -> CapacityLimiter:
-    """A token whose key is not known may have the key server asked: it waits in threads of its own,
-    and is sent away when they are taken. Raises Problem (503)."""
+    """A token with an unknown key may cause a request to the key server: it waits in separate
+    threads, and is refused if they are all in use. Raises Problem (503).
+    """
     state = request.app.state
     known: CapacityLimiter = state.sign_in_threads
     unknown: CapacityLimiter = state.unknown_key_threads
     if claimed.remembered or claimed.key_id:
         return known
     if unknown.available_tokens < 1:
-        raise problems.unavailable("KEY_UNKNOWN", "The token's key is being asked for: try again.")
+        raise problems.unavailable("KEY_UNKNOWN", "The token's key is being fetched: try again.")
     return unknown
 
 
@@ -194,10 +216,13 @@ def _unsigned(rule: str, sentence: str, challenge: str) -> Problem:
 
 
 def _check_payment(request: Request) -> None:
-    """An id that no payment can have is not looked up: there is no such payment."""
+    """An impossible id is not looked up: there is no such payment."""
     named = request.path_params.get("payment_intent_id")
-    if named is not None and PAYMENT_ID.fullmatch(named) is None:
+    if named is None:
+        return
+    if PAYMENT_ID.fullmatch(named) is None:
         raise problems.payment_not_found()
+    request.scope[PAYMENT] = named
 
 
 def _check_query(request: Request, known: frozenset[str]) -> None:
@@ -207,7 +232,7 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise problems.invalid("query", "has a parameter that is not known here")
+            raise problems.invalid("query", "has an unknown parameter")
         if name in seen:
             raise problems.invalid(name, "is given twice")
         seen.add(name)

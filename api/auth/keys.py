@@ -1,7 +1,7 @@
-"""Public keys of the token issuer: a JWKS from an address or a file, kept and asked for seldom.
+"""Public keys of the token issuer: a JWKS from a URL or a file, cached and fetched rarely.
 
-When the key server is down, keys that are known go on for `STALE_S_MAX`; unknown ones count for
-nothing (fault row 18). A key set that cannot be read changes nothing.
+When the key server is down, known keys stay valid for STALE_S_MAX, and tokens with an unknown key
+are not accepted (fault row 18). A key set that cannot be read changes nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from schemas.strict_json import UnreadableJson, read_json
 
 log = structlog.get_logger("npp.api.keys")
 
-REFRESH_S: Final = 300.0  # a key that is withdrawn counts at most this long, the server being up
-ASK_S_MIN: Final = 10.0  # between two askings, whatever tokens come
-STALE_S_MAX: Final = 3_600.0  # known keys go on this long while the server is down
-WAIT_S_MAX: Final = 3.0  # for another's asking
+REFRESH_S: Final = 300.0  # a withdrawn key is accepted at most this long while the server answers
+ASK_S_MIN: Final = 10.0  # between two fetches, whatever tokens come
+STALE_S_MAX: Final = 3_600.0  # known keys stay valid this long while the server is down
+WAIT_S_MAX: Final = 3.0  # for another thread's fetch
 KEYS_COUNT_MAX: Final = 100
 FILE_BYTES_MAX: Final = 262_144
 HTTP_OK: Final = 200
@@ -57,7 +57,7 @@ Read = Callable[[], Mapping[str, Any] | None]
 
 
 def from_address(url: str, clock: Clock) -> Read:
-    """Asks for the key set; None when there is no good answer. Bounded in bytes and time."""
+    """Reads the key set from a URL; None without a valid answer. Limited in bytes and time."""
     gateway = Gateway(url)
 
     def read() -> Mapping[str, Any] | None:
@@ -71,7 +71,7 @@ def from_address(url: str, clock: Clock) -> Read:
 
 
 def from_file(path: Path) -> Read:
-    """Reads the key set; None when the file is not there or no JSON object."""
+    """Reads the key set from a file; None when it cannot be read or is not a key set."""
 
     def read() -> Mapping[str, Any] | None:
         try:
@@ -92,8 +92,8 @@ _decode_set: Final = msgspec.json.Decoder(_KeySet).decode
 
 
 def key_set(content: bytes) -> Mapping[str, Any] | None:
-    """The key set in these bytes, its members each read by itself: None stands for one that cannot
-    be read, and members other than `keys` are not looked at. None when it is no key set.
+    """The `keys` of the key set in these bytes, each read by itself: None for one that cannot be
+    read. None instead of the whole when it is not a key set.
     """
     try:
         listed = _decode_set(content).keys
@@ -110,7 +110,7 @@ def _member(raw: bytes) -> Any:
 
 
 class KeySource:
-    """Keys by id. Safe for many threads: one asks, the others go on with what is known."""
+    """Keys by id. Safe for many threads: one fetches, the others use the known keys."""
 
     def __init__(self, read: Read, clock: Clock, *, local_keys: bool) -> None:
         self._read = read
@@ -118,29 +118,30 @@ class KeySource:
         self._local_keys = local_keys
         self._keys: dict[str, TrustedKey] = {}
         self._got_at: float | None = None
-        self._asked_at: float | None = None
+        self._requested_at: float | None = None
         self._asking = threading.Lock()
         self.malformed = 0  # members of the key set that cannot be read; the others count
 
     def current(self) -> bool:
-        """Whether what is known may be used without asking."""
+        """Whether the known keys may be used without a fetch."""
         now = self._clock.monotonic_s()
         if self._got_at is None or now - self._got_at >= STALE_S_MAX:
             return False
         return now - self._got_at < REFRESH_S or not self._may_ask(now)
 
     def holds(self, key_id: str, key: TrustedKey) -> bool:
-        """Whether this very key still counts under this id. Never asks."""
+        """Whether this very key is still valid under this id. Never fetches."""
         return self._keys.get(key_id) is key and not self._is_stale()
 
     def lists(self, key_id: str) -> bool:
-        """Whether the key is known; True while none is, since then nobody can tell. Never asks."""
+        """Whether the key is known; True while none is known yet. Never fetches."""
         return key_id in self._keys or self._is_stale()
 
     def find(self, key_id: str) -> TrustedKey | None:
-        """The key; asks the issuer when it is unknown or the keys are old, if that is allowed now.
+        """The key; fetches from the issuer if it is unknown or the keys are old, and a fetch is
+        allowed now.
 
-        Raises KeysDown when it is not known and there was no good answer.
+        Raises KeysDown if it is unknown and there was no valid answer.
         """
         now = self._clock.monotonic_s()
         got_at = self._got_at
@@ -149,13 +150,14 @@ class KeySource:
         if self._is_stale():
             raise KeysDown
         found = self._keys.get(key_id)
-        if found is None and self._got_at != self._asked_at:
-            raise KeysDown  # the last asking failed: the key may exist
+        if found is None and self._got_at != self._requested_at:
+            raise KeysDown  # the last fetch failed: the key may exist
         return found
 
     def state(self) -> str | None:
-        """Why no token can be verified now, or None. Has somebody ask, if that is allowed now: an
-        instance that is not ready gets no tokens that would."""
+        """Why no token can be verified now, or None. Starts a fetch, if one is allowed now: an
+        instance that is not ready gets no tokens, which would start one.
+        """
         now = self._clock.monotonic_s()
         if (self._got_at is None or now - self._got_at >= REFRESH_S) and self._may_ask(now):
             threading.Thread(target=self._ask, args=(0.0,), name="npp-keys", daemon=True).start()
@@ -169,21 +171,21 @@ class KeySource:
         return self._got_at is None or self._clock.monotonic_s() - self._got_at >= STALE_S_MAX
 
     def _may_ask(self, now: float) -> bool:
-        return self._asked_at is None or now - self._asked_at >= ASK_S_MIN
+        return self._requested_at is None or now - self._requested_at >= ASK_S_MIN
 
     def _ask(self, wait_s: float) -> None:
-        """One asks at a time; others wait so long, then go on with what is known."""
+        """Fetch, one thread at a time; others wait up to `wait_s`, then use the known keys."""
         if not self._asking.acquire(timeout=wait_s):
             return
         try:
             now = self._clock.monotonic_s()
             if not self._may_ask(now):
                 return
-            self._asked_at = now
+            self._requested_at = now
             found = self._read()
             keys = self._parse(found) if found is not None else None
             if keys is None:
-                log.warning("the token issuer gives no key set", known=len(self._keys))
+                log.warning("the token issuer returned no key set", known=len(self._keys))
                 return
             if keys.keys() != self._keys.keys():
                 log.info("the token issuer's keys", keys=sorted(keys))
@@ -193,8 +195,9 @@ class KeySource:
             self._asking.release()
 
     def _parse(self, found: Mapping[str, Any]) -> dict[str, TrustedKey] | None:
-        """The usable keys; None when it is no key set. A member that is of another kind, symmetric,
-        weak or malformed is left out and hides no other (RFC 7517, section 5).
+        """The usable keys; None when it is not a key set. A member of another kind, or one that is
+        symmetric, weak or malformed, is left out without effect on the others (RFC 7517, section
+        5).
         """
         listed = found.get("keys")
         if not isinstance(listed, list) or len(listed) > KEYS_COUNT_MAX:
@@ -207,8 +210,8 @@ class KeySource:
             except MalformedKey as error:
                 malformed += 1
                 log.warning(
-                    "a member of the issuer's key set cannot be read and is left out; the others "
-                    "count: tell the issuer",
+                    "a member of the issuer's key set cannot be read and is ignored; the others "
+                    "are used: tell the issuer",
                     place=place,
                     problem=str(error),
                 )
@@ -216,14 +219,14 @@ class KeySource:
         return keys
 
     def _take(self, each: Any, keys: dict[str, TrustedKey]) -> None:
-        """Put one member's key by its id. Raises MalformedKey."""
+        """Add a member's key under its id, if it is usable. Raises MalformedKey."""
         if not isinstance(each, dict):
             raise MalformedKey("it is no JSON object")
         key_id = _text(each, "kid")
         if key_id is None or not 0 < len(key_id) <= KEY_ID_CHARACTERS_MAX:
             return
         if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
-            log.critical("the key set holds a key of the demo's issuer; it is left out")
+            log.critical("the key set contains a key of the demo's issuer; it is ignored")
             return
         if key_id in keys:
             return
@@ -234,7 +237,7 @@ class KeySource:
 
 
 class MalformedKey(ValueError):
-    """A member of a key set that is no JSON Web Key. The sentence holds nothing of the key."""
+    """A member of a key set is not a JSON Web Key. The message contains nothing of the key."""
 
 
 def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
@@ -253,7 +256,7 @@ def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
     try:
         key = import_key(members)
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise MalformedKey(f"its key is none ({type(error).__name__})") from None
+        raise MalformedKey(f"its key is invalid ({type(error).__name__})") from None
     if not isinstance(key, PublicKey) or not algorithms:
         return None
     if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:

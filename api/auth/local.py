@@ -12,9 +12,9 @@ import orjson
 from joserfc import jws
 from joserfc.jwk import OKPKey
 
-from api.auth.access import ROLES
 from api.auth.keys import LOCAL_KEY_PREFIX
-from engine.clock import Clock
+from control.acts.roles import ROLES
+from engine.clock import MS_PER_S, Clock
 from engine.private_file import write_private
 
 KEY_FILE: Final = "api-token-key.json"
@@ -23,12 +23,11 @@ LOCAL_ISSUER: Final = "npp-local"
 LOCAL_AUDIENCE: Final = "npp-api"
 MINUTES_DEFAULT: Final = 480
 MINUTES_MAX: Final = 1_440
-MS_PER_S: Final = 1_000
 S_PER_MINUTE: Final = 60
 
 
 class LocalIssuer:
-    """Opens, or makes, the key in `folder` and lists its public half beside it."""
+    """Reads or creates the key in `folder`, and writes its public half to a JWKS file beside it."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._clock = clock
@@ -53,13 +52,15 @@ class LocalIssuer:
         issuer: str = LOCAL_ISSUER,
         audience: str = LOCAL_AUDIENCE,
     ) -> str:
-        """A token. Raises ValueError for a role that does not exist or a life that is too long."""
+        """A token that is valid for `minutes`. Raises ValueError for a role that does not exist,
+        or more than MINUTES_MAX.
+        """
         wanted = sorted(set(roles))
         unknown = [role for role in wanted if role not in ROLES]
         if unknown or not wanted:
             raise ValueError(f"roles are {', '.join(sorted(ROLES))}")
         if not 0 < minutes <= MINUTES_MAX:
-            raise ValueError(f"a token lives from 1 to {MINUTES_MAX} minutes")
+            raise ValueError(f"a token is valid for 1 to {MINUTES_MAX} minutes")
         now = self._clock.now_ms() // MS_PER_S
         claims: dict[str, Any] = {
             "iss": issuer,
@@ -80,7 +81,7 @@ class LocalIssuer:
 
 
 def _write_once(file: Path, content: bytes) -> None:
-    """The first to come makes it, readable by its owner alone; another's is left as it is."""
+    """The first caller creates it, readable by its owner only; an existing one is kept."""
     mine = file.with_name(f"{file.name}.{os.getpid()}")
     write_private(mine, content)
     try:

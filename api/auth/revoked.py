@@ -1,10 +1,10 @@
-"""Tokens that do not count any more though they have not ended: a list in a file, deployed with
-every API (NPP_TOKENS_REVOKED) and read again when it changes.
+"""Tokens revoked before they expire: a list in a file, deployed with every API (NPP_TOKENS_REVOKED)
+and read again when it changes.
 
     {"tokens": ["<jti>"], "persons": {"olga": "2026-11-29T22:00:00Z"}}
 
-A person's entry ends all sessions of that person up to then: tokens that were issued before. Who
-may sign in again gets a new token. The issuer has to end its own session too.
+A person's entry revokes all tokens issued to that person before this time. A person who may sign in
+again gets a new token. The issuer must end its own session too.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FILE_BYTES_MAX: Final = 1_048_576  # some 20,000 entries
 
 
 class Revoked(Protocol):
-    """Which tokens do not count any more."""
+    """Which tokens are revoked."""
 
     def holds(self, token_id: str, person: str, issued_ms: float) -> bool:
         """Whether this token is revoked; `issued_ms`: its iat, epoch ms."""
 
     def state(self) -> str | None:
-        """Why that is not known, or None."""
+        """Why the current list is not known, or None."""
 
 
 class NoneRevoked:
-    """Where no list is named."""
+    """No list is configured: no token is revoked."""
 
     def holds(self, token_id: str, person: str, issued_ms: float) -> bool:
         return False
@@ -57,10 +57,11 @@ _read: Final = json_reader(_List)
 
 class RevokedFile:
     """The list in a file. While the file cannot be read, the last one that could counts, and the
-    API is not ready."""
+    API is not ready.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        """Raises ValueError when it cannot be read: nobody would know who is signed out."""
+        """Raises ValueError if it cannot be read, because revocations would then be unknown."""
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
@@ -93,7 +94,7 @@ class RevokedFile:
                 raise UnreadableJson(f"it has more than {FILE_BYTES_MAX} bytes")
             listed = _read(self._path.read_bytes())
             if any(until.tzinfo is None for until in listed.persons.values()):
-                raise UnreadableJson("a time names no zone")
+                raise UnreadableJson("a time has no time zone")
         except (OSError, UnreadableJson) as error:
             if self._problem is None:
                 log.exception("revoked_tokens_unreadable", file=str(self._path))

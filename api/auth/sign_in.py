@@ -11,16 +11,19 @@ import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 
-from api.auth.access import PERSONAL, SUBMITTER
+from api.auth.access import PERSONAL
 from api.services import Principal, Services
+from control.acts.roles import SUBMITTER
 
 PRINCIPAL: Final = "npp.principal"
+PAYMENT: Final = "npp.payment"  # in the scope: which one the request is about, for the log
 SCHEME: Final = "bearer"
 
 
 class NotSignedIn(Exception):
-    """The token does not count. `reason` is a word for the log and the audit, never a part of the
-    token."""
+    """The token is not accepted. `reason` goes into the response, the log and the audit log; it
+    contains no part of the token.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,13 +31,14 @@ class NotSignedIn(Exception):
 
 
 class KeysDown(Exception):
-    """The key server does not answer and the token's key is not known (anymore)."""
+    """The key server does not answer, and the token's key is unknown or too old."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """What a token says of itself before it is verified. `remembered`: it was verified before, and
-    only the issuer's keys are due to be read again; `key_id` is empty for a key that is not known;
-    `person` is set for who has signed in here before."""
+    """What a token claims before it is verified. `remembered`: it was verified before, and only the
+    issuer's keys are due to be read again. `key_id` is empty for an unknown key. `person` is set
+    for a user who has signed in here before.
+    """
 
     remembered: bool = False
     key_id: str = ""
@@ -45,10 +49,10 @@ class SignIn(Protocol):
     """Turns a bearer token into who calls."""
 
     def known(self, token: str) -> Principal | None:
-        """From memory alone: a token that was verified before and still holds."""
+        """Who sent a token that was verified before and is still valid; from memory alone."""
 
     def claimed(self, token: str) -> Claimed:
-        """What it says of itself; from memory alone."""
+        """What the token claims, not verified; without I/O."""
 
     def verify(self, token: str) -> Principal:
         """May ask the key server: call it from a worker thread. Raises NotSignedIn, KeysDown."""
@@ -82,9 +86,9 @@ def sees_personal(principal: Principal) -> bool:
 
 
 def own_source(principal: Principal, sources: dict[str, str]) -> str | None:
-    """The one source whose payments a caller is held to; None for those who may read all.
+    """The only source whose payments this caller may read; None for a caller who may read all.
 
-    A submitter whose client has no source is held to "", which no payment has.
+    For a submitter whose client has no source it is "", which no payment has.
     """
     if principal.roles - {SUBMITTER}:
         return None

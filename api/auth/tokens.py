@@ -19,14 +19,14 @@ import structlog
 from joserfc import jws
 from joserfc.errors import JoseError
 
-from api.auth.access import ROLES
 from api.auth.keys import KeySource, TrustedKey
 from api.auth.revoked import NoneRevoked, Revoked
 from api.auth.sign_in import Claimed, NotSignedIn
 from api.edge import bodies
 from api.edge.problems import Problem
 from api.services import Principal
-from engine.clock import Clock
+from control.acts.roles import ROLES
+from engine.clock import MS_PER_S, Clock
 
 log = structlog.get_logger("npp.api")
 
@@ -41,7 +41,6 @@ SUBJECT_CHARACTERS_MAX: Final = 128  # of an operator's id in a command
 ID_CHARACTERS_MAX: Final = 128
 SECONDS_MAX: Final = 10**11
 VERIFIED_COUNT_MAX: Final = 10_000  # verified tokens remembered, about 10 MB
-MS_PER_S: Final = 1_000
 
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _SUBJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+|/=-]*", re.ASCII)
@@ -50,8 +49,7 @@ _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 
 
 class _Registry(jws.JWSRegistry):
-    """Algorithms that were chosen by us from the key: nothing is left to be looked up in a
-    header."""
+    """Takes any algorithm that joserfc has: `_check_signature` has compared it with the key's."""
 
     max_header_length = HEADER_CHARACTERS_MAX
     max_payload_length = TOKEN_CHARACTERS_MAX
@@ -62,8 +60,8 @@ class _Registry(jws.JWSRegistry):
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Whose tokens count, for whom they must be made, and how their owner must have signed in:
-    one of these `acr` values (OpenID Connect Core, section 2), any where none is named."""
+    """The issuer and audience that a token must have, and how its owner must have signed in: one of
+    these `acr` values (OpenID Connect Core, section 2); empty allows any."""
 
     issuer: str
     audience: str
@@ -78,8 +76,8 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """The sign-in. Verified tokens are remembered by their SHA-256 until they end or their key does
-    not count any more; reading the issuer's keys again forgets none of them."""
+    """The sign-in. Verified tokens are remembered by their SHA-256 until they expire or their key
+    is withdrawn; reading the issuer's keys again forgets none of them."""
 
     def __init__(
         self,
@@ -94,18 +92,18 @@ class Tokens:
         self._clock = clock
         self._registry = _Registry(strict_check_header=False)
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
-        self._people: OrderedDict[str, None] = OrderedDict()  # who has signed in, the last ones
+        self._people: OrderedDict[str, None] = OrderedDict()  # the most recently signed-in users
         self._lock = threading.Lock()
 
     def known(self, token: str) -> Principal | None:
-        """Who was verified to have sent this token, if that still holds."""
+        """Who sent a token that was verified before, if it is still valid; else None."""
         if len(token) > TOKEN_CHARACTERS_MAX or not self._keys.current():
             return None
         return self._remembered(token)
 
     def claimed(self, token: str) -> Claimed:
-        """What the token says of itself, unproven: which limit and which threads are for it. Never
-        asks the key server."""
+        """What the token claims, not verified: it decides which limit and which threads apply.
+        Never asks the key server."""
         if self._remembered(token) is not None:
             return Claimed(remembered=True)
         if len(token) > TOKEN_CHARACTERS_MAX or _SHAPE.fullmatch(token) is None:
@@ -122,7 +120,7 @@ class Tokens:
         return Claimed(key_id=key_id, person=subject if known else None)
 
     def verify(self, token: str) -> Principal:
-        """Raises NotSignedIn with a word why, KeysDown."""
+        """Who sent the token. Raises NotSignedIn with the reason, KeysDown."""
         if len(token) > TOKEN_CHARACTERS_MAX:
             raise NotSignedIn("it is too long")
         if _SHAPE.fullmatch(token) is None:
@@ -161,23 +159,23 @@ class Tokens:
         return self._revoked.holds(who.token_id, who.id, found.issued_ms)
 
     def revoked(self, token: str) -> bool:
-        """Whether a token that was verified here is revoked by now: for what it has open."""
+        """Whether a token that was verified here has been revoked since; for open streams."""
         found = self._verified.get(_name(token))
         return found is not None and self._is_revoked(found)
 
     def malformed_keys(self) -> int:
-        """Members of the issuer's key set that cannot be read and are left out."""
+        """Members of the issuer's key set that cannot be read and are ignored."""
         return self._keys.malformed
 
     def ready(self) -> str | None:
-        """Why nobody can sign in now, or None."""
+        """Why sign-in is unavailable, or None."""
         return self._keys.state() or self._revoked.state()
 
     def _check_signature(self, token: str, header: dict[str, Any]) -> tuple[str, TrustedKey]:
-        """The key that it holds by, and its id."""
+        """The id and the key that verify the token. Raises NotSignedIn, KeysDown."""
         algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ")
         if header.keys() - _HEADER_NAMES:
-            raise NotSignedIn("its header has members that are not taken")
+            raise NotSignedIn("its header has unsupported members")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
             raise NotSignedIn("it is not an access token (typ)")
         if not isinstance(algorithm, str) or not isinstance(key_id, str) or not key_id:
@@ -190,16 +188,16 @@ class Tokens:
         try:
             jws.deserialize_compact(token, found.key, registry=self._registry)
         except (JoseError, ValueError):
-            raise NotSignedIn("its signature does not hold") from None
+            raise NotSignedIn("its signature is invalid") from None
         return key_id, found
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
         if claims.get("iss") != self._settings.issuer:
-            raise NotSignedIn("its issuer is not the one that counts")
+            raise NotSignedIn("its issuer is not the expected one")
         audience = claims.get("aud")
         named = audience if isinstance(audience, list) else [audience]
         if self._settings.audience not in named:
-            raise NotSignedIn("it was made for another audience")
+            raise NotSignedIn("it was issued for another audience")
         acr = claims.get("acr")
         if self._settings.acr and not (isinstance(acr, str) and acr in self._settings.acr):
             raise NotSignedIn("its owner has not signed in strongly enough (acr)")
@@ -217,7 +215,7 @@ class Tokens:
         )
 
     def _times(self, claims: dict[str, Any]) -> int:
-        """Epoch ms of its end, leeway included."""
+        """When the token expires (epoch ms), with leeway. Raises NotSignedIn."""
         now = self._clock.now_ms() / MS_PER_S
         issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
         begins = _seconds(claims, "nbf") if "nbf" in claims else issued
@@ -226,7 +224,7 @@ class Tokens:
         if begins - LEEWAY_S > now or issued - LEEWAY_S > now:
             raise NotSignedIn("it is not valid yet")
         if not issued < expires <= issued + LIFETIME_S_MAX:
-            raise NotSignedIn("it lives too long")
+            raise NotSignedIn("its lifetime is too long")
         return int((expires + LEEWAY_S) * MS_PER_S)
 
 
@@ -246,7 +244,7 @@ def _part(segment: str, what: str) -> dict[str, Any]:
 
 
 def _decode(segment: str) -> bytes:
-    """base64url without padding, one encoding of each value only."""
+    """The bytes of canonical base64url without padding. Raises ValueError."""
     if len(segment) % 4 == 1:
         raise ValueError("no base64url")
     content = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
@@ -267,17 +265,17 @@ def _text(claims: dict[str, Any], name: str, characters_max: int) -> str:
 def _seconds(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise NotSignedIn(f"its {name} is missing or no time")
+        raise NotSignedIn(f"its {name} is missing or not a time")
     if not 0 < value < SECONDS_MAX:
-        raise NotSignedIn(f"its {name} is missing or no time")
+        raise NotSignedIn(f"its {name} is missing or not a time")
     return float(value)
 
 
 def _roles(claims: dict[str, Any]) -> frozenset[str]:
-    """Those roles that are known here; others are somebody else's."""
+    """The roles known here; others belong to other systems."""
     listed = claims.get("roles")
     if not isinstance(listed, list) or len(listed) > ROLES_COUNT_MAX:
-        raise NotSignedIn("its roles are no list")
+        raise NotSignedIn("its roles are not a list")
     if not all(isinstance(r, str) and len(r) <= ROLE_CHARACTERS_MAX for r in listed):
-        raise NotSignedIn("its roles are no list")
+        raise NotSignedIn("its roles are not a list")
     return ROLES & frozenset(listed)

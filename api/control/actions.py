@@ -1,6 +1,6 @@
-"""STOP, and its end by two persons: control records that every process obeys.
+"""STOP, and RESUME under dual control: control records that every process obeys.
 
-Nothing is written that those who obey would refuse: the same fold is asked first.
+The same fold checks each act first, so nothing is written that the processes would refuse.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from api.edge.views import iso
 from api.services import Principal, Services, Stopped
 from control.fold import Control
 from core import refusals
-from core.records import ProcessingStopped, ResumeConfirmed, ResumeRequested
+from core.control_records import ProcessingStopped, ResumeConfirmed, ResumeRequested
 from core.refusals import refuse
 
 router = guarded()
 
 ID_BYTES: Final = 8
-STOPS_OF_ONE_MAX: Final = 10  # open at once: each is ended by two persons
+STOPS_OF_ONE_MAX: Final = 10  # open STOPs of one person
 RequestOffset = Annotated[
-    int, Path(ge=0, le=2**63 - 1, description="As the request answered."), PLAIN
+    int, Path(ge=0, le=2**63 - 1, description="From the response to the request."), PLAIN
 ]
 
 
@@ -45,7 +45,8 @@ class Stop(BaseModel):
 
 class ResumeRequest(BaseModel):
     """`offset` names the request; another person confirms it. `proofOffset` is the passed replay
-    that it rests on."""
+    that it rests on.
+    """
 
     stopId: str  # noqa: N815
     offset: int
@@ -66,17 +67,18 @@ class Resumed(BaseModel):
 
 
 @router.post("/api/control/stop", summary="Stop processing")
-async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
-    """Inputs wait and nothing is submitted until two persons resume. Reading, evidence and
+async def stop(who: Caller, use: Use, body: models.Reason) -> Stop:
+    """Inputs wait and nothing is submitted until two people resume. Reading, evidence and
     verification go on. A STOP does not depend on the API: `npp control stop --kafka` does the
-    same."""
+    same.
+    """
 
     def work() -> Stop:
         _require_few(use, who)
         now = use.clock.now_ms()
         record = ProcessingStopped(
             stop_id="stp_" + secrets.token_hex(ID_BYTES),
-            reason=asked.reason,
+            reason=body.reason,
             automatic=False,
             stopped_at=now,
             actor=who.id,
@@ -87,11 +89,12 @@ async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
     return await threads.CONTROL.run(who.id, work)
 
 
-@router.post("/api/control/stops/{stop_id}/resume-requests", summary="Ask to end a stop")
-async def request_resume(who: Caller, use: Use, stop_id: StopId, asked: SignedAct) -> ResumeRequest:
+@router.post("/api/control/stops/{stop_id}/resume-requests", summary="Request to end a stop")
+async def request_resume(who: Caller, use: Use, stop_id: StopId, body: SignedAct) -> ResumeRequest:
     """A signed `ResumeRequested`. Rests on the last replay that passed since the stop began (`npp
-    replay verify --publish`); ends all stops of the same cause."""
-    return await threads.CONTROL.run(who.id, lambda: _request(use, who, stop_id, asked))
+    replay verify --publish`); ends all stops of the same cause.
+    """
+    return await threads.CONTROL.run(who.id, _request, use, who, stop_id, body)
 
 
 @router.post(
@@ -99,16 +102,17 @@ async def request_resume(who: Caller, use: Use, stop_id: StopId, asked: SignedAc
     summary="End a stop, as the second person",
 )
 async def confirm_resume(
-    who: Caller, use: Use, stop_id: StopId, offset: RequestOffset, asked: SignedAct
+    who: Caller, use: Use, stop_id: StopId, offset: RequestOffset, body: SignedAct
 ) -> Resumed:
-    """A signed `ResumeConfirmed`. The person who asked cannot confirm."""
-    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, stop_id, offset, asked))
+    """A signed `ResumeConfirmed`. The requester cannot confirm."""
+    return await threads.CONTROL.run(who.id, _confirm, use, who, stop_id, offset, body)
 
 
 def _require_few(use: Services, who: Principal) -> None:
-    """Raises Problem (429) when as many stops of this person are open as may be: one would do. Not
-    while somebody asks to resume, which a further stop outlives; and a control topic that cannot be
-    read refuses no STOP."""
+    """Raises Problem (429) when STOPS_OF_ONE_MAX stops of this person are open. Not while a resume
+    is requested, because a further stop stays open after it; nor when the control topic cannot be
+    read.
+    """
     try:
         control = use.commands.control()
     except Stopped:
@@ -119,13 +123,13 @@ def _require_few(use: Services, who: Principal) -> None:
             429,
             "RATE_LIMITED",
             "TOO_MANY_STOPS",
-            f"Processing is stopped already, {STOPS_OF_ONE_MAX} times by you: no further stop was "
+            f"Processing is already stopped, {STOPS_OF_ONE_MAX} times by you: no further stop was "
             "written.",
         )
 
 
-def _request(use: Services, who: Principal, stop_id: str, asked: SignedAct) -> ResumeRequest:
-    record = signed.read(asked, who, ResumeRequested)
+def _request(use: Services, who: Principal, stop_id: str, body: SignedAct) -> ResumeRequest:
+    record = signed.read(body, who, ResumeRequested)
     control = use.commands.control()
     _require_open(control, stop_id)
     if record.stop_id != stop_id:
@@ -147,8 +151,8 @@ def _request(use: Services, who: Principal, stop_id: str, asked: SignedAct) -> R
     )
 
 
-def _confirm(use: Services, who: Principal, stop_id: str, offset: int, asked: SignedAct) -> Resumed:
-    record = signed.read(asked, who, ResumeConfirmed)
+def _confirm(use: Services, who: Principal, stop_id: str, offset: int, body: SignedAct) -> Resumed:
+    record = signed.read(body, who, ResumeConfirmed)
     control = use.commands.control()
     _require_open(control, stop_id)
     if (record.stop_id, record.request_offset) != (stop_id, offset):

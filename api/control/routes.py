@@ -11,10 +11,10 @@ from api.auth.sign_in import Use
 from api.edge.params import gives, in_thread, json_answer
 from api.edge.views import View, iso
 from api.services import Services
-from control import act_json
-from control.act_signature import key_id_of
+from control.acts import act_json
+from control.acts.act_signature import key_id_of
 from control.fold import Control
-from core import records
+from core import control_records as records
 
 router = guarded()
 
@@ -34,8 +34,9 @@ class ResumeRequestView(View):
 
 
 class StopView(View):
-    """The first open stop of a cause; all of one cause are ended together, by two persons and a
-    passed replay."""
+    """The first open stop of a cause; all of one cause are ended together, by two people and a
+    passed replay.
+    """
 
     stop_id: str
     reason: str
@@ -82,7 +83,8 @@ class ProofView(View):
 
 class OperatorView(View):
     """A person of the operators file in force; `lastNumber` is the highest that the person has used
-    in a signature."""
+    in a signature.
+    """
 
     id: str
     roles: list[str]
@@ -101,14 +103,15 @@ class OperatorsView(View):
 
 class RequestView(View):
     """An act that waits for a second person: whole, since the second signature covers its hash.
-    `offset` is -1 where the act's own id names it."""
+    `offset` is -1 where the act's own id names it.
+    """
 
     offset: int
     act: dict[str, Any]
 
 
 class ControlRecordView(View):
-    """A control record, by name. `refused`: the rule by which nobody obeys it, or null."""
+    """A control record, by name. `refused`: the rule by which it was refused, or null."""
 
     offset: int
     type: str
@@ -119,7 +122,8 @@ class ControlRecordView(View):
 
 class ControlView(View):
     """`running`: inputs are processed. `blocked`: why no partition may be taken, or null. `records`
-    are the last ones that the read model has, newest first."""
+    are the last ones that the read model has, newest first.
+    """
 
     running: bool
     blocked: str | None
@@ -141,12 +145,12 @@ class ControlView(View):
     **gives(ControlView),
 )
 async def control(services: Use) -> Response:
-    """At most a second old; 503 when the control topic cannot be read."""
+    """Usually at most a second old; 503 when the control topic could not be read for 5 s."""
     return json_answer(await in_thread(lambda: view(services)))
 
 
 def view(services: Services) -> ControlView:
-    """As the topic stands now. Raises Stopped when it cannot be read."""
+    """The current state of the topic. Raises Stopped if it cannot be read."""
     found = services.commands.control()
     stops = found.stops()
     blocked = found.ready()
@@ -167,10 +171,12 @@ def view(services: Services) -> ControlView:
 
 def _stop(found: Control, stop: records.ProcessingStopped) -> StopView:
     offset = found.resume_request(stop.stop_id)
-    asked = found.resume_requested(offset) if offset is not None else None
+    request_record = found.resume_requested(offset) if offset is not None else None
     request = None
-    if offset is not None and asked is not None:
-        request = ResumeRequestView.of(asked, offset=offset, requested_at=iso(asked.requested_at))
+    if offset is not None and request_record is not None:
+        request = ResumeRequestView.of(
+            request_record, offset=offset, requested_at=iso(request_record.requested_at)
+        )
     return StopView.of(stop, stopped_at=iso(stop.stopped_at), resume_request=request)
 
 
@@ -218,7 +224,7 @@ def _proof(found: Control) -> ProofView | None:
 
 
 def _records(services: Services) -> list[ControlRecordView]:
-    """The last records; the topic is short, and read as pages from its begin."""
+    """The last control records, newest first. The topic is short, so it is read from its start."""
     kept: list[ControlRecordView] = []
     after = -1
     for _ in range(ROWS_COUNT_MAX // READ_COUNT):

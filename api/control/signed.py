@@ -1,6 +1,6 @@
 """Signed control acts as bodies: the client signs, the API checks and carries (domain §4).
 
-What those who obey would refuse is refused here: the same fold is asked, on a copy.
+Acts that the processes would refuse are refused here: the same fold checks them, on a copy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import Field
 from api.edge import problems
 from api.edge.bodies import Body
 from api.services import Principal, Services
-from control import act_json
+from control.acts import act_json
 from core import refusals
 from core.refusals import refuse
 
@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 class SignedAct(Body):
     """A control act as `npp` signs it: `type` and `fields` are the record's (docs/decisions/0017),
-    bytes as base64."""
+    bytes as base64.
+    """
 
     type: str = Field(max_length=100, examples=["ResumeRequested"])
     fields: dict[str, Any]
@@ -32,23 +33,25 @@ class SignedAct(Body):
     )
 
 
-def read(asked: SignedAct, who: Principal, kind: type[T]) -> T:
+def read(body: SignedAct, who: Principal, kind: type[T]) -> T:
     """The act in the body, of this kind and of who signed in. Raises Problem."""
-    if asked.signature is None:
-        raise refused("nobody has signed it")
+    if body.signature is None:
+        raise refused("it is not signed")
     try:
-        record = act_json.from_json(asked.model_dump())
+        record = act_json.from_json(body.model_dump())
     except act_json.NotAnAct as error:
-        raise problems.invalid("body", f"is no signed act: {error}") from error
+        raise problems.invalid("body", f"is not a signed act: {error}") from error
     if not isinstance(record, kind):
         raise problems.invalid("type", f"is not {kind.__name__}")
     if getattr(record, "actor", None) != who.id:
-        raise refused("it is signed in another name than who signed in")
+        raise refused("its signer is not the signed-in user")
     return record
 
 
 def carry(use: Services, record: Any) -> int:
-    """Write the act when everybody will obey it; its control offset. Raises Problem."""
+    """Write an act that the processes will obey. Returns its control offset. Raises Problem when
+    they would refuse it.
+    """
     control = use.commands.control()
     found = control.copied().apply_record(NEXT_OFFSET, record, use.clock.now_ms())
     if found is not None and found.rule == SAME_PERSON:
@@ -59,6 +62,6 @@ def carry(use: Services, record: Any) -> int:
 
 
 def refused(problem: str, broken_rule: str | None = None) -> problems.Problem:
-    """The act is not taken."""
+    """The problem for an act that is refused; `broken_rule`: the fold's rule, if it has judged."""
     more: dict[str, Any] = {} if broken_rule is None else {"brokenRule": broken_rule}
     return problems.refused(refuse(refusals.ACT_NOT_SIGNED, problem=problem), **more)

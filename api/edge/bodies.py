@@ -57,7 +57,7 @@ def check_text(value: str, name: str) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise invalid(name, "holds half of a surrogate pair") from None
+        raise invalid(name, "contains half of a surrogate pair") from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(_text: str) -> Any:
-    raise invalid("body", "holds a number that JSON does not have")
+    raise invalid("body", "contains a number that JSON does not allow")
 
 
 def _float(text: str) -> float | int:
@@ -80,12 +80,12 @@ def _float(text: str) -> float | int:
         return int(whole)
     value = float(text)
     if not math.isfinite(value):
-        raise invalid("body", "holds a number out of range")
+        raise invalid("body", "contains a number out of range")
     return value
 
 
 def _name(name: str) -> str:
-    """A field's name fit for an answer: what is no name is not repeated."""
+    """A field's name, safe for a response: anything else is not repeated."""
     short = name[:ID_CHARACTERS_MAX]
     return short if short.isascii() and short.isprintable() and short else "body"
 

@@ -1,8 +1,8 @@
-"""How much one caller may ask: token buckets by principal and by address, bounded in memory.
+"""Request rates per caller: token buckets by principal and by address, limited in memory.
 
-Who is signed in is counted by name alone, whatever else comes from the same address. A refused
-sign-in counts against its address and the key that its token names, and nobody else. The rail's
-callbacks come to another process and are never counted here.
+Signed-in callers are counted by name only, regardless of their address. A refused sign-in counts
+only against its address and the key that its token names. The rail's callbacks go to another
+process and are not counted here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from api.edge.problems import Problem
+from api.edge.problems import rate_limited
 from api.services import Principal
 from engine.clock import Clock
 from engine.serving.addresses import block_of
@@ -31,7 +31,7 @@ class Rate:
 
 
 class Buckets:
-    """One bucket a name. Used on the event loop only."""
+    """A token bucket for each name. For the event loop only."""
 
     def __init__(self, rate: Rate, clock: Clock) -> None:
         self._rate = rate
@@ -39,7 +39,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, cost: float = 1.0) -> float:
-        """0 when there was enough; else how many seconds until there is."""
+        """Take `cost` tokens; returns 0. If there are too few, returns the seconds until then."""
         now = self._clock.monotonic_s()
         level = self._level(name, now)
         enough = level >= cost
@@ -62,7 +62,8 @@ class Buckets:
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
     """`principal` for signed-in callers, `address` for everybody else from one address, `refused`
-    for refused sign-ins by one key from one address."""
+    for refused sign-ins by one key from one address.
+    """
 
     principal: Rate = Rate(per_s=1_000.0, burst=5_000.0)
     address: Rate = Rate(per_s=4_000.0, burst=20_000.0)
@@ -78,20 +79,22 @@ class Limits:
         self._refused = Buckets(settings.refused, clock)
 
     def check(self, principal: Principal) -> None:
-        """Raises Problem (429) when the principal asks too much."""
+        """Raises Problem (429) when the principal sends too many requests."""
         _raise_for(self._principals.take(principal.id))
 
     def check_address(self, request: Request) -> None:
-        """Of who is not signed in. Raises Problem (429) when too much comes from there."""
+        """For callers that are not signed in. Raises Problem (429) when their address sends too
+        many requests.
+        """
         _raise_for(self._addresses.take(_address(request)))
 
     def check_sign_in(self, request: Request, key_id: str, person: str | None) -> str:
-        """Before a token is looked at; where its refusal will count. `key_id`: the key that it
-        names, empty for one that is not known; `person`: whom it names, if he has signed in before.
-        Such a person has a bucket of his own when the key's is empty: others' refused tokens do not
-        keep him out.
+        """Call it before a token is verified; returns the name under which a refusal counts.
+        `key_id`: the key that the token names, empty for an unknown one; `person`: the person that
+        it names, if they have signed in before. When the key's bucket is empty, such a person has a
+        separate one, so others' refused tokens do not lock them out.
 
-        Raises Problem (429) when too many were refused.
+        Raises Problem (429) if too many were refused.
         """
         name = f"{_address(request)} {key_id}"
         wait_s = self._refused.wait_s(name)
@@ -115,10 +118,4 @@ def _raise_for(seconds: float) -> None:
     if seconds <= 0.0:
         return
     wait_s = max(1, math.ceil(seconds))
-    raise Problem(
-        429,
-        "RATE_LIMITED",
-        "TOO_MANY_REQUESTS",
-        f"Too many requests: wait {wait_s} s.",
-        headers={"Retry-After": str(wait_s)},
-    )
+    raise rate_limited("TOO_MANY_REQUESTS", f"Too many requests: wait {wait_s} s.", wait_s)

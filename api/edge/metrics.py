@@ -14,7 +14,7 @@ OTHER: Final = "other"
 
 
 class ApiMetrics:
-    """Made once a process."""
+    """The API's metrics; create one for each process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -27,16 +27,16 @@ class ApiMetrics:
         )
         self._seconds = new.histogram(
             "npp_api_request_seconds",
-            "Seconds from a request to the start of its answer",
+            "Seconds from a request to the start of its response",
             SECONDS,
             route=ANY,
             method=ANY,
         )
         self.defects = new.counter("npp_api_defects_total", "Requests that ended in a defect (500)")
-        self._streams = new.gauge("npp_api_streams_open", "Live event streams that are open")
+        self._streams = new.gauge("npp_api_streams_open", "Open live event streams")
         self._malformed_keys = new.gauge(
             "npp_api_malformed_keys",
-            "Members of the token issuer's key set that cannot be read and are left out",
+            "Members of the token issuer's key set that cannot be read and are ignored",
         )
         self._delay = new.gauge(
             "npp_api_read_model_delay_seconds",
@@ -63,9 +63,9 @@ class ApiMetrics:
         self._delay.set(seconds)
 
     def watch_malformed_keys(self, count: Callable[[], int]) -> None:
-        """Where the number of malformed members of the issuer's key set comes from."""
+        """Read the number of malformed members of the issuer's key set from this function."""
         self._malformed_keys.set_function(count)
 
     def watch_streams(self, count: Callable[[], int]) -> None:
-        """Where the number of open streams comes from."""
+        """Read the number of open streams from this function."""
         self._streams.set_function(count)

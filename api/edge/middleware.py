@@ -14,7 +14,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth.sign_in import PRINCIPAL
+from api.auth.sign_in import PAYMENT, PRINCIPAL
 from api.edge import problems
 from api.edge.metrics import OTHER, ApiMetrics
 from api.edge.problems import Problem
@@ -26,7 +26,7 @@ access = structlog.get_logger("npp.api.access")
 
 BODY_BYTES_MAX: Final = 65_536
 PACK_PATH: Final = "/evidence-pack/verify"
-BODY_S_MAX: Final = 30.0  # a body takes no longer to arrive
+BODY_S_MAX: Final = 30.0  # for the whole body to arrive
 PATH_CHARACTERS_MAX: Final = 500
 QUERY_BYTES_MAX: Final = 8_192
 REQUEST_ID_BYTES: Final = 8
@@ -57,8 +57,9 @@ class Edge:
         hosts: frozenset[str],
         security: tuple[tuple[bytes, bytes], ...] = SECURITY,
     ) -> None:
-        """`hosts`: names that a request may be for; empty means any. `security`: headers of every
-        answer."""
+        """`hosts`: host names that are served; empty means any. `security`: headers of every
+        response.
+        """
         self._app = app
         self._clock = clock
         self._metrics = metrics
@@ -90,7 +91,7 @@ class Edge:
             self._account(scope, given, answer, self._clock.monotonic_s() - begun_s, request_id)
 
     def _refused(self, scope: Scope, given: dict[bytes, bytes]) -> Problem | None:
-        """What is refused whatever it asks for."""
+        """Requests that are refused on every route."""
         path = scope["path"]
         if len(path) > PATH_CHARACTERS_MAX or not path.isprintable():
             return problems.invalid("path", "is not one of this interface")
@@ -135,6 +136,7 @@ class Edge:
             answered_bytes=answer.bytes,
             request_id=request_id,
             principal=principal.id if principal is not None else None,
+            payment_intent_id=scope.get(PAYMENT),
             trace_id=trace[1].decode() if trace else None,
         )
 
@@ -143,13 +145,13 @@ _DEFECT: Final = Problem(
     500,
     "INTERNAL",
     "DEFECT",
-    "Something is wrong here; whether anything was done, the payment itself says.",
+    "An internal error occurred; the payment shows whether anything was done.",
     audited=True,
 )
 
 
 class _Answer:
-    """The way back: adds the headers, and keeps what was said."""
+    """The response side: adds the headers, and records the status."""
 
     def __init__(self, send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self._send = send
@@ -167,7 +169,7 @@ class _Answer:
 
 
 def _bounded(scope: Scope, given: dict[bytes, bytes], receive: Receive, clock: Clock) -> Receive:
-    """The body in bounded bytes and time. A request without one is left as it is."""
+    """Receives the body within its limits of bytes and time; HTTPException (408, 413) beyond."""
     if b"transfer-encoding" not in given and given.get(b"content-length", b"0") == b"0":
         return receive
     bytes_max = _bytes_max(scope)
@@ -197,7 +199,7 @@ def _bytes_max(scope: Scope) -> int:
 
 
 def _request_id(given: bytes | None) -> str:
-    """The caller's, when it is fit for logs and headers; else one of our own."""
+    """The caller's request id, if it is safe for logs and headers; else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
     return secrets.token_hex(REQUEST_ID_BYTES)

@@ -1,11 +1,11 @@
-"""The OpenAPI 3.1 document: what FastAPI knows of the routes, the views' schemas, sign-in, roles,
-and the problems that every route may answer.
+"""The OpenAPI 3.1 document: FastAPI's own, completed by the views' schemas, sign-in, roles, and the
+problems that every route may answer.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-import api
 from api.auth.access import ACCESS
 from api.edge import openapi_links, problems
 from api.edge.problems import MEDIA_TYPE, Problem, ProblemDetails
@@ -34,9 +33,9 @@ COMMON: Final[dict[str, str]] = {
     "400": "VALIDATION_FAILED, naming the field",
     "401": "Not signed in",
     "403": "POLICY_REJECTED: the role, the policy or the state does not allow it",
-    "429": "Too many requests; `Retry-After` says when",
+    "429": "Too many requests; `Retry-After` says when to try again",
     "500": "A defect",
-    "503": "Stopped, or a part does not answer; asking again is safe",
+    "503": "Stopped, or a dependency does not answer; a repeat is safe",
 }
 WITH_BODY: Final[dict[str, str]] = {
     "408": "The body did not arrive in time",
@@ -46,30 +45,30 @@ WITH_BODY: Final[dict[str, str]] = {
 # Code, rule and sentence of an example for each status.
 EXAMPLES: Final[dict[str, tuple[str, str, str]]] = {
     "400": ("VALIDATION_FAILED", "FIELD_MISSING", "reason is missing."),
-    "401": ("NOT_SIGNED_IN", "TOKEN_MISSING", "Sign in: a bearer token is needed."),
+    "401": ("NOT_SIGNED_IN", "TOKEN_MISSING", "Sign in: a bearer token is required."),
     "403": ("POLICY_REJECTED", "MISSING_ROLE", "The action needs the role senior_operator."),
     "404": ("PAYMENT_NOT_FOUND", "PAYMENT_NOT_FOUND", "There is no payment with this id."),
     "408": problems.EDGE[408],
     "409": ("INVARIANT_VIOLATION", "RETRY_UNSAFE", "A retry after FRAUD is not safe."),
     "413": problems.EDGE[413],
     "429": ("RATE_LIMITED", "TOO_MANY_REQUESTS", "Too many requests: wait 1 s."),
-    "500": ("INTERNAL", "DEFECT", "Something is wrong here."),
+    "500": ("INTERNAL", "DEFECT", "An internal error occurred."),
     "503": ("STOPPED", "PROCESSING_STOPPED", "Processing is stopped."),
 }
 
 
-def install(app: FastAPI) -> None:
-    """The application's document, made when it is first asked for."""
+def install(app: FastAPI, view_modules: Sequence[ModuleType]) -> None:
+    """The application's document, built on first use, with the views of these modules."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = build(app)
+            app.openapi_schema = build(app, view_modules)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def build(app: FastAPI) -> dict[str, Any]:
+def build(app: FastAPI, view_modules: Sequence[ModuleType]) -> dict[str, Any]:
     """The document as JSON values."""
     found = get_openapi(
         title=app.title,
@@ -81,7 +80,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     schemas: dict[str, Any] = found.setdefault("components", {}).setdefault("schemas", {})
     for name in GENERATED:
         schemas.pop(name, None)
-    schemas.update(view_schemas())
+    schemas.update(view_schemas(view_modules))
     schemas[PROBLEM] = ProblemDetails.model_json_schema()
     found["components"]["securitySchemes"] = {
         SCHEME: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -95,22 +94,25 @@ def build(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def view_schemas() -> dict[str, Any]:
-    """Schemas of every view of this package, by name."""
-    for module in pkgutil.walk_packages(api.__path__, f"{api.__name__}."):
-        importlib.import_module(module.name)
-    views = sorted(_below(View), key=lambda view: view.__name__)
+def view_schemas(modules: Sequence[ModuleType]) -> dict[str, Any]:
+    """Schemas of the views that these modules declare, by name."""
+    views = sorted(
+        (view for module in modules for view in views_of(module)), key=lambda view: view.__name__
+    )
     _, components = msgspec.json.schema_components(views, ref_template=REF)
     return dict(components)
 
 
-def _below(kind: type) -> list[type]:
-    found: list[type] = []
-    each: type
-    for each in kind.__subclasses__():
-        found.append(each)
-        found.extend(_below(each))
-    return found
+def views_of(module: ModuleType) -> list[type[View]]:
+    """The views that a module declares itself, without imported ones."""
+    return [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, View)
+        and each is not View
+        and each.__module__ == module.__name__
+    ]
 
 
 def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
@@ -118,8 +120,8 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     roles = sorted(ACCESS[method, route.path_format])
     operation["security"] = [{SCHEME: []}]
     operation["x-roles"] = roles
-    said = operation.get("description", "").rstrip()
-    operation["description"] = f"{said}\n\nRoles: {', '.join(roles)}.".lstrip()
+    text = operation.get("description", "").rstrip()
+    operation["description"] = f"{text}\n\nRoles: {', '.join(roles)}.".lstrip()
     responses = operation["responses"]
     responses.pop("422", None)
     wanted = dict(COMMON)

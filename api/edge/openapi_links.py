@@ -1,6 +1,6 @@
-"""Links of the OpenAPI document: what an answer's values are good for in the next call.
+"""Links of the OpenAPI document: which parameters of a next call take a response's values.
 
-A link says where a value goes, not that the next call is allowed: roles and states say that.
+A link does not say that the next call is allowed: that depends on roles and states.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ _APPROVAL: Final = {"approval_id": "$response.body#/approvalId"}
 _FIRST_APPROVAL: Final = {"approval_id": "$response.body#/items/0/approvalId"}
 _FIRST_CONFLICT: Final = {"conflict_id": "$response.body#/items/0/conflictId"}
 
-# Every gated action on a payment; its answer is one view for all of them.
-ACTIONS: Final = (
+_BY_ID: Final = (  # actions that need no other id than the payment's
     *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse", "debit", "repeatFunds"),
+)
+# Every operator command on a payment; all have the same response body.
+ACTIONS: Final = (
+    *_BY_ID,
     *("resolveReconciliation", "resumeProcessing", "requestApproval", "approve", "reject"),
 )
 _READS: Final = ("payment", "paymentEvents", "paymentOutcomes", "paymentEventStore")
 _PACKS: Final = ("makeEvidencePack", "downloadEvidencePack", "verifyEvidencePack")
-_BY_ID: Final = (
-    *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse", "debit", "repeatFunds"),
-    "requestApproval",
-)
 
 Parameters = Mapping[str, str]
 Link = tuple[str, str, str, Parameters]  # operation, status, operation that follows, parameters
@@ -38,7 +37,7 @@ def _to(source: str, status: str, targets: tuple[str, ...], given: Parameters) -
 
 def _links() -> list[Link]:
     found = _to("createPayment", "200", (*_READS, *_PACKS, "cancel", "requestApproval"), _OF_BODY)
-    found += _to("payment", "200", (*_READS[1:], *_PACKS, *_BY_ID), _OF_PATH)
+    found += _to("payment", "200", (*_READS[1:], *_PACKS, *_BY_ID, "requestApproval"), _OF_PATH)
     for listed in ("payments", "attention", "approvals", "conflicts"):
         found += _to(listed, "200", ("payment", "paymentEvents"), _OF_FIRST)
     became = {"command_id": "$response.body#/commandId", "paymentIntentId": _OF_BODY[_ID]}
@@ -50,7 +49,7 @@ def _links() -> list[Link]:
     decide = ("approve", "reject")
     found += _to("requestApproval", "200", decide, {**_OF_BODY, **_APPROVAL})
     found += _to("approvals", "200", decide, {**_OF_FIRST, **_FIRST_APPROVAL})
-    found += _to("approve", "200", _BY_ID[:-1], _OF_BODY)
+    found += _to("approve", "200", _BY_ID, _OF_BODY)
     found += _to("conflicts", "200", ("resolveReconciliation",), {**_OF_FIRST, **_FIRST_CONFLICT})
     found += _to("outcome", "200", ("payment",), _OF_BODY)
     named = {**_OF_BODY, "asOf": "$response.body#/asOf"}
@@ -72,8 +71,8 @@ LINKS: Final = tuple(_links())
 
 
 def add(operations: Mapping[str, dict[str, Any]]) -> None:
-    """Put every link under its answer; `operations` by operationId. Raises KeyError for a link of
-    or to an operation, or of an answer, that the document does not have."""
+    """Add every link to its response; `operations` by operationId. Raises KeyError when the
+    document lacks an operation or response that a link names."""
     for source, status, target, given in LINKS:
         operations[target]
         links = operations[source]["responses"][status].setdefault("links", {})

@@ -1,4 +1,4 @@
-"""Query parameters: pages, times, and what a handler of them answers when they are wrong."""
+"""Query parameters for pages and times, and the responses of routes that use them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from api.edge.bodies import NO_NUL
 from api.edge.paths import PLAIN
 from api.edge.problems import invalid
 from api.edge.views import JSON, encode
+from engine.clock import MS_PER_S
 from readmodel.ports import Page
 
 LIMIT: Final = 50
@@ -24,17 +25,18 @@ TIME: Final = (
     r"^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
     r"(Z|[+-][0-9]{2}:[0-9]{2}))$"
 )
-MS_PER_S: Final = 1_000
 TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
 T = TypeVar("T")
 Row = TypeVar("Row")
 Item = TypeVar("Item")
 
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most."), PLAIN]
+Limit = Annotated[
+    int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items per page."), PLAIN
+]
 Cursor = Annotated[
     str | None,
     Query(
-        max_length=CURSOR_CHARACTERS_MAX, pattern=NO_NUL, description="`next` of the page before."
+        max_length=CURSOR_CHARACTERS_MAX, pattern=NO_NUL, description="`next` of the previous page."
     ),
 ]
 Word = Annotated[str | None, Query(min_length=1, max_length=WORD_CHARACTERS_MAX, pattern=NO_NUL)]
@@ -50,7 +52,7 @@ To = Annotated[
 
 
 def time_of(text: str | None, name: str) -> int | None:
-    """Epoch milliseconds. Raises Problem naming the parameter."""
+    """The time as epoch milliseconds; None for None. Raises Problem naming the parameter."""
     if text is None:
         return None
     if text.isascii() and text.isdigit():
@@ -69,20 +71,20 @@ def time_of(text: str | None, name: str) -> int | None:
 
 
 def page(ask: Callable[[], Page[Row]]) -> Page[Row]:
-    """A page of a list; a cursor that was not given out here is refused."""
+    """A page of a list. Raises Problem for a cursor that is not of this list."""
     try:
         return ask()
     except ValueError:
-        raise invalid("cursor", "was not given out for this list") from None
+        raise invalid("cursor", "was not issued for this list") from None
 
 
 def json_answer(view: Any, status: int = 200) -> Response:
-    """A view as an answer."""
+    """A view as a response."""
     return Response(encode(view), status_code=status, media_type=JSON)
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run what may block."""
+    """Run blocking work in a worker thread."""
     return await run_in_threadpool(work)
 
 
@@ -91,13 +93,15 @@ async def list_answer(
     item: Callable[[Row], Item],
     ask: Callable[[], Page[Row]],
 ) -> Response:
-    """The page that `ask` reads, each of its rows as an item of the list `view`."""
+    """The page that `ask` reads as a response: each row made an item of the list `view`."""
     found = await in_thread(lambda: page(ask))
     return json_answer(view([item(row) for row in found.items], found.next))
 
 
 def gives(view: type, *, status: int = 200, also: dict[int, type] | None = None) -> dict[str, Any]:
-    """Keyword arguments of a route with these views as answers; `api.edge.openapi` has schemas."""
+    """Keyword arguments of a route with these views as response bodies, by status;
+    `api.edge.openapi` adds their schemas.
+    """
     answers = {status: view, **(also or {})}
     return {
         "response_model": None,

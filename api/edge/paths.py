@@ -1,5 +1,5 @@
-"""Path parameters, by pattern: what does not have the form of an id is never looked up. A number is
-digits 0 to 9 and nothing else.
+"""Path parameters and their patterns: a text that does not have the form of an id is never looked
+up. A number is written in the digits 0 to 9.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.values import ascii_digits
 
 
 def _plain(given: object) -> object:
-    """Digits alone; 1.0 is a whole number too, as it is in JSON."""
+    """The digits of a whole number; 1.0 counts as 1, as in JSON."""
     if not isinstance(given, str):
         return given
     whole, dot, fraction = given.partition(".")
@@ -24,12 +24,12 @@ def _plain(given: object) -> object:
     return whole
 
 
-# A whole number of path or query; without it 1_0 is 10, and +1 and " 1" are 1.
+# For a whole number in path or query; without it 1_0 would be 10, and +1 and " 1" would be 1.
 PLAIN: Final = BeforeValidator(_plain)
 
 PAYMENT_ID: Final = "pi_[a-z2-7]{26}"
 
-# Of another form: 404 PAYMENT_NOT_FOUND, said by the guard.
+# The guard answers 404 PAYMENT_NOT_FOUND for an id of another form.
 PaymentId = Annotated[
     values.PaymentIntentId,
     Path(pattern=f"^{PAYMENT_ID}$", examples=["pi_pdkz22ub6ujnprx6nas575vbxy"]),

@@ -1,7 +1,7 @@
-"""Every answer that is not the thing asked for: RFC 9457 problem details with code, rule, sentence.
+"""Every error response: RFC 9457 problem details with code, rule, sentence.
 
-Business refusals have one of the four codes of `core.refusals`; the rest says what the HTTP side
-could not do. No answer quotes what was sent.
+Business refusals have one of the four codes of `core.refusals`; the others are HTTP-level errors.
+No response quotes the request.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from readmodel.ports import ReadModelDown
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:npp:rule:"
-RETRY_AFTER_S: Final = 5  # after a 503: a stop or a database is not over in less
+RETRY_AFTER_S: Final = 5  # stops and outages are rarely shorter
 
 ASK_AGAIN: Final = (
-    "Ask again after the seconds that Retry-After names: the same request again has no second "
-    "effect."
+    "Try again after the seconds in Retry-After: the same request has no second effect."
 )
 WHEN_STOPPED: Final = (
-    "Nothing was done. Ask again when processing goes on; GET /api/control says whether people "
-    "have stopped it."
+    "Nothing was done. Try again once processing continues; GET /api/control shows whether "
+    "operators have stopped it."
 )
 
 STATUS: Final[dict[str, int]] = {
@@ -50,7 +49,7 @@ TITLES: Final = {
     405: "Method not allowed",
     406: "Not acceptable",
     408: "Request timeout",
-    409: "It would break an invariant",
+    409: "It would violate an invariant",
     413: "Too large",
     415: "Unsupported media type",
     421: "Misdirected request",
@@ -59,19 +58,19 @@ TITLES: Final = {
     500: "Internal error",
     503: "Not available now",
 }
-# What the HTTP side itself refuses: code, rule, sentence by status.
+# Refusals of the HTTP side itself: code, rule, sentence by status.
 EDGE: Final[dict[int, tuple[str, str, str]]] = {
     404: ("NOT_FOUND", "NO_SUCH_RESOURCE", "There is nothing at this address."),
-    405: ("METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED", "This address does not take that method."),
+    405: ("METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED", "This address does not allow that method."),
     408: ("TOO_SLOW", "BODY_TOO_SLOW", "The body did not arrive in time."),
-    413: ("TOO_LARGE", "BODY_TOO_LARGE", "The body is larger than this address takes."),
+    413: ("TOO_LARGE", "BODY_TOO_LARGE", "The body is larger than this address accepts."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "JSON_ONLY", "The body must be sent as application/json."),
 }
 
 
 class Problem(Exception):
-    """A refusal as an answer. `more` adds to the standard members; `audited` says that the
-    refusal is on record already (a command's outcome is), else a refused action is noted.
+    """A refusal as an HTTP response. `more` adds members to the standard ones. `audited`: the
+    refusal is recorded already (as a command's outcome is), so it is not noted in the audit log.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class ProblemDetails(BaseModel):
 
 
 def refused(refusal: Refusal, *, audited: bool = False, **more: Any) -> Problem:
-    """A refusal of `core` as an answer."""
+    """A refusal of `core` as a problem."""
     found = {
         "firstDifference": refusal.first_difference,
         "expected": refusal.expected,
@@ -143,7 +142,7 @@ def invalid(field: str, problem: str) -> Problem:
 
 
 def missing(field: str) -> Problem:
-    """VALIDATION_FAILED: the field is not there."""
+    """VALIDATION_FAILED: the field is missing."""
     rule = refusals.FIELD_MISSING
     return Problem(400, rule.code, rule.name, rule.template.format(field=field), field=field)
 
@@ -154,7 +153,7 @@ def payment_not_found() -> Problem:
 
 
 def missing_role(needed: str) -> Problem:
-    """403 POLICY_REJECTED, naming the role or roles that would do."""
+    """403 POLICY_REJECTED, naming the roles of which one is needed."""
     return refused(refusals.refuse(refusals.MISSING_ROLE, needed=needed), neededRoles=needed)
 
 
@@ -164,12 +163,18 @@ def not_found(rule: str, sentence: str) -> Problem:
 
 
 def unavailable(rule: str, sentence: str) -> Problem:
-    """503: asking again is safe."""
+    """503: repeating the request is safe."""
     return _not_now("UNAVAILABLE", rule, sentence, ASK_AGAIN)
 
 
+def rate_limited(rule: str, sentence: str, wait_s: int = RETRY_AFTER_S) -> Problem:
+    """429: too much at once, of one client or in all; `wait_s` is the advice when to try again."""
+    headers = {"Retry-After": str(wait_s)}
+    return Problem(429, "RATE_LIMITED", rule, sentence, headers=headers)
+
+
 def stopped(sentence: str) -> Problem:
-    """503 STOPPED: no command is taken."""
+    """503 STOPPED: no command is accepted."""
     return _not_now("STOPPED", "PROCESSING_STOPPED", sentence, WHEN_STOPPED)
 
 
@@ -179,7 +184,7 @@ def _not_now(code: str, rule: str, sentence: str, advice: str) -> Problem:
 
 
 def answer(problem: Problem, request_id: str | None = None) -> Response:
-    """The HTTP answer of a problem."""
+    """The HTTP response of a problem."""
     body = body_of(problem)
     if request_id is not None:
         body["requestId"] = request_id
@@ -210,7 +215,7 @@ def body_of(problem: Problem) -> dict[str, Any]:
 
 
 def from_validation(errors: list[Any]) -> Problem:
-    """The first field that is wrong, by name; never what was sent."""
+    """The problem that names the first wrong field, never its value."""
     first = errors[0]
     place = [str(part) for part in first["loc"]]
     inside = place[1:] if place and place[0] in _WHERE else place
@@ -235,7 +240,7 @@ _WORDS: Final = {
     "model_attributes_type": "is not an object",
     "json_invalid": "is not valid JSON",
     "string_too_short": "is too short",
-    "attempt_id": "is no attempt: 1 or att_001",
+    "attempt_id": "is not an attempt: use 1 or att_001",
     "string_pattern_mismatch": "does not have the required form",
     "too_short": "has too few elements",
 }
@@ -262,7 +267,7 @@ def _problem(error: Any) -> str:
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """The problem that an exception of ours stands for; None for a defect."""
+    """The problem for one of our exceptions; None for a defect."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
@@ -272,11 +277,11 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, PublishUnconfirmed):
         return unavailable(
             "NOT_CONFIRMED",
-            "The log did not confirm the request in time: it may still take effect. Asking again "
+            "The log did not confirm the request in time: it may still take effect. A repeat "
             "is safe.",
         )
     if isinstance(error, ReadModelDown):
-        return unavailable("READ_MODEL_DOWN", "The read model does not answer; ask again later.")
+        return unavailable("READ_MODEL_DOWN", "The read model does not answer; try again later.")
     if isinstance(error, HTTPException):
         if isinstance(error.__cause__, Problem):  # found while the body was read
             return error.__cause__

@@ -1,4 +1,4 @@
-"""Evidence packs: made on demand, stored nowhere, each export audited before it is handed out."""
+"""Evidence packs: made on demand, stored nowhere; each export is audited before it is returned."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ class MakePacks(Body):
 
 @router.post(PACK, operation_id="makeEvidencePack", summary="Make a pack", **gives(PackView))
 async def evidence_pack(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: MakePack
+    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, body: MakePack
 ) -> Response:
     """In every state, read-only, without approval. The answer has the download link."""
 
     def work() -> PackView:
-        proof = asked.includeReplayProof
+        proof = body.includeReplayProof
         as_of, pack = use.evidence.build(payment_intent_id, None, proof=proof)
-        made = _view(payment_intent_id, as_of, pack, asked.format, proof=proof)
-        _note(request, use, who, "EVIDENCE_PACK", payment_intent_id, made, asked)
+        made = _view(payment_intent_id, as_of, pack, body.format, proof=proof)
+        _note(request, use, who, "EVIDENCE_PACK", payment_intent_id, made, body)
         return made
 
     return json_answer(await making.run(work))
@@ -122,7 +122,7 @@ async def evidence_pack_download(
     ] = None,
     proof: Annotated[bool, Query(alias="includeReplayProof")] = True,
 ) -> Response:
-    """Without parameters the JSON of now. A view is always of now."""
+    """Without parameters, the JSON of the current state. A view is always of the current state."""
 
     def work() -> Response:
         if who.roles.isdisjoint(EXPORT):
@@ -147,7 +147,7 @@ async def evidence_pack_download(
             "required": False,
             "content": {JSON: {"schema": {}}},
             "description": "A pack exactly as it was downloaded; nothing: the payment in the log. "
-            "What is no pack is no error here: the answer says that it is not verified, and why.",
+            "Any other file is no error here: the response says that it is not verified, and why.",
         }
     },
     **gives(VerificationView),
@@ -190,18 +190,18 @@ async def evidence_pack_verify(
         }
     },
 )
-async def evidence_packs(request: Request, who: Caller, use: Use, asked: MakePacks) -> Response:
+async def evidence_packs(request: Request, who: Caller, use: Use, body: MakePacks) -> Response:
     """All of them or none: one that cannot be verified refuses the call and is named."""
-    names = asked.paymentIntentIds
+    names = body.paymentIntentIds
     if len(set(names)) != len(names):
         raise invalid("paymentIntentIds", "names a payment twice")
-    return await making.run(lambda: _zip(request, who, use, asked))
+    return await making.run(_zip, request, who, use, body)
 
 
-def _zip(request: Request, who: Principal, use: Services, asked: MakePacks) -> Response:
+def _zip(request: Request, who: Principal, use: Services, body: MakePacks) -> Response:
     file = tempfile.SpooledTemporaryFile(max_size=ZIP_MEMORY_BYTES)  # noqa: SIM115 the answer's
-    with evidence_zip.Writer(file, asked.reference) as archive:
-        for name in asked.paymentIntentIds:
+    with evidence_zip.Writer(file, body.reference) as archive:
+        for name in body.paymentIntentIds:
             try:
                 as_of, pack = use.evidence.build(name, None, proof=True)
                 answer = use.evidence.prove(name, pack)
@@ -209,15 +209,15 @@ def _zip(request: Request, who: Principal, use: Services, asked: MakePacks) -> R
                 raise not_found_named(name) from None
             if not answer["verified"]:
                 raise broken(**answer["problem"], paymentIntentId=name)
-            pdf = use.evidence.pdf(pack) if asked.format is Format.PDF else None
+            pdf = use.evidence.pdf(pack) if body.format is Format.PDF else None
             archive.add(name, as_of, pack, pdf, answer)
             if file.tell() > ZIP_BYTES_MAX:
                 raise Problem(
-                    413, "TOO_LARGE", "PACKS_TOO_LARGE", "Ask for fewer payments in one call."
+                    413, "TOO_LARGE", "PACKS_TOO_LARGE", "Request fewer payments in one call."
                 )
     for name, as_of, digest in archive.packs:
         detail = {"asOf": as_of, "sha256": digest, "packs": len(archive.packs)}
-        _write(request, use, who, "EVIDENCE_PACKS", name, detail, asked)
+        _write(request, use, who, "EVIDENCE_PACKS", name, detail, body)
     size = file.tell()
     file.seek(0)
     headers = {
@@ -240,7 +240,7 @@ def _chunks(file: Any) -> Iterator[bytes]:
     "/api/keys", operation_id="keys", summary="The verifier's public keys", **gives(KeysView)
 )
 async def keys(use: Use) -> Response:
-    """Old keys stay listed. Compare a key's fingerprint with one had by another way."""
+    """Old keys stay listed. Compare a key's fingerprint with one that you got in another way."""
 
     def work() -> KeysView:
         return KeysView(
@@ -266,7 +266,7 @@ async def keys(use: Use) -> Response:
 
 
 def verification(answer: dict[str, Any]) -> VerificationView:
-    """What was found, as it is answered."""
+    """The findings as a response body."""
     problem = answer.get("problem")
     return VerificationView(
         payment_intent_id=answer["paymentIntentId"],
@@ -289,7 +289,7 @@ def verification(answer: dict[str, Any]) -> VerificationView:
 
 
 def _view(payment: str, as_of: str, pack: bytes, form: Format, *, proof: bool) -> PackView:
-    asked = {"format": str(form), "asOf": as_of, "includeReplayProof": str(proof).lower()}
+    query = {"format": str(form), "asOf": as_of, "includeReplayProof": str(proof).lower()}
     place = PACK.format(payment_intent_id=payment)
     return PackView(
         payment_intent_id=payment,
@@ -298,7 +298,7 @@ def _view(payment: str, as_of: str, pack: bytes, form: Format, *, proof: bool) -
         format=str(form),
         include_replay_proof=proof,
         file=f"evidence_pack_{payment}.{str(form).lower()}",
-        download=f"{place}/download?{urlencode(asked)}",
+        download=f"{place}/download?{urlencode(query)}",
         statement=_decode_said(pack).statement,
     )
 
@@ -322,13 +322,13 @@ def _note(
     action: str,
     payment: str,
     made: PackView,
-    asked: MakePack | None,
+    query: MakePack | None,
 ) -> None:
     detail = {
         "format": made.format, "includeReplayProof": made.include_replay_proof,
         "asOf": made.as_of, "sha256": made.hash,
     }  # fmt: skip
-    _write(request, use, who, action, payment, detail, asked)
+    _write(request, use, who, action, payment, detail, query)
 
 
 def _write(
@@ -338,11 +338,11 @@ def _write(
     action: str,
     payment: str,
     detail: dict[str, Any],
-    asked: MakePack | MakePacks | None = None,
+    query: MakePack | MakePacks | None = None,
 ) -> None:
-    """Before the answer: what is not on record is not handed out. Raises PublishUnconfirmed."""
-    if asked is not None:
-        detail = {**detail, "format": str(asked.format), "reference": asked.reference}
+    """Before the response: an unaudited export is not returned. Raises PublishUnconfirmed."""
+    if query is not None:
+        detail = {**detail, "format": str(query.format), "reference": query.reference}
     use.audit.note(
         who,
         action,
@@ -350,6 +350,6 @@ def _write(
         path=request.scope["path"],
         status=200,
         payment_intent_id=payment,
-        reason=None if asked is None else asked.reason,
+        reason=None if query is None else query.reason,
         detail=orjson.dumps(detail).decode(),
     )

@@ -1,4 +1,4 @@
-"""Answers about evidence packs."""
+"""Response bodies of evidence packs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from api.edge.views import View
 
 class PackView(View):
     """A pack that can be downloaded. `hash` is the SHA-256 of its JSON, which the PDF prints;
-    `as_of` names its content: the same asOf, the same JSON bytes."""
+    `as_of` names its content: the same asOf, the same JSON bytes.
+    """
 
     payment_intent_id: str
     as_of: str
@@ -33,9 +34,10 @@ class VerificationView(View):
     """`verified` is whether read model, chain, checkpoint and log agree, and the given pack with
     them. What is shown is signed up to sequence `through`; `unsigned` counts what follows and is
     not yet signed. `verdict` is VERIFIED, VERIFIED_THROUGH or BROKEN. `hash` is the SHA-256 of the
-    pack given, else of the pack of now. `rulings` are those of two persons on
-    journal records that name the payment, as the pack has them. `log` says how far the journal was
-    read behind the last event: `complete` is that nothing came later."""
+    given pack, else of the current one. `rulings` are those of two people on journal records that
+    name the payment, as the pack has them. `log` says how far the journal was read after the last
+    event; with `complete`, nothing came later.
+    """
 
     payment_intent_id: str
     verdict: str
@@ -58,7 +60,8 @@ class VerificationView(View):
 class PublicKeyView(View):
     """A public key of the verifier: raw bytes in hex, and as PEM. `fingerprint` is the SHA-256 of
     the raw bytes: compare it with the one that is published elsewhere. Times in epoch ms: a
-    signature counts from `validFrom` on, and before `validUntil` and `revokedAt`."""
+    signature counts from `validFrom` on, and before `validUntil` and `revokedAt`.
+    """
 
     key_id: str
     algorithm: str

@@ -1,16 +1,17 @@
-"""Where packs are made: a few at a time, and what can go wrong with them as problems."""
+"""Makes packs a few at a time, and turns the errors of the evidence room into problems."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import structlog
 
 from api.edge.problems import Problem, invalid, payment_not_found, unavailable
-from control.key_file import KeyFileError
+from control.acts.key_file import KeyFileError
 from engine.errors import EngineError
 from evidence.packs.pack import Tampered, TooLong
 from evidence.packs.service import NotYet
@@ -18,9 +19,10 @@ from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.api")
 
-THREADS_MAX: Final = 4  # a pack is half a second of work at most; readers go on beside it
+THREADS_MAX: Final = 4  # a pack takes half a second at most; reads continue meanwhile
 WAITING_MAX: Final = 64
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Threads:
@@ -30,13 +32,16 @@ class Threads:
         self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="npp-evidence")
         self._waiting = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Raises Problem: 503 when too many wait, and what `work` could not do."""
+    async def run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Run blocking `work(*arguments)`. Raises Problem: 503 when too many wait, and what `work`
+        could not do.
+        """
         if self._waiting >= WAITING_MAX:
-            raise unavailable("TOO_MANY_PACKS", "Too many evidence packs are being made already.")
+            raise unavailable("TOO_MANY_PACKS", "Too many evidence packs are already being made.")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, said, work)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, with_problems, partial(work, *arguments))
         finally:
             self._waiting -= 1
 
@@ -44,8 +49,8 @@ class Threads:
 making: Final = Threads()
 
 
-def said(work: Callable[[], T]) -> T:
-    """What evidence raises, as problems."""
+def with_problems(work: Callable[[], T]) -> T:
+    """The result of `work`. Raises Problem for the errors of the evidence room."""
     try:
         return work()
     except KeyError:
@@ -57,9 +62,11 @@ def said(work: Callable[[], T]) -> T:
     except Tampered as error:
         raise broken(error.kind, error.place, error.sentence) from None
     except (EngineError, TimeoutError) as error:
-        raise unavailable("LOG_DOWN", "The log does not answer; ask again later.") from error
+        raise unavailable("LOG_DOWN", "The log does not answer; try again later.") from error
     except (RegistryDown, Undecodable) as error:
-        raise unavailable("SCHEMA_UNKNOWN", "A schema cannot be had; ask again later.") from error
+        raise unavailable(
+            "SCHEMA_UNKNOWN", "A schema is not available; try again later."
+        ) from error
     except KeyFileError as error:
         raise unavailable("KEYRING", "The verifier's keyring cannot be read.") from error
     except ValueError as error:
@@ -67,14 +74,14 @@ def said(work: Callable[[], T]) -> T:
 
 
 def broken(kind: str, place: str, sentence: str, **more: Any) -> Problem:
-    """500: the bytes at hand do not hold, and nothing is made of them. A critical log line."""
+    """500: the bytes do not verify, so no pack is made. Writes a critical log line."""
     log.critical("evidence_broken", kind=kind, place=place, **more)
-    words = f"No pack is handed out: {place}: {sentence}."
+    words = f"No pack is returned: {place}: {sentence}."
     return Problem(500, "EVIDENCE_BROKEN", kind, words, **more)
 
 
 def not_found_named(name: str) -> Problem:
-    """404 that says which of several."""
+    """404 that names which of several payments is unknown."""
     found = payment_not_found()
     return Problem(
         found.status, found.code, found.rule, f"{found.sentence} {name}", paymentIntentId=name

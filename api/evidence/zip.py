@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from evidence.verify_evidence import canonical
 
-EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # no time of ours: the same packs, the same bytes
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # a fixed time: the same packs give the same bytes
 README: Final = (
     "Each .json is a proof by itself: python verify_evidence.py FILE KEY. The .pdf files are for "
     "reading; each prints the SHA-256 of its JSON and carries it as an attachment.\n"

@@ -1,7 +1,8 @@
-"""What happened in a span of time, for a post-mortem: what fired, whom it concerns, last events.
+"""What happened in a period, for a post-mortem: what fired, the payments affected, their last
+events; and the monitor's incidents.
 
-Everything here is read from the read model; nothing is kept. Lists are bounded and say what they
-left off.
+It is read from the read model, except STOPs that the read model lacks. Lists are limited and say
+what they left out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from api.incidents.views import (
 from api.services import Services, Stopped
 from control import quarantine
 from core import refusals
-from core.records import ProcessingStopped, UnparkRequested
+from core.control_records import ProcessingStopped, UnparkRequested
 from engine.clock import MS_PER_S
 from readmodel import rows
 from readmodel.ports import AuditFilter, Page, Reader, Row
@@ -46,6 +47,14 @@ PAGE_COUNT: Final = 200
 PAGES_MAX: Final = 25  # of one kind: 5,000 entries are looked at
 FIRED_MAX: Final = 500
 PAYMENTS_MAX: Final = 200
+Payments = Annotated[
+    int,
+    Query(
+        ge=1,
+        le=PAYMENTS_MAX,
+        description="Maximum number of payments; the latest ones are returned.",
+    ),
+]
 CONTROL_KINDS: Final = {
     "ProcessingStopped": "STOP",
     "ResumeRequested": "RESUME_REQUESTED",
@@ -63,9 +72,11 @@ CONTROL_KINDS: Final = {
 @router.get(
     "/api/incidents/summary",
     operation_id="incidentSummary",
-    summary="What fired in a span of time, payments concerned, their last events",
+    summary="What fired in a period, the payments affected, their last events",
 )
-def incident_summary(use: Use, since: From = None, until: To = None) -> IncidentSummary:
+def incident_summary(
+    use: Use, since: From = None, until: To = None, payments: Payments = PAYMENTS_MAX
+) -> IncidentSummary:
     """Stops, quarantine, conflicts, parked and overdue payments. `violation` marks every broken
     invariant: refused inputs of whatever origin, conflicts, automatic stops (a failed proof, a lost
     log tail) and what a defect or a history that does not fit has parked. `to` is exclusive;
@@ -82,7 +93,7 @@ def incident_summary(use: Use, since: From = None, until: To = None) -> Incident
     for each in fired:
         if each.paymentIntentId is not None:
             kinds.setdefault(each.paymentIntentId, set()).add(each.kind)
-    shown = list(kinds.items())[-PAYMENTS_MAX:]
+    shown = list(kinds.items())[-payments:]
     found = [_concerned(use.reader, name, sorted(of)) for name, of in shown]
     return IncidentSummary(
         since=iso(begin),
@@ -93,7 +104,7 @@ def incident_summary(use: Use, since: From = None, until: To = None) -> Incident
         payments=[each for each in found if each is not None],
         leftOff=LeftOff(
             fired=max(0, len(fired) - FIRED_MAX),
-            payments=max(0, len(kinds) - PAYMENTS_MAX),
+            payments=max(0, len(kinds) - payments),
             unread=sorted(look.unread),
         ),
     )
@@ -102,7 +113,7 @@ def incident_summary(use: Use, since: From = None, until: To = None) -> Incident
 @router.get(
     "/api/incidents",
     operation_id="incidents",
-    summary="Incidents of the monitor: limits of the runbook that were passed, newest first",
+    summary="Incidents of the monitor: exceeded limits of the runbook, newest first",
     **gives(IncidentList),
 )
 async def incidents(
@@ -119,7 +130,7 @@ async def incidents(
 
 
 class _Look:
-    """Reads each kind of thing between two times."""
+    """Reads what fired between two times (epoch ms, the second exclusive)."""
 
     def __init__(self, use: Services, since: int, until: int) -> None:
         self._use = use
@@ -167,8 +178,8 @@ class _Look:
         yield from self._unprojected_stops()
 
     def _unprojected_stops(self) -> Iterator[Fired]:
-        """Stops that the read model does not have: it halts itself where a history does not fit,
-        which is when they matter most."""
+        """Stops that the read model lacks: it halts at a history that does not fit, which is when
+        these stops matter most."""
         try:
             stops = self._use.commands.control().stops()
         except Stopped:
@@ -242,7 +253,7 @@ class _Look:
                 )
 
     def _attention(self) -> Iterator[Fired]:
-        """Payments that need attention now and did so before the span's end."""
+        """Payments that need attention now, and already did before the end of the period."""
         for row in self._pages("attention", self._reader.attention):
             at = row.attention_since or row.decided_at
             if at >= self._until:
@@ -264,7 +275,7 @@ class _Look:
                     )
 
     def _violations(self) -> Iterator[Fired]:
-        """Inputs that would have broken an invariant: operators', upstreams' and everybody's."""
+        """Inputs of any origin that were refused because they would have broken an invariant."""
         ask = partial(self._reader.violations, self._since, self._until)
         for row in self._pages("violations", ask):
             place = f"{row.cause_topic}[{row.cause_partition}]@{row.cause_offset}"
@@ -277,7 +288,7 @@ class _Look:
             )
 
     def _refused_at_the_edge(self) -> Iterator[Fired]:
-        """What the API itself refused for an invariant: it became no input."""
+        """Requests that the API itself refused for an invariant, so that they became no input."""
         ask = partial(self._reader.audit, AuditFilter(since=self._since, until=self._until))
         for row in self._pages("audit", ask):
             if row.code == refusals.INVARIANT_VIOLATION and row.command_id is None:

@@ -1,4 +1,4 @@
-"""Incidents and their summary as people see them."""
+"""Response bodies of incidents and their summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from readmodel import rows
 
 
 class IncidentView(View):
-    """An incident of the monitor. `since`: when the breach began; OPEN until it is RESOLVED."""
+    """An incident of the monitor. `since`: when the breach started; OPEN until it is RESOLVED."""
 
     incident_id: str
     rule: str
@@ -24,14 +24,14 @@ class IncidentView(View):
 
 
 class IncidentList(View):
-    """Newest first; `next` is given back as `cursor`."""
+    """Newest first; `next` is passed back as `cursor`."""
 
     items: list[IncidentView]
     next: str | None
 
 
 def incident(row: rows.IncidentRow) -> IncidentView:
-    """The row as people see it."""
+    """The row as a response body."""
     return IncidentView.of(
         row,
         since=iso(row.since),
@@ -41,8 +41,7 @@ def incident(row: rows.IncidentRow) -> IncidentView:
 
 
 class Fired(BaseModel):
-    """One thing that happened. `violation`: an invariant was broken, or somebody asked for what
-    would have broken one."""
+    """One occurrence. `violation`: an invariant was broken, or a request would have broken one."""
 
     at: str
     kind: str = Field(examples=["CONFLICT"])
@@ -58,7 +57,7 @@ class LastEvent(BaseModel):
 
 
 class Concerned(BaseModel):
-    """A payment that something fired for, as it is now."""
+    """A payment affected by a finding, in its current state."""
 
     paymentIntentId: str  # noqa: N815
     kinds: list[str]

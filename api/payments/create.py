@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import Header
@@ -11,7 +10,7 @@ from starlette.responses import Response
 
 from api.actions import answers, models, threads
 from api.auth.guard import router as guarded
-from api.auth.sign_in import Caller, Use
+from api.auth.sign_in import PAYMENT, Caller, Use
 from api.edge import problems
 from api.edge.params import time_of
 from api.services import Services
@@ -41,34 +40,36 @@ async def create_payment(
     who: Caller,
     use: Use,
     idempotency_key: IdempotencyKey,
-    asked: models.CreatePayment,
+    body: models.CreatePayment,
 ) -> Response:
-    """The source is the one that the configuration gives the token's client. A client that lost
-    the answer asks again with the same key."""
+    """The source is the one that the configuration gives the token's client. A client that lost the
+    response repeats the request with the same key.
+    """
     source = use.sources.get(who.client_id or "")
     if source is None:
         client = who.client_id or "none"
         raise problems.refused(refuse(refusals.SOURCE_NOT_ENTITLED, source=f"of client {client}"))
     payment_id = payment_intent_id(source, idempotency_key)
-    sealed = _sealed(asked)
-    not_before = _epoch_ms("requestedExecutionTime", asked.requestedExecutionTime)
-    expires_at = _epoch_ms("expiresAt", asked.expiresAt)
+    request.scope[PAYMENT] = payment_id
+    sealed = _sealed(body)
+    not_before = _epoch_ms("requestedExecutionTime", body.requestedExecutionTime)
+    expires_at = _epoch_ms("expiresAt", body.expiresAt)
 
     command = commands.CreatePayment(
         header=use.commands.header(payment_id, answers.traceparent(request)),
         source=source,
         idempotency_key=idempotency_key,
-        amount=Cents(asked.amount),
-        currency=asked.currency,
+        amount=Cents(body.amount),
+        currency=body.currency,
         parties=sealed,
-        end_to_end_id=asked.endToEndId,
-        service=asked.service,
-        uetr=asked.uetr,
-        customer_id=asked.customerId,
+        end_to_end_id=body.endToEndId,
+        service=body.service,
+        uetr=body.uetr,
+        customer_id=body.customerId,
         requested_execution_time=not_before,
         expires_at=expires_at,
     )
-    return await threads.CREATIONS.run(who.id, partial(_submit, use, command))
+    return await threads.CREATIONS.run(who.id, _submit, use, command)
 
 
 def _submit(use: Services, command: commands.CreatePayment) -> Response:
@@ -80,14 +81,14 @@ def _submit(use: Services, command: commands.CreatePayment) -> Response:
     return answers.respond(use, payment_id, answer, personal=True)  # it is the caller's own
 
 
-def _sealed(asked: models.CreatePayment) -> Sealed:
-    """Party details as they travel."""
+def _sealed(body: models.CreatePayment) -> Sealed:
+    """Party details as the record carries them. Raises Problem when they are too long."""
     try:
         return parties.seal(
             Parties(
-                debtor=_party(asked.debtor),
-                creditor=_party(asked.creditor),
-                remittance=asked.remittance,
+                debtor=_party(body.debtor),
+                creditor=_party(body.creditor),
+                remittance=body.remittance,
             )
         )
     except ValueError:
@@ -105,5 +106,5 @@ def _party(given: models.Party) -> Party:
 
 
 def _epoch_ms(field: str, given: str | int | None) -> int | None:
-    """Epoch milliseconds. Raises Problem for a text that names no time, or no zone."""
+    """Epoch milliseconds. Raises Problem for a text that is not a time with its zone."""
     return given if isinstance(given, int) else time_of(given, field)

@@ -1,4 +1,4 @@
-"""What became of a command whose answer was late or lost."""
+"""The outcome of a command whose response was late or lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = guarded()
 @router.get(
     "/api/outcomes/{command_id}",
     operation_id="outcome",
-    summary="What became of a command",
+    summary="The outcome of a command",
     **gives(OutcomeView, also={202: PendingView}),
 )
 async def outcome(
@@ -58,7 +58,7 @@ def _outcome(
 
 
 def _check_own(principal: Principal, services: Services, payment_intent_id: str) -> None:
-    """A submitter sees what became of its own source's commands only."""
+    """A submitter sees the outcomes of its own source only. Raises Problem (404)."""
     own = own_source(principal, services.sources)
     if own is None:
         return

@@ -1,4 +1,4 @@
-"""Payments in their current state, their events and what became of their inputs."""
+"""Payments in their current state, their events and what happened to their inputs."""
 
 from __future__ import annotations
 
@@ -51,15 +51,20 @@ SEQUENCE_MAX: Final = 2**31 - 1
 
 MinSequence = Annotated[
     int | None,
-    Query(ge=1, le=SEQUENCE_MAX, description="Wait, 2 s at most, until it is that far."),
+    Query(
+        ge=1, le=SEQUENCE_MAX, description="Wait until it has reached this sequence, at most 2 s."
+    ),
     PLAIN,
 ]
-EventLimit = Annotated[int, Query(ge=1, le=EVENTS_COUNT_MAX, description="Events at most."), PLAIN]
+EventLimit = Annotated[
+    int, Query(ge=1, le=EVENTS_COUNT_MAX, description="Maximum number of events."), PLAIN
+]
 
 
 class StoredView(View):
-    """Whether PaymentIntentCreated of this id is in the journal, asked of Kafka itself, and whether
-    the read model knows the payment."""
+    """Whether the journal has PaymentIntentCreated of this id, as read from Kafka itself, and
+    whether the read model knows the payment.
+    """
 
     payment_intent_id: str
     in_event_store: bool
@@ -107,7 +112,7 @@ async def payment(
 
 
 async def _approvals(services: Services, found: Payment) -> dict[str, ApprovalRow]:
-    """The payment's approvals by id: its state keeps who asked only as a digest."""
+    """The payment's approvals by id: its state has the requester only as a digest."""
     payment_id, most = found.payment_intent_id, APPROVALS_MAX
     page = await in_thread(lambda: services.reader.approvals(payment_id, None, most, None))
     return {row.approval_id: row for row in page.items}
@@ -116,7 +121,9 @@ async def _approvals(services: Services, found: Payment) -> dict[str, ApprovalRo
 async def visible(
     principal: Principal, services: Services, payment_intent_id: str, min_sequence: int | None
 ) -> PaymentRow:
-    """The payment's row, if this caller may see it. Raises Problem (404)."""
+    """The payment's row, if this caller may see it; waits up to WAIT_S_MAX for `min_sequence`.
+    Raises Problem (404).
+    """
     if services.reads_on_loop:
         row = services.reader.payment(payment_intent_id)
     else:
@@ -155,7 +162,8 @@ async def payments(
     cursor: Cursor = None,
 ) -> Response:
     """All given conditions hold. One key of one source is one payment; the same key of two sources
-    is two."""
+    is two.
+    """
     wanted = PaymentFilter(
         source=source,
         idempotency_key=idempotency_key,
@@ -193,8 +201,10 @@ async def events(
 
     def read() -> views_events.EventList:
         found = services.reader.events(payment_intent_id, after, limit + 1)
+        ruled = services.evidence.rulings(payment_intent_id)
         items = [
-            views_events.event(row, services.codec, personal=personal) for row in found[:limit]
+            views_events.event(row, services.codec, personal=personal, ruled=ruled)
+            for row in found[:limit]
         ]
         more = len(found) > limit
         return views_events.EventList(items, str(items[-1].sequence) if more else None)
@@ -206,14 +216,14 @@ def _after(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > SEQUENCE_MAX:
-        raise invalid("cursor", "was not given out for this list")
+        raise invalid("cursor", "was not issued for this list")
     return int(cursor)
 
 
 @router.get(
     f"{PAYMENT}/outcomes",
     operation_id="paymentOutcomes",
-    summary="What became of the payment's inputs",
+    summary="The outcomes of the payment's inputs",
     **gives(views_outcomes.OutcomeList),
 )
 async def outcomes(services: Use, payment_intent_id: PaymentId) -> Response:
@@ -233,11 +243,11 @@ async def outcomes(services: Use, payment_intent_id: PaymentId) -> Response:
 @router.get(
     f"{PAYMENT}/event-store",
     operation_id="paymentEventStore",
-    summary="Whether the payment's creation is in the event store",
+    summary="Whether the payment's creation is in the journal",
     **gives(StoredView),
 )
 async def event_store(services: Use, payment_intent_id: PaymentId) -> Response:
-    """Asked of Kafka itself, apart from the read model: 200 for an unknown payment too."""
+    """Read from Kafka itself, not from the read model; 200 also for an unknown payment."""
 
     def read() -> StoredView:
         try:
@@ -252,4 +262,4 @@ async def event_store(services: Use, payment_intent_id: PaymentId) -> Response:
 
 
 def _store_down() -> Problem:
-    return unavailable("EVENT_STORE_DOWN", "Kafka does not answer in time; ask again later.")
+    return unavailable("EVENT_STORE_DOWN", "Kafka does not answer in time; try again later.")

@@ -1,4 +1,4 @@
-"""Find a payment by anything that names it."""
+"""Finds payments by any of their identifiers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def search(
         ),
     ],
 ) -> Response:
-    """Everything that is known under it, exactly; externalRef and UETR whatever their case."""
+    """All payments with exactly this identifier; case is ignored for externalRef and UETR."""
     return json_answer(await in_thread(lambda: FoundList(_find(services, q), None)))
 
 

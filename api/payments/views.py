@@ -1,4 +1,4 @@
-"""What a payment looks like to people, made from its row and its packed state.
+"""The views of a payment, from its row and its packed state.
 
 Personal data is left out (`masked`) for roles that may not see it.
 """
@@ -6,9 +6,6 @@ Personal data is left out (`masked`) for roles that may not see it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import msgspec
 
 from api.edge.views import (
     PartiesView,
@@ -16,29 +13,25 @@ from api.edge.views import (
     View,
     amount_text,
     approval_status,
-    encode,
     iso,
     iso_or_none,
     parties,
     verdicts,
 )
-from api.payments.views_events import event
 from api.payments.views_hints import Why, next_actions, waiting_for, why_attention
-from api.services import Services
 from core.dispositions import Disposition
 from core.payment import state as states
 from core.payment.funds import held_cents
 from core.values import attempt_id, external_ref
 from engine.tracing import trace_id
-from readmodel.rows import ApprovalRow, EventRow, PaymentRow
+from readmodel.rows import ApprovalRow, PaymentRow
 from schemas.codec.parties import open_parties
-
-__all__ = ["brief", "encode", "events", "iso", "payment"]
 
 
 class FundsView(View):
     """Funds of one attempt in cents. `state` is the sub-state; `held` what Deposits Core still
-    holds; `release_deferred`: the hold stays until non-payment is certain."""
+    holds; `release_deferred`: the hold stays until non-payment is certain.
+    """
 
     state: str
     held: int
@@ -54,7 +47,8 @@ class FundsView(View):
 
 class AttemptView(View):
     """One way of carrying the payment out. `certain` says whether non-payment is certain, null
-    while the attempt has not ended."""
+    while the attempt has not ended.
+    """
 
     attempt_id: str
     external_ref: str | None
@@ -77,7 +71,8 @@ class AttemptView(View):
 
 class OpenConflictView(View):
     """An open conflict of the payment; until it is resolved nothing is sent. `verdicts` are those
-    that fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE."""
+    that fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE.
+    """
 
     conflict_id: str
     kind: str
@@ -89,8 +84,10 @@ class OpenConflictView(View):
 
 
 class RulingView(View):
-    """Two persons ruled on a record of the journal that the rules do not give. FOREIGN: it is no
-    event of the payment and is skipped. TAKEN_AS_RECORDED: it stays, not decided by the rules."""
+    """A ruling of two people on a journal record that the rules do not produce. FOREIGN: the record
+    is not an event of the payment and is skipped. TAKEN_AS_RECORDED: it stays, not decided by the
+    rules.
+    """
 
     ruling: str
     partition: int
@@ -106,7 +103,7 @@ class RulingView(View):
 
 
 def rulings(found: Iterable[Disposition], *, personal: bool) -> list[RulingView]:
-    """In the order given; a hash of personal data only for those who may see it."""
+    """The rulings, in the order given; the hash only for callers who may see personal data."""
     return [
         RulingView(
             ruling=each.ruling,
@@ -126,7 +123,7 @@ def rulings(found: Iterable[Disposition], *, personal: bool) -> list[RulingView]
 
 
 class PaymentApprovalView(View):
-    """An approval as the payment remembers it; `phase` is what it is bound to."""
+    """An approval of the payment; `phase` is the one that it is bound to."""
 
     approval_id: str
     action: str
@@ -139,7 +136,7 @@ class PaymentApprovalView(View):
 
 
 class WaitingView(View):
-    """What takes the payment further by itself or by somebody, and until when at most."""
+    """What the payment waits for, an event or a person, and until when at most."""
 
     what: str
     until: str | None
@@ -185,7 +182,8 @@ class PaymentBrief(View):
 class PaymentView(View):
     """A payment's state after the event `sequence`. `state` FAILED does not say that nothing
     was paid: `moneyOutcome` does. `verifiedThrough` is the last sequence that the verifier has
-    decided again and signed; what follows is not proven yet."""
+    decided again and signed; what follows is not proven yet.
+    """
 
     payment_intent_id: str
     source: str
@@ -232,11 +230,6 @@ class PaymentView(View):
     trace_id: str
 
 
-def events(services: Services, rows: Iterable[EventRow]) -> list[dict[str, Any]]:
-    """Events inside another answer; masked, as an action's answer goes to several roles."""
-    return [msgspec.to_builtins(event(row, services.codec, personal=False)) for row in rows]
-
-
 def brief(row: PaymentRow) -> PaymentBrief:
     """A list's item."""
     return PaymentBrief.of(
@@ -259,8 +252,8 @@ def payment(
     verified_through: int,
     ruled: Sequence[Disposition],
 ) -> PaymentView:
-    """The whole payment, `found` in its snapshot; `approvals` by id say who asked and who decided.
-    `personal` says whether the caller may see names and accounts.
+    """The whole payment, `found` in its snapshot; `approvals` by id have the requester and the
+    decider. `personal` says whether the caller may see names and accounts.
     """
     current = found.attempts[-1]
     return PaymentView.of(
@@ -322,7 +315,7 @@ def _conflicts(found: states.Payment) -> list[OpenConflictView]:
 
 
 def _approval(each: states.Approval, row: ApprovalRow, now_ms: int) -> PaymentApprovalView:
-    """As the payment's snapshot has it; the row may be a little newer and only says who."""
+    """As in the payment's snapshot. The row may be newer: only the people are taken from it."""
     return PaymentApprovalView(
         approval_id=each.id,
         action=each.action,

@@ -1,4 +1,4 @@
-"""A payment's history as people see it: every event with its place, hash, cause and content.
+"""Response bodies of a payment's events, with place, hash, cause and content.
 
 Content is the event's own fields in camel case, free text as it was sent. Party details and the
 customer's id are left out for roles that may not see them.
@@ -6,18 +6,21 @@ customer's id are left out for roles that may not see them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from api.edge.views import View, iso, parties
+from core.declared import camel_case, is_record
+from core.dispositions import Disposition
 from core.values import Sealed, attempt_id
 from readmodel.rows import EventRow
 from schemas.codec import Codec
 from schemas.codec.parties import open_parties
 from schemas.topology import EVENTS
 
-# Fields that are epoch milliseconds, beside those that end in _at.
+# Fields that are epoch milliseconds, besides those that end in _at.
 _TIMES: Final = frozenset({"submit_before", "frozen_until", "requested_execution_time"})
 _PERSONAL: Final = frozenset({"customer_id"})
 
@@ -50,8 +53,9 @@ class ActorView(View):
 
 class EventView(View):
     """One event. `hash` is the SHA-256 of its raw bytes on the log, `previousHash` that of the
-    payment's event before it: both null for those who may not see personal data, since a hash
-    confirms what is guessed. `data` is what the event says beside its header."""
+    payment's previous event; both are null for roles that may not see personal data, since a hash
+    can confirm a guess. `data` are the event's fields without its header. `ruling` is
+    TAKEN_AS_RECORDED where two people ruled on this record: the rules did not decide it."""
 
     payment_intent_id: str
     sequence: int
@@ -69,18 +73,23 @@ class EventView(View):
     hash: str | None
     previous_hash: str | None
     place: PlaceView
+    ruling: str | None
     data: dict[str, Any]
 
 
 class EventList(View):
-    """In order of sequence; `next` is given back as `cursor` where there are more."""
+    """In order of sequence; `next` is passed back as `cursor` where there are more."""
 
     items: list[EventView]
     next: str | None
 
 
-def event(row: EventRow, codec: Codec, *, personal: bool) -> EventView:
-    """Decodes the raw bytes of the row. Raises what the codec raises."""
+def event(
+    row: EventRow, codec: Codec, *, personal: bool, ruled: Sequence[Disposition] = ()
+) -> EventView:
+    """The event in the row's raw bytes; `ruled` are the rulings on the payment's records. Raises
+    Undecodable, RegistryDown.
+    """
     found = codec.decode(EVENTS, row.raw)
     header = found.header
     return EventView.of(
@@ -104,14 +113,25 @@ def event(row: EventRow, codec: Codec, *, personal: bool) -> EventView:
         hash=row.hash.hex() if personal else None,
         previous_hash=header.previous_hash.hex() if personal else None,
         place=PlaceView(EVENTS, row.partition, row.offset),
+        ruling=_ruling(row, ruled),
         data=data(found, personal=personal),
     )
+
+
+def _ruling(row: EventRow, ruled: Sequence[Disposition]) -> str | None:
+    """The ruling on this offset and these bytes, or None."""
+    mine = (row.partition, row.offset, row.hash)
+    for each in ruled:
+        requested = each.request
+        if (requested.partition, requested.offset, requested.event_hash) == mine:
+            return each.ruling
+    return None
 
 
 def data(record: msgspec.Struct, *, personal: bool) -> dict[str, Any]:
     """The record's fields without its header, as JSON values."""
     return {
-        _camel(name): _value(name, getattr(record, name), personal)
+        camel_case(name): _value(name, getattr(record, name), personal)
         for name in record.__struct_fields__
         if name != "header"
     }
@@ -130,11 +150,6 @@ def _value(name: str, value: Any, personal: bool) -> Any:
         return value.hex()
     if isinstance(value, tuple | list):
         return [_value("", each, personal) for each in value]
-    if isinstance(value, msgspec.Struct):
+    if is_record(value):
         return data(value, personal=personal)
     return value
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)

@@ -1,5 +1,5 @@
-"""What a payment waits for, why it needs attention, what may be done next: read off its packed
-state. Hints only: the engine decides.
+"""What a payment waits for, why it needs attention, and which actions are possible, from its state.
+Hints only: the engine decides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ _DEADLINES: Final = {OVERDUE: "RAIL", ENQUIRY: "RAIL", FUNDS_REPEAT: "DEPOSITS"}
 
 
 def why_attention(state: Payment, now_ms: int) -> list[Why]:
-    """Reasons, the gravest first; at least one where the payment needs attention."""
+    """Why the payment needs attention, the most serious reason first. Call it only for one that
+    does: without any other reason it is NO_ANSWER_LEFT.
+    """
     found: list[Why] = []
     if state.parked:
         found.append(PARKED)

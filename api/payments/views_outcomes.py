@@ -1,4 +1,4 @@
-"""What became of inputs, as people see it."""
+"""Response bodies of outcomes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from schemas.topology import OUTCOMES
 
 
 class OutcomeView(View):
-    """What became of an input: result ACCEPTED, DUPLICATE (then fromSequence..toSequence are the
+    """The outcome of an input: result ACCEPTED, DUPLICATE (then fromSequence..toSequence are the
     events of the first result), REJECTED (with code, rule and sentence), NO_EFFECT, MISROUTED or
-    QUARANTINED.
-    `state` and `moneyOutcome` are those after it; `place` is null for an accepted creation."""
+    QUARANTINED. `state` and `moneyOutcome` are those after it; `place` is null for an accepted
+    creation.
+    """
 
     payment_intent_id: str
     command_id: str | None
@@ -45,8 +46,9 @@ class OutcomeList(View):
 
 
 class PendingView(View):
-    """No outcome is known yet. Until `notAfter` it can still happen, later it is rejected; null:
-    a creation, which has no such time."""
+    """No outcome is known yet. Until `notAfter` the command can still be decided, later it is
+    rejected; null for a creation, which has no such time.
+    """
 
     command_id: str
     result: str
@@ -55,13 +57,13 @@ class PendingView(View):
 
 
 def outcome(row: OutcomeRow, codec: Codec) -> OutcomeView:
-    """Decodes the raw bytes of the row."""
+    """The outcome in the row's raw bytes. Raises Undecodable, RegistryDown."""
     found: Outcome = codec.decode(OUTCOMES, row.raw)
     return of_record(found, PlaceView(OUTCOMES, row.partition, row.offset))
 
 
 def of_record(found: Outcome, place: PlaceView | None) -> OutcomeView:
-    """`place`: where the outcome's record stands."""
+    """`place`: the outcome record's topic, partition and offset."""
     return OutcomeView.of(
         found,
         command_id=found.cause.command_id,

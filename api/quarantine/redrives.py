@@ -1,6 +1,6 @@
-"""Putting quarantined records back, or assigning an unmatched report: two persons, and a preview.
+"""Redrives of quarantined records, and assignments of unmatched reports, under dual control.
 
-The redriver carries a confirmed request out; what it would refuse is refused here already.
+The redriver carries out a confirmed request. What it would refuse is already refused here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from api.auth.sign_in import Caller, Use
 from api.control import signed
 from api.control.signed import SignedAct
 from api.edge import problems
-from api.edge.paths import PLAIN, RequestId
+from api.edge.params import LIMIT, Limit
+from api.edge.paths import RequestId
 from api.edge.views import iso
 from api.services import Principal, Services
 from control.redrive_plan import Planned, RedrivePlan, RefusedError
-from core import records, refusals
+from core import control_records as records
+from core import refusals
 from core.refusals import refuse
 from core.values import PaymentIntentId, same_person
 from engine.records import LogRecord
@@ -38,9 +40,6 @@ ADAPTER: Final = "npp-gateway"  # the reason table of assigned callbacks
 PREVIEW_ID: Final = "rdr_preview"
 CONTROL_ROWS_MAX: Final = 200  # read at once
 PAGES_MAX: Final = 500
-LIMIT_DEFAULT: Final = 50
-LIMIT_MAX: Final = 200
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX), PLAIN]
 Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 
 REQUESTED: Final = "REQUESTED"
@@ -50,9 +49,9 @@ REFUSED: Final = "REFUSED"
 
 
 class Target(BaseModel):
-    """What becomes of one quarantined record: which topic and partition it goes to, null when its
-    key decides. `bytes` is the whole value's length; the value itself is shown nowhere here. With
-    `byReference` the redriver reads the original when it puts it back, and refuses when it is gone.
+    """Where one quarantined record would go: topic and partition, null if its key decides. `bytes`
+    is the length of the whole value, which is not shown. With `byReference` the redriver reads the
+    original when it redrives it, and refuses if it is gone.
     """
 
     offset: int
@@ -66,15 +65,16 @@ class Target(BaseModel):
 
 
 class Preview(BaseModel):
-    """Nothing was done."""
+    """What a redrive would publish; nothing was done."""
 
     partition: int
     records: list[Target]
 
 
 class Redrive(BaseModel):
-    """A request and what became of it. `status` REQUESTED, CONFIRMED, DONE or REFUSED (with why, by
-    the redriver; `redriven` of its records were put back before, in order)."""
+    """A request and what happened to it. `status` REQUESTED, CONFIRMED, DONE or REFUSED by the
+    redriver: `refused` says why, and `redriven` of its records were redriven before that, in order.
+    """
 
     requestId: str  # noqa: N815 the names on the wire, here and below
     status: str
@@ -100,23 +100,23 @@ class Redrives(BaseModel):
 
 
 @router.post(f"{QUARANTINE}/preview", summary="What a redrive would publish, and where")
-async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecords) -> Preview:
+async def preview_redrive(who: Caller, use: Use, body: models.QuarantinedRecords) -> Preview:
     """By the redriver's own rules; nothing is done."""
 
     def work() -> Preview:
-        planned = _planned(use, _previewed(use, who, asked), SECOND_PERSON)
-        shown = [_target(each, asked.paymentIntentId is not None) for each in planned]
-        return Preview(partition=asked.partition, records=shown)
+        planned = _planned(use, _previewed(use, who, body), SECOND_PERSON)
+        shown = [_target(each, body.paymentIntentId is not None) for each in planned]
+        return Preview(partition=body.partition, records=shown)
 
     return await threads.CONTROL.run(who.id, work)
 
 
-@router.post(QUARANTINE, summary="Ask for a redrive")
-async def request_redrive(who: Caller, use: Use, asked: SignedAct) -> Redrive:
+@router.post(QUARANTINE, summary="Request a redrive")
+async def request_redrive(who: Caller, use: Use, body: SignedAct) -> Redrive:
     """A signed `RedriveRequested`; a second person confirms."""
 
     def work() -> Redrive:
-        request = signed.read(asked, who, records.RedriveRequested)
+        request = signed.read(body, who, records.RedriveRequested)
         _planned(use, request, SECOND_PERSON)
         signed.carry(use, request)
         return _shown(request)
@@ -125,17 +125,16 @@ async def request_redrive(who: Caller, use: Use, asked: SignedAct) -> Redrive:
 
 
 @router.post(f"{QUARANTINE}/{{request_id}}/confirm", summary="Confirm a redrive")
-async def confirm_redrive(
-    who: Caller, use: Use, request_id: RequestId, asked: SignedAct
-) -> Redrive:
-    """A signed `RedriveConfirmed` of the second person; then the redriver carries it out. Confirmed
-    already: `duplicate`, with what became of it."""
-    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, request_id, asked))
+async def confirm_redrive(who: Caller, use: Use, request_id: RequestId, body: SignedAct) -> Redrive:
+    """A signed `RedriveConfirmed` of the second person; then the redriver carries it out. For a
+    request that is confirmed already: `duplicate`, with what happened to it.
+    """
+    return await threads.CONTROL.run(who.id, _confirm, use, who, request_id, body)
 
 
-@router.get(QUARANTINE, summary="Redrives that were asked for")
-def list_redrives(use: Use, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None) -> Redrives:
-    """With what became of them, newest first."""
+@router.get(QUARANTINE, summary="Requested redrives")
+def list_redrives(use: Use, limit: Limit = LIMIT, cursor: Cursor = None) -> Redrives:
+    """With what happened to them, newest first."""
     found = list(reversed(_all(use).values()))
     start = int(cursor) if cursor is not None else 0
     items = found[start : start + limit]
@@ -144,18 +143,18 @@ def list_redrives(use: Use, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None)
 
 
 def _previewed(
-    use: Services, who: Principal, asked: models.QuarantinedRecords
+    use: Services, who: Principal, body: models.QuarantinedRecords
 ) -> records.RedriveRequested:
     return records.RedriveRequested(
         request_id=PREVIEW_ID,
-        partition=asked.partition,
-        offsets=tuple(sorted(set(asked.offsets))),
+        partition=body.partition,
+        offsets=tuple(sorted(set(body.offsets))),
         reason="preview",
         requested_at=use.clock.now_ms(),
         actor=who.id,
         payment_intent_id=None
-        if asked.paymentIntentId is None
-        else PaymentIntentId(asked.paymentIntentId),
+        if body.paymentIntentId is None
+        else PaymentIntentId(body.paymentIntentId),
     )
 
 
@@ -181,7 +180,7 @@ def _planned(use: Services, request: records.RedriveRequested, confirmer: str) -
         raise problems.refused(refuse(refusals.REDRIVE_NOT_POSSIBLE, problem=str(error))) from error
     except RegistryDown as error:
         raise problems.unavailable(
-            "REGISTRY_DOWN", "The schema registry does not answer; ask again later."
+            "REGISTRY_DOWN", "The schema registry does not answer; try again later."
         ) from error
 
 
@@ -205,15 +204,15 @@ def _target(planned: Planned, assigned: bool) -> Target:
     )
 
 
-def _confirm(use: Services, who: Principal, request_id: str, asked: SignedAct) -> Redrive:
-    record = signed.read(asked, who, records.RedriveConfirmed)
+def _confirm(use: Services, who: Principal, request_id: str, body: SignedAct) -> Redrive:
+    record = signed.read(body, who, records.RedriveConfirmed)
     if record.request_id != request_id:
         raise signed.refused("it names another request")
     known = _all(use).get(request_id)
     if known is not None and known.status != REQUESTED:
         return known.model_copy(update={"duplicate": True})
     control = use.commands.control()
-    request = control.redrive_request(request_id)
+    request = control.redrives.requests.get(request_id)
     if request is None:
         raise problems.refused(
             refuse(refusals.REDRIVE_NOT_POSSIBLE, problem=f"nobody requested {request_id}")
@@ -221,17 +220,17 @@ def _confirm(use: Services, who: Principal, request_id: str, asked: SignedAct) -
     if same_person(request.actor, who.id):
         raise problems.refused(refuse(refusals.SELF_APPROVAL))
     shown = _shown(request)
-    done = control.redrives_done.get(request_id)
+    done = control.redrives.done.get(request_id)
     if done is not None:
         return _ended(shown, done).model_copy(update={"duplicate": True})
-    confirmed = control.redrives_confirmed.get(request_id)
+    confirmed = control.redrives.confirmed.get(request_id)
     if confirmed is not None:
         update = {"status": CONFIRMED, "confirmedBy": confirmed[1], "duplicate": True}
         return shown.model_copy(update=update)
     _planned(use, request, who.id)
     signed.carry(use, record)
-    said = {"confirmedBy": who.id, "confirmedAt": iso(record.confirmed_at)}
-    return shown.model_copy(update={"status": CONFIRMED, **said})
+    confirmation = {"confirmedBy": who.id, "confirmedAt": iso(record.confirmed_at)}
+    return shown.model_copy(update={"status": CONFIRMED, **confirmation})
 
 
 def _shown(request: records.RedriveRequested) -> Redrive:
@@ -248,7 +247,7 @@ def _shown(request: records.RedriveRequested) -> Redrive:
 
 
 def _all(use: Services) -> dict[str, Redrive]:
-    """Every request with what became of it, in the order of asking, as the read model has them."""
+    """Every request in the read model by id, in order, with what happened to it."""
     found: dict[str, Redrive] = {}
     after = -1
     for _ in range(PAGES_MAX):
@@ -267,7 +266,7 @@ def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
     try:
         record: Any = use.codec.decode(topology.CONTROL, row.raw)
     except Undecodable:
-        return  # nobody obeys what cannot be read
+        return  # unreadable control records are refused
     if isinstance(record, records.RedriveRequested):
         found[record.request_id] = _shown(record)
         return
@@ -276,13 +275,15 @@ def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
         return
     if isinstance(record, records.RedriveConfirmed):
         if known.status == REQUESTED and not same_person(known.requestedBy, record.actor):
-            said = {"confirmedBy": record.actor, "confirmedAt": iso(record.confirmed_at)}
-            found[record.request_id] = known.model_copy(update={"status": CONFIRMED, **said})
+            confirmation = {"confirmedBy": record.actor, "confirmedAt": iso(record.confirmed_at)}
+            found[record.request_id] = known.model_copy(
+                update={"status": CONFIRMED, **confirmation}
+            )
         return
     found[record.request_id] = _ended(known, record)
 
 
 def _ended(known: Redrive, done: records.RedriveDone) -> Redrive:
     status = DONE if done.refused is None else REFUSED
-    said = {"redriven": done.redriven, "refused": done.refused, "doneAt": iso(done.done_at)}
-    return known.model_copy(update={"status": status, **said})
+    confirmation = {"redriven": done.redriven, "refused": done.refused, "doneAt": iso(done.done_at)}
+    return known.model_copy(update={"status": status, **confirmation})

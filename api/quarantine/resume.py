@@ -1,7 +1,7 @@
-"""Taking a parked payment up: one person asks for it on the control topic, another agrees, both
+"""Resuming a parked payment: one person requests it on the control topic, another confirms, both
 signed; then the command.
 
-Who they are the control topic says, never a body.
+The control topic names both people, never a request body.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from api.edge import problems
 from api.edge.views import iso
 from api.services import Principal, Services
 from core import refusals
+from core.control_records import ActConfirmed, UnparkRequested
 from core.payment.commands import ResumeProcessing
-from core.records import ActConfirmed, UnparkRequested
 from core.refusals import refuse
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 from readmodel.rows import PaymentRow
 
 router = guarded()
 
 
-class UnparkRequest(BaseModel):
-    """What was asked for; another person confirms it. `sequence` is the event that parked the
-    payment: the request serves that parking only."""
+class ResumeProcessingRequest(BaseModel):
+    """The request; another person confirms it. `sequence` is the event that parked the payment: the
+    request is valid for that suspension only.
+    """
 
     offset: int
     paymentIntentId: str  # noqa: N815 the names on the wire, here and below
@@ -41,18 +42,19 @@ class UnparkRequest(BaseModel):
     duplicate: bool
 
 
-@router.post(f"{PAYMENT}/resume-requests", summary="Ask to take a parked payment up")
-async def request_resume_processing(on: OnPayment, asked: SignedAct) -> UnparkRequest:
-    """A signed `UnparkRequested`, after the defect is fixed. The first request stands: asking again
-    shows it."""
+@router.post(f"{PAYMENT}/resume-requests", summary="Request to resume a parked payment")
+async def request_resume_processing(on: OnPayment, body: SignedAct) -> ResumeProcessingRequest:
+    """A signed `UnparkRequested`, after the defect is fixed. Only the first request counts: a
+    further one returns it, as `duplicate`.
+    """
 
-    def work() -> UnparkRequest:
+    def work() -> ResumeProcessingRequest:
         use, payment_id = on.services, on.payment_intent_id
-        record = signed.read(asked, on.principal, UnparkRequested)
+        record = signed.read(body, on.principal, UnparkRequested)
         row = _parked(use, payment_id)
         if (record.payment_intent_id, record.sequence) != (payment_id, row.sequence):
             raise signed.refused("it names another payment or another parking")
-        known = use.commands.control().unpark_request(payment_id, row.sequence)
+        known = use.commands.control().resume_processing_request(payment_id, row.sequence)
         if known is not None:
             return _shown(known[0], known[1], duplicate=True)
         return _shown(signed.carry(use, record), record, duplicate=False)
@@ -61,20 +63,21 @@ async def request_resume_processing(on: OnPayment, asked: SignedAct) -> UnparkRe
 
 
 @router.post(
-    f"{PAYMENT}/resume-requests/{{offset}}/confirm", summary="Agree to take a parked payment up"
+    f"{PAYMENT}/resume-requests/{{offset}}/confirm",
+    summary="Confirm the resume of a parked payment",
 )
 async def confirm_resume_processing(
-    on: OnPayment, offset: RequestOffset, asked: SignedAct
-) -> UnparkRequest:
+    on: OnPayment, offset: RequestOffset, body: SignedAct
+) -> ResumeProcessingRequest:
     """A signed `ActConfirmed` of the second person; `resume-processing` then carries it out."""
 
-    def work() -> UnparkRequest:
+    def work() -> ResumeProcessingRequest:
         use, payment_id = on.services, on.payment_intent_id
-        record = signed.read(asked, on.principal, ActConfirmed)
+        record = signed.read(body, on.principal, ActConfirmed)
         row = _parked(use, payment_id)
-        known = use.commands.control().unpark_request(payment_id, row.sequence)
+        known = use.commands.control().resume_processing_request(payment_id, row.sequence)
         if known is None:
-            raise _refused("nobody has requested it since it was parked")
+            raise _refused("it has not been requested since it was parked")
         if not record.request_offset == offset == known[0]:
             raise signed.refused("it names another request")
         signed.carry(use, record)
@@ -83,28 +86,34 @@ async def confirm_resume_processing(
     return await threads.CONTROL.run(on.principal.id, work)
 
 
-@router.post(f"{PAYMENT}/resume-processing", summary="Take a parked payment up", **answers.TAKEN)
-async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Response:
-    """The caller is the second of two persons, and both have signed for it."""
+@router.post(f"{PAYMENT}/resume-processing", summary="Resume a parked payment", **answers.TAKEN)
+async def resume_processing(on: OnPayment, body: models.ResumePayment) -> Response:
+    """The caller is the second of two people, and both have signed for it."""
     first = await threads.DECISIONS.run(
         on.principal.id,
-        lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy),
+        _first_person,
+        on.services,
+        on.principal,
+        on.payment_intent_id,
+        body.requestedBy,
     )
-    command = ResumeProcessing(**on.head(asked), requested_by=first, reason=asked.reason)
-    return await on.send(asked, command, threads.DECISIONS)
+    command = ResumeProcessing(**on.head(body), requested_by=first, reason=body.reason)
+    return await on.send(body, command, threads.DECISIONS)
 
 
-def _first_person(use: Services, who: Principal, payment_id: str, named: str | None) -> str:
+def _first_person(
+    use: Services, who: Principal, payment_id: PaymentIntentId, named: str | None
+) -> str:
     """Who requested it, where the caller has agreed to it. Raises Problem."""
     row = _parked(use, payment_id)
     control = use.commands.control()
-    persons = control.unparked(payment_id, row.sequence)
+    persons = control.resumption(payment_id, row.sequence)
     if persons is None:
-        asked = control.unpark_request(payment_id, row.sequence)
-        if asked is not None and same_person(asked[1].actor, who.id):
+        request = control.resume_processing_request(payment_id, row.sequence)
+        if request is not None and same_person(request[1].actor, who.id):
             raise problems.refused(refuse(refusals.SELF_APPROVAL))
-        nobody = "nobody has requested it since it was parked"
-        raise _refused(nobody if asked is None else "no second person has signed for it")
+        problem = "it has not been requested since it was parked"
+        raise _refused(problem if request is None else "no second person has signed for it")
     first, second = persons
     if named is not None and not same_person(named, first):
         raise _refused("requestedBy is not the person who requested it")
@@ -115,7 +124,7 @@ def _first_person(use: Services, who: Principal, payment_id: str, named: str | N
     return first
 
 
-def _parked(use: Services, payment_id: str) -> PaymentRow:
+def _parked(use: Services, payment_id: PaymentIntentId) -> PaymentRow:
     row = use.reader.payment(payment_id)
     if row is None:
         raise problems.payment_not_found()
@@ -129,8 +138,8 @@ def _refused(problem: str) -> problems.Problem:
     return problems.refused(refuse(refusals.UNPARK_NOT_POSSIBLE, problem=problem))
 
 
-def _shown(offset: int, record: UnparkRequested, *, duplicate: bool) -> UnparkRequest:
-    return UnparkRequest(
+def _shown(offset: int, record: UnparkRequested, *, duplicate: bool) -> ResumeProcessingRequest:
+    return ResumeProcessingRequest(
         offset=offset,
         paymentIntentId=record.payment_intent_id,
         sequence=record.sequence,

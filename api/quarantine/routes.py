@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 from starlette.responses import Response
 
@@ -14,11 +14,11 @@ from api.edge.paths import Offset, Partition
 from api.edge.problems import not_found
 from api.queues import views as views_lists
 from api.queues.routes import OfPayment
+from core.closed_sets import QuarantineReason
 
 router = guarded()
 
 BYTES: Final = access.PERSONAL | access.ADMINS
-Reason = Literal["UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED"]
 
 
 @router.get(
@@ -30,12 +30,12 @@ Reason = Literal["UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED"]
 async def quarantine(
     principal: Caller,
     services: Use,
-    reason: Reason | None = None,
+    reason: QuarantineReason | None = None,
     payment_intent_id: OfPayment = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """Where they stand, why, where they came from, and the redrive that took them up."""
+    """With offset, reason and origin, and the redrive that was carried out for it."""
     with_hash = not principal.roles.isdisjoint(BYTES)
     return await list_answer(
         views_lists.QuarantineList,
@@ -56,6 +56,8 @@ async def quarantined(
     """Its bytes may hold personal data: viewer and approver do not see them."""
     row = await in_thread(lambda: services.reader.quarantined(partition, offset))
     if row is None:
-        raise not_found("NOT_QUARANTINED", "There is no quarantined record at this place.")
+        raise not_found(
+            "NOT_QUARANTINED", "There is no quarantined record at this partition and offset."
+        )
     with_bytes = not principal.roles.isdisjoint(BYTES)
     return json_answer(views_lists.quarantined(row, with_bytes=with_bytes))

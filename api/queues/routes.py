@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import Query
 from starlette.responses import Response
@@ -12,13 +12,13 @@ from api.auth.sign_in import Use
 from api.edge.params import LIMIT, Cursor, Limit, gives, list_answer
 from api.edge.paths import PAYMENT_ID
 from api.queues import views as views_lists
+from core.closed_sets import ApprovalStatus
 from core.payment.state import Payment, unpack
 from readmodel.ports import Page, Reader
 from readmodel.rows import ConflictRow
 
 router = guarded()
 
-Status = Literal["REQUESTED", "REFERRED", "APPROVED", "REJECTED", "USED", "EXPIRED"]
 OfPayment = Annotated[
     str | None,
     Query(alias="paymentIntentId", pattern=f"^{PAYMENT_ID}$", description="Of this payment only."),
@@ -35,11 +35,11 @@ TRUE: Final = True
 async def approvals(
     services: Use,
     payment_intent_id: OfPayment = None,
-    status: Status | None = None,
+    status: ApprovalStatus | None = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """REFERRED ones wait for a person; EXPIRED is not an event but the time that has passed."""
+    """REFERRED ones wait for a person. EXPIRED has no event: it is computed from the time."""
     now = services.clock.now_ms()
     return await list_answer(
         views_lists.ApprovalList,
@@ -62,7 +62,8 @@ async def conflicts(
     cursor: Cursor = None,
 ) -> Response:
     """While one is open its payment waits: nothing is sent, retried or released early. The verdicts
-    that fit are listed with what follows from them."""
+    that fit are listed with what follows from them.
+    """
 
     states: dict[str, Payment] = {}
     now = services.clock.now_ms()
@@ -80,10 +81,10 @@ async def conflicts(
 
 
 def _states(reader: Reader, found: Page[ConflictRow]) -> dict[str, Payment]:
-    """The present state of each payment of these conflicts: a page has 200 at most. A conflict's
-    row is written together with its payment's, which stays for ever.
+    """The current state of each payment of these conflicts: a page has 200 at most. A conflict's
+    row is written together with its payment's, which is never deleted.
     """
-    states = {}
+    states: dict[str, Payment] = {}
     for name in {row.payment_intent_id for row in found.items}:
         row = reader.payment(name)
         assert row is not None

@@ -29,15 +29,14 @@ from readmodel import rows
 
 
 class PaymentList(View):
-    """Newest first; `next` is given back as `cursor`."""
+    """Newest first; `next` is passed back as `cursor`."""
 
     items: list[PaymentBrief]
     next: str | None
 
 
 class ApprovalView(View):
-    """A request for approval. `waits` says that a person has to decide now; `ageSeconds` how long
-    it is there."""
+    """A request for approval. `waits`: a person must decide now; `ageSeconds` is its age."""
 
     payment_intent_id: str
     approval_id: str
@@ -69,7 +68,8 @@ class ApprovalList(View):
 
 class ConflictView(View):
     """What contradicts the record; open while `verdict` is null. Then `verdicts` are those that
-    fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE."""
+    fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE.
+    """
 
     payment_intent_id: str
     conflict_id: str
@@ -125,11 +125,12 @@ class AttentionList(View):
 
 
 class QuarantineItem(View):
-    """A quarantined record. `origin.offset` -1: it never stood on a topic (a rail callback).
+    """A quarantined record. `origin.offset` -1: it was never on a topic (a rail callback).
 
-    `byReference`: it is too large to copy, so only the first KiB of key and value stand here; the
+    `byReference`: it is too large to copy, so only the first KiB of key and value are here; the
     original is at its origin. `valueBytes` is the whole value's length either way, `valueSha256`
-    (hex) the original's, null for a whole copy and for those who may not see its bytes."""
+    (hex) the original's, null for a whole copy and for those who may not see its bytes.
+    """
 
     partition: int
     offset: int
@@ -161,7 +162,8 @@ class HeaderView(View):
 class QuarantineView(QuarantineItem):
     """A quarantined record with its bytes in base64; they may hold personal data, so only
     operator, senior_operator, auditor and admin see them (`masked`). With `byReference` they are
-    the first KiB, and `headers` are the quarantine's own alone."""
+    the first KiB, and `headers` are the quarantine's own alone.
+    """
 
     key: str | None
     value: str | None
@@ -170,8 +172,9 @@ class QuarantineView(QuarantineItem):
 
 
 class AuditItem(View):
-    """What somebody asked for. The first six are the runbook's; `fromSequence`..`toSequence` are
-    the events it made. `result` is null until it is known."""
+    """One audited request. The first six fields are the runbook's; `fromSequence`..`toSequence` are
+    the events it made. `result` is null until it is known.
+    """
 
     operator_id: str
     at: str
@@ -201,7 +204,7 @@ class AuditList(View):
 
 
 class FoundView(View):
-    """A payment that is known under what was searched, and as what."""
+    """A payment found by the search, and the identifier that matched."""
 
     kind: str
     payment_intent_id: str
@@ -235,7 +238,7 @@ def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
 
 
 def conflict(row: rows.ConflictRow, state: Payment, now_ms: int) -> ConflictView:
-    """`state`: of the payment, as it is now."""
+    """A conflict's item; `state` is the current one of its payment."""
     found = find_conflict(state, ConflictId(row.conflict_id))
     amount = None if found is None else found.amount
     currency = None if found is None else found.currency
@@ -282,7 +285,9 @@ def quarantine_item(row: rows.QuarantineRow, *, with_hash: bool) -> QuarantineIt
 
 
 def _reference(row: rows.QuarantineRow) -> quarantine.Reference | None:
-    """Of a record too large to copy; None for a whole copy, and for what is none of ours."""
+    """The reference of a record too large to copy; None for a whole copy, and for headers that are
+    not of our quarantine.
+    """
     headers = msgspec.msgpack.decode(row.headers, type=list[tuple[str, bytes | None]])
     try:
         return quarantine.parse(headers).reference

@@ -22,12 +22,12 @@ EVENT_STREAM = "text/event-stream"
 @router.get(
     "/api/stream",
     operation_id="stream",
-    summary="Events as they come",
+    summary="Live events",
     response_model=None,
     responses={
         200: {
             "description": "Events `ready`, `event` (data: StreamEvent), `reset`, `dropped`, "
-            "`signed-out`, `closing`; comments as heartbeats. Each id may be given back.",
+            "`signed-out`, `closing`; comments as heartbeats. Each id can be sent back to resume.",
             "content": {EVENT_STREAM: {"schema": {}}},
         }
     },

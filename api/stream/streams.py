@@ -1,8 +1,8 @@
 """Live events for many watchers: one tailer reads the read model, each watcher has a bounded queue.
 
-An event's id is the vector of journal offsets that come next, one by partition, so a watcher goes
-on where it was, at another instance or after a rebuild. A watcher that is too slow is told so and
-dropped; it comes back with its last id.
+An event's id is the vector of next journal offsets, one for each partition, so a watcher can resume
+at another instance or after a rebuild. A client that is too slow is notified and disconnected; it
+reconnects with its last id.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
 from api.edge.params import in_thread
-from api.edge.problems import Problem, invalid
+from api.edge.problems import invalid
 from api.edge.views import View, encode, iso
+from api.stream.places import Place, Places
 from core.values import attempt_id
 from engine.clock import MS_PER_S, Clock
+from engine.partitioner import partition_of
 from readmodel.ports import Reader, ReadModelDown
 from readmodel.rows import EventRow
 from schemas.topology import EVENTS
@@ -31,19 +34,18 @@ WATCHERS_COUNT_MAX: Final = 200
 WATCHERS_OF_ONE_MAX: Final = 10
 BUFFER_COUNT_MAX: Final = 2_000  # events that a watcher may be behind
 POLL_S: Final = 0.2
-BEGIN_S_MAX: Final = 10.0
 HEARTBEAT_S: Final = 15.0
 BATCH_COUNT: Final = 500
-CATCH_UP_COUNT_MAX: Final = 50_000  # further behind, a watcher is told to load again
+CATCH_UP_COUNT_MAX: Final = 50_000  # further behind, a watcher must reload
 PARTITIONS_COUNT_MAX: Final = 10_000
-RETRY_MS: Final = 2_000  # what browsers wait before they come back
+RETRY_MS: Final = 2_000  # what browsers wait before they reconnect
 _ID: Final = re.compile(r"[0-9]{1,5}-[0-9]{1,18}(\.[0-9]{1,5}-[0-9]{1,18})*", re.ASCII)
 
 Offsets = dict[int, int]
 
 
 class StreamEvent(View):
-    """What a live event says; its payment and events have the rest."""
+    """A live event. GET the payment and its events for the rest."""
 
     payment_intent_id: str
     sequence: int
@@ -57,7 +59,7 @@ class StreamEvent(View):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A journal place and what is sent for it."""
+    """A journal offset and the message sent for it."""
 
     payment_intent_id: str
     partition: int
@@ -66,12 +68,12 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def to_id(offsets: Mapping[int, int]) -> str:
-    """The id of a place in the whole journal."""
+    """The event id for these next offsets."""
     return ".".join(f"{partition}-{offsets[partition]}" for partition in sorted(offsets))
 
 
 def from_id(text: str, partitions: int) -> Offsets:
-    """Raises Problem for what is no id of this journal."""
+    """The next offsets in an event id. Raises Problem for anything but an id of this journal."""
     if len(text) > PARTITIONS_COUNT_MAX or _ID.fullmatch(text) is None:
         raise invalid("Last-Event-ID", "is not an id of this stream")
     found = {}
@@ -83,16 +85,14 @@ def from_id(text: str, partitions: int) -> Offsets:
     return found
 
 
-class Watcher:
-    """One who watches: what it waits for, and what it has not been sent yet."""
+class Watcher(Place):
+    """One watcher: its filter, and the events not sent to it yet."""
 
-    def __init__(self, principal_id: str, payment_intent_id: str | None, admitted_s: float) -> None:
-        self.principal_id = principal_id
+    def __init__(self, person: str, payment_intent_id: str | None) -> None:
+        super().__init__(person)
         self.payment_intent_id = payment_intent_id
         self.waiting: asyncio.Queue[Item] = asyncio.Queue(BUFFER_COUNT_MAX)
         self.slow = False
-        self.admitted_s = admitted_s
-        self.begun = False
 
     def offer(self, item: Item) -> None:
         """Queue it; a full queue marks the watcher as too slow."""
@@ -111,7 +111,9 @@ class Streams:
         self._reader = reader
         self._clock = clock
         self._partitions = partitions
-        self._watchers: set[Watcher] = set()
+        self._watchers = Places[Watcher](
+            clock, "streams", count_max=WATCHERS_COUNT_MAX, of_one_max=WATCHERS_OF_ONE_MAX
+        )
         self._position: Offsets = {}
         self._tail: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -131,31 +133,24 @@ class Streams:
         self._closed.set()
 
     def admit(self, principal_id: str, payment_intent_id: str | None) -> Watcher:
-        """A place for a watcher. Raises Problem (429) when there are as many as may be."""
-        now_s = self._clock.monotonic_s()
-        for each in [w for w in self._watchers if not w.begun]:
-            if now_s - each.admitted_s > BEGIN_S_MAX:
-                self.leave(each)  # it went away before its stream began
-        own = sum(1 for each in self._watchers if each.principal_id == principal_id)
-        if own >= WATCHERS_OF_ONE_MAX or len(self._watchers) >= WATCHERS_COUNT_MAX:
-            raise Problem(
-                429,
-                "RATE_LIMITED",
-                "TOO_MANY_STREAMS",
-                "As many live streams as there may be are open.",
-                headers={"Retry-After": "5"},
-            )
-        watcher = Watcher(principal_id, payment_intent_id, now_s)
-        self._watchers.add(watcher)
-        return watcher
+        """Add a watcher. Raises Problem (429) when the maximum number of streams is open."""
+        return self._watchers.take(Watcher(principal_id, payment_intent_id))
 
     def leave(self, watcher: Watcher) -> None:
-        """It does not watch any more; the last one ends the tailer."""
-        self._watchers.discard(watcher)
+        """Remove a watcher; the last one stops the tailer."""
+        self._watchers.leave(watcher)
         if not self._watchers and self._tail is not None:
             self._tail.cancel()
             self._tail = None
             self._position = {}
+
+    async def id_of_now(self, payment_intent_id: str) -> str:
+        """The id from which a watcher misses nothing of this payment that is projected after this
+        call: take it before the payment is read. Raises ReadModelDown.
+        """
+        partition = partition_of(payment_intent_id.encode(), self._partitions)
+        position = self._position if self._is_tailing() else await self._projected()
+        return to_id({partition: position.get(partition, 0)})
 
     async def watch(
         self,
@@ -165,8 +160,9 @@ class Streams:
         revoked: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[bytes]:
         """What is sent to a watcher, until its sign-in ends or is revoked. `since` None: from now
-        on."""
-        watcher.begun = True
+        on.
+        """
+        self._watchers.begin(watcher)
         try:
             start = await self._join()
             sent = dict(start) if since is None else {**start, **since}
@@ -179,25 +175,33 @@ class Streams:
             self.leave(watcher)
 
     async def _join(self) -> Offsets:
-        """Where the tailer is; it is started when there is none."""
-        if self._tail is None or self._tail.done():
-            projected = await in_thread(self._reader.projected)
-            if self._tail is None or self._tail.done():
-                self._position = {n: projected.get((EVENTS, n), 0) for n in range(self._partitions)}
+        """The tailer's position; starts the tailer when there is none."""
+        if not self._is_tailing():
+            projected = await self._projected()
+            if not self._is_tailing():
+                self._position = projected
                 self._tail = asyncio.create_task(self._follow())
         return dict(self._position)
+
+    def _is_tailing(self) -> bool:
+        return self._tail is not None and not self._tail.done()
+
+    async def _projected(self) -> Offsets:
+        projected = await in_thread(self._reader.projected)
+        return {n: projected.get((EVENTS, n), 0) for n in range(self._partitions)}
 
     async def _missed(
         self, watcher: Watcher, sent: Offsets, start: Offsets
     ) -> AsyncIterator[bytes]:
-        """Events from its last id up to where the tailer was when it joined."""
+        """Events from the watcher's last id up to the tailer's position when it joined."""
         wanted = watcher.payment_intent_id
         for _ in range(CATCH_UP_COUNT_MAX // BATCH_COUNT):
             behind = {n: at for n, at in sent.items() if at < start.get(n, 0)}
             if not behind:
                 return
-            asked = dict(behind)
-            found = await in_thread(lambda: self._reader.events_since(asked, BATCH_COUNT, wanted))  # noqa: B023 awaited within the loop
+            positions = dict(behind)
+            read = partial(self._reader.events_since, positions, BATCH_COUNT, wanted)
+            found = await in_thread(read)
             for row in found:
                 if row.offset < start[row.partition]:
                     sent[row.partition] = row.offset + 1
@@ -248,7 +252,7 @@ class Streams:
             closed.cancel()
 
     async def _follow(self) -> None:
-        """The one tailer: reads what is new and offers it to everybody."""
+        """The single tailer: reads new events and offers them to all watchers."""
         while not self._closed.is_set():
             position = dict(self._position)
             try:

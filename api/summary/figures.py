@@ -1,28 +1,31 @@
-"""Figures for the dashboard: what there is, what happened in 24 hours, the rates, and how far
-behind the read model is. Worked out once a second at most, for all callers.
+"""Figures for the dashboard: current counts, the last 24 hours, the rates, and the read model's
+delay. Computed at most once a second, for all callers.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from api.edge.views import View, iso, iso_or_none
 from api.incidents.views import IncidentView, incident
 from api.services import Services
-from api.summary.day import DAY_MINUTES, Day
 from core.monitoring import ProofState
-from core.values import FailureReason, MoneyOutcome, State
+from core.values import MoneyOutcome, State
 from engine.errors import EngineError
 from readmodel import minutes
-from readmodel.rows import IncidentRow
-from schemas.topology import EVENTS
+from readmodel.day import DAY_MINUTES, Day, journal_offsets
+from readmodel.ports import AuditFilter
 
 FRESH_S: Final = 1.0
 OPEN_ONLY: Final = True
-OPEN_MAX: Final = 50  # one a rule is the most that can be open at once
-PROOF_SILENT_MS: Final = 60_000  # a proof that runs tells every 2 s, but for its long steps
+ACTIONS_COUNT: Final = 12
+OPEN_MAX: Final = 50  # more than can be open: one for each rule
+PROOF_SILENT_MS: Final = 60_000  # a running proof reports every 2 s, except in its long steps
+SOURCES: Final = ("rail", "operator", "upstream", "system")  # of a failure
+OVERDUE: Final = ("ATTENTION", "ESCALATED")  # after 5 and 10 minutes (ruling 7)
+OVERDUE_STATES: Final = (State.SENT.value, State.ACKNOWLEDGED.value)
 DELAY_MS_HIGH: Final = 30_000  # alerts above (API-03, DEP-06)
 
 
@@ -42,8 +45,9 @@ class MinuteView(View):
 
 
 class RateView(View):
-    """`part` of `whole` within the last `minutes`; `value` is null at zero traffic, and `enough`
-    says whether so much was counted that it may alert."""
+    """`part` per `whole` within the last `minutes`; `value` is null when `whole` is 0, and `enough`
+    says whether it is above the minimum count for an alert.
+    """
 
     value: float | None
     part: int
@@ -53,8 +57,9 @@ class RateView(View):
 
 
 class RatesView(View):
-    """Settled among attempts that ended; retries to first attempts; cancelled to created; failed
-    after the acknowledgement to acknowledged."""
+    """Settled per attempts that ended; retries per first attempts; cancelled per created; failed
+    after the acknowledgement per acknowledged.
+    """
 
     success: RateView
     retry: RateView
@@ -71,7 +76,8 @@ class LatencyView(View):
 
 class RailView(View):
     """The rail's answers: the last five, how many of them in a row were slow (over a second), and
-    how many of the last 24 hours took at most `boundsMs[i]`; the last count is of all longer."""
+    how many of the last 24 hours took at most `boundsMs[i]`; the last count is of all longer.
+    """
 
     last: list[LatencyView]
     slow_in_a_row: int
@@ -81,7 +87,8 @@ class RailView(View):
 
 class ReadModelView(View):
     """How far the read model is behind the journal; null when Kafka does not answer. `delayMs` is
-    for how long something is seen to be missing, and `late` says that this is too long."""
+    how long records have been missing; `late` says that this is too long.
+    """
 
     records_behind: int | None
     delay_ms: int | None
@@ -91,8 +98,9 @@ class ReadModelView(View):
 
 class ProofRunView(View):
     """The proofs of the whole log by `npp run replay`. While one runs it has read `done` of `total`
-    records (0: not known yet); `stalled` says that it has told nothing for too long. The last one
-    that ended has `verdict` PASSED, FAILED or NOT_CHECKABLE, over so many `events`."""
+    records (0: not known yet); `stalled`: it has reported nothing for too long. The last one
+    that ended has `verdict` PASSED, FAILED or NOT_CHECKABLE, over so many `events`.
+    """
 
     running: bool
     stalled: bool
@@ -105,9 +113,24 @@ class ProofRunView(View):
     difference: str | None
 
 
+class ActionView(View):
+    """One audited request, without reason and detail, which only the audit log's readers see."""
+
+    at: str
+    operator_id: str
+    action: str
+    payment_intent_id: str | None
+    result: str | None
+
+
 class SummaryView(View):
-    """Counts are of all payments; `incidents` are the open ones of the monitor; throughput,
-    failures, retries and rail are of the last 24 hours; `proof` is null where nothing was told."""
+    """Counts are of all payments; `overdue`: those that wait too long for the rail, by state, and
+    `overdueEscalated` those of them past the second limit; `bypassed`: payments whose id is not the
+    one that their source and key give; `quarantinedLately` is of 10 minutes and `violatedLately`,
+    inputs refused for an invariant, of 5, both counted up to 1,000; `incidents` are the open ones;
+    throughput, failures, retries and rail are of the last 24 hours; `recentActions` are the last
+    twelve of operators, newest first; `proof` is null if nothing was published.
+    """
 
     at: str
     states: dict[str, int]
@@ -117,6 +140,12 @@ class SummaryView(View):
     waiting_for_person: int
     approvals_waiting: int
     quarantined: int
+    quarantined_lately: int
+    violated_lately: int
+    bypassed: int
+    parked: int
+    overdue: dict[str, int]
+    overdue_escalated: int
     incidents: list[IncidentView]
     throughput: list[MinuteView]
     failures: dict[str, int]
@@ -124,18 +153,19 @@ class SummaryView(View):
     rates: RatesView
     retry_success: RateView
     rail: RailView
+    recent_actions: list[ActionView]
     read_model: ReadModelView
     proof: ProofRunView | None
 
 
 class Delay:
-    """For how long the read model has not had what stood on the journal; the caller keeps it."""
+    """For how long the read model has lacked journal records. For one thread at a time."""
 
     def __init__(self) -> None:
         self._missing: dict[int, tuple[int, int]] = {}  # partition: end that is waited for, since
 
     def look(self, projected: Mapping[int, int], ends: Mapping[int, int], now_ms: int) -> int:
-        """Milliseconds, 0 when nothing is missing."""
+        """Milliseconds since a record is missing, 0 when none is."""
         for partition, end in ends.items():
             have = projected.get(partition, 0)
             waited = self._missing.get(partition)
@@ -147,7 +177,7 @@ class Delay:
 
 
 class Summary:
-    """Safe for many threads: one works it out, the others get the same."""
+    """Safe for many threads: one computes the figures, the others get the same."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -167,15 +197,16 @@ class Summary:
             return self._made
 
     def observe(self) -> ReadModelView:
-        """How far the read model is; asked every few seconds, so that a delay is known in time.
-        Raises ReadModelDown."""
+        """How far the read model is behind. Call it every few seconds, so that a delay is measured
+        from its start. Raises ReadModelDown.
+        """
         with self._lock:
             return self._read_model()
 
     def _make(self) -> SummaryView:
         reader, now = self._services.reader, self._services.clock.now_ms()
         counts = reader.counts()
-        by_minute = self._day.look(minutes.minute_of(now), self._projected())
+        by_minute = self._day.look(minutes.minute_of(now), journal_offsets(reader))
         day = minutes.total(by_minute.values())
         latencies = minutes.last_latencies(by_minute.values())
         return SummaryView(
@@ -187,15 +218,16 @@ class Summary:
             waiting_for_person=counts.get("waitingForPerson", 0),
             approvals_waiting=counts.get("approvalsReferred", 0),
             quarantined=counts.get("quarantined", 0),
-            incidents=[
-                incident(row)
-                for row in reader.incidents(OPEN_ONLY, OPEN_MAX, None).items
-                if isinstance(row, IncidentRow)
-            ],
+            quarantined_lately=counts.get("quarantinedLately", 0),
+            violated_lately=counts.get("violatedLately", 0),
+            bypassed=counts.get("bypassed", 0),
+            parked=counts.get("parked", 0),
+            overdue={state: _overdue(counts, [state], OVERDUE) for state in OVERDUE_STATES},
+            overdue_escalated=_overdue(counts, OVERDUE_STATES, OVERDUE[-1:]),
+            incidents=list(map(incident, reader.incidents(OPEN_ONLY, OPEN_MAX, None).items)),
             throughput=[_minute(minute, each) for minute, each in by_minute.items()],
-            failures=_failures(day, 0, [reason.value for reason in FailureReason])
-            | {"CANCELLED": day.cancelled},
-            failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
+            failures=minutes.failures(day),
+            failure_sources=_sources(day),
             rates=_rates(minutes.rates({(0, m): each for m, each in by_minute.items()}, now)),
             retry_success=_rate(minutes.retry_success([day]), DAY_MINUTES),
             rail=RailView(
@@ -204,17 +236,17 @@ class Summary:
                 bounds_ms=list(minutes.LATENCY_BOUNDS_MS),
                 histogram=list(day.histogram),
             ),
+            recent_actions=[
+                ActionView.of(row, at=iso(row.at))
+                for row in reader.audit(AuditFilter(), ACTIONS_COUNT, None).items
+            ],
             read_model=self._read_model(),
             proof=proof_run(self._services.proofs.now(), now),
         )
 
-    def _projected(self) -> dict[int, int]:
-        """How far the read model has the journal, by partition."""
-        found = self._services.reader.projected()
-        return {number: offset for (topic, number), offset in found.items() if topic == EVENTS}
-
     def _read_model(self) -> ReadModelView:
-        projected, now = self._projected(), self._services.clock.now_ms()
+        projected = journal_offsets(self._services.reader)
+        now = self._services.clock.now_ms()
         try:
             ends: Mapping[int, int] = self._services.journal.ends()
         except EngineError:
@@ -230,15 +262,15 @@ class Summary:
         )
 
 
-def proof_run(told: ProofState | None, now_ms: int) -> ProofRunView | None:
-    """What was told, as of now."""
-    if told is None:
+def proof_run(state: ProofState | None, now_ms: int) -> ProofRunView | None:
+    """The published state as a response body; `stalled` is as of `now_ms`."""
+    if state is None:
         return None
     return ProofRunView.of(
-        told,
-        stalled=told.running and now_ms - told.at > PROOF_SILENT_MS,
-        began_at=iso(told.began_at),
-        ended_at=iso_or_none(told.ended_at),
+        state,
+        stalled=state.running and now_ms - state.at > PROOF_SILENT_MS,
+        began_at=iso(state.began_at),
+        ended_at=iso_or_none(state.ended_at),
     )
 
 
@@ -257,12 +289,17 @@ def _minute(minute: int, whole: minutes.Figures) -> MinuteView:
     )
 
 
-def _failures(day: minutes.Figures, part: int, names: list[str]) -> dict[str, int]:
-    """Failures by reason (0) or source (1), every known name included."""
-    found = dict.fromkeys(names, 0)
+def _overdue(counts: Mapping[str, int], states: Iterable[str], levels: Iterable[str]) -> int:
+    names = [f"overdue:{state}:{level}" for state in states for level in levels]
+    return sum(counts.get(name, 0) for name in names)
+
+
+def _sources(day: minutes.Figures) -> dict[str, int]:
+    """Failures by who ended the attempt, without cancelled ones."""
+    found = dict.fromkeys(SOURCES, 0)
     for name, count in day.failed.items():
-        key = name.split("/")[part]
-        found[key] = found.get(key, 0) + count
+        source = name.split("/")[1]
+        found[source] = found.get(source, 0) + count
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the replay last told of its proofs, as the API sees it: a second old at most."""
+"""The replay's last published proof state, as the API follows its topic."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = structlog.get_logger("npp.proofs")
 
 
 class ProofWatch:
-    """One caller at a time. `start` before use, `close` after it."""
+    """Follows the topic of proofs. For one thread at a time; `start` it first, `close` it last."""
 
     def __init__(self, reader: ControlReader, codec: Codec) -> None:
         """`reader` follows the topic of proofs."""
         self._reader = reader
         self._codec = codec
         self._last: ProofState | None = None
-        self._told = False
+        self._reported = False
 
     def start(self) -> None:
         self._reader.start()
@@ -32,7 +32,7 @@ class ProofWatch:
         self._reader.close()
 
     def now(self) -> ProofState | None:
-        """The last word; None while there is none, or where the topic may not be read."""
+        """The last state that was read; None if there is none. An error is logged once."""
         records = Records()
         try:
             self._reader.drain(records)
@@ -40,7 +40,7 @@ class ProofWatch:
                 _, value, _ = records.read[-1]
                 self._last = self._codec.decode(PROOFS, value)
         except (EngineError, Undecodable, RegistryDown) as error:
-            if not self._told:
+            if not self._reported:
                 log.exception("proofs_not_readable", detail=str(error))
-            self._told = True
+            self._reported = True
         return self._last

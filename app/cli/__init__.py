@@ -1,3 +1,3 @@
-"""The commands of `npp`, one file a group. Each says what it does, talks through app.cluster, and
-ends with an exit code of app.exits.
+"""The commands of `npp`, one file per group. Each uses app.cluster, and ends with an exit code of
+app.exits.
 """

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from app import settings
 from app.cli.api_client import Call
 from app.cli.api_options import (
     ActAs,
@@ -29,13 +28,14 @@ from app.cli.api_options import (
 )
 from app.cli.output import as_json
 from app.cluster import Cluster, command_id
+from app.config import settings
+from app.config.settings import Environment
 from app.exits import ExitCode, Problem, usage
-from app.settings import Environment
 from core.header import InputHeader, OperatorHeader
 from core.values import PaymentIntentId, attempt_id, attempt_number
 from schemas.topology import OPERATOR_COMMANDS
 
-FROM_COMMAND_LINE: Final = "command-line"  # in place of a token: nobody signed in
+FROM_COMMAND_LINE: Final = "command-line"  # in place of a token: there is no sign-in
 NOT_AFTER_MS: Final = 60_000  # a command decided later is rejected COMMAND_EXPIRED
 WAIT_SECONDS: Final = 15.0
 OPERATOR: Final = ("operator",)
@@ -48,7 +48,7 @@ Approval = Annotated[
 
 
 class PaymentAct(msgspec.Struct, frozen=True):
-    """What is wanted: the call to the API behind /api/payments/{id}/, and the command it becomes.
+    """An action: the API call under /api/payments/{id}/, and the command it becomes.
 
     `of_path` are fields of the command that are in the path.
     """
@@ -95,7 +95,7 @@ def action(
     roles: tuple[str, ...], *, gated: bool = True
 ) -> Callable[[Wanted], Callable[..., None]]:
     """The command of an action: its own parameters and the shared ones, --approval only where the
-    action is `gated`. `roles` are those of --as. A function with a parameter `actor` is told who
+    action is `gated`. `roles` are those of --as. A function with a parameter `actor` gets who
     acts.
     """
     shared = dict(signature(_shared, eval_str=True).parameters)
@@ -109,9 +109,9 @@ def action(
         def command(**given: Any) -> None:
             common = {name: given.pop(name) for name in shared}
             actor = Actor(common["operator"], tuple(common["role"] or roles), common["curl"])
-            asked = wanted(**given, actor=actor) if needs_actor else wanted(**given)
-            asked.body.update(body(approval_id=common.get("approval")))
-            act(asked, actor, json=common["json"])
+            requested = wanted(**given, actor=actor) if needs_actor else wanted(**given)
+            requested.body.update(body(approval_id=common.get("approval")))
+            act(requested, actor, json=common["json"])
 
         shown = [
             *(each for each in own.values() if each.default is Parameter.empty),
@@ -178,10 +178,10 @@ def _by_hand(environment: Environment, wanted: PaymentAct, actor: Actor) -> dict
     if answer is None:
         raise Problem(
             f"No outcome of {type(command).__name__} within {WAIT_SECONDS:.0f} seconds.",
-            means="Nobody decided it yet. It can still happen until a minute after it was given; "
+            means="It is not decided yet. It can still happen until a minute after it was sent; "
             "later it is rejected COMMAND_EXPIRED.",
-            do=f"`npp payment show {wanted.payment}` shows what became of it. "
-            "Does `npp run payments` run?",
+            do=f"`npp payment show {wanted.payment}` shows its outcome. "
+            "Is `npp run payments` running?",
             code=ExitCode.UNKNOWN,
         )
     if answer.outcome is not None:
@@ -192,9 +192,9 @@ def _by_hand(environment: Environment, wanted: PaymentAct, actor: Actor) -> dict
 
 
 def require_attempt_for_curl(attempt: str | None, actor: Actor) -> None:
-    """--curl asks nobody which attempt is meant. Raises Problem."""
+    """With --curl the attempt must be given, because nothing is looked up. Raises Problem."""
     if actor.curl and attempt is None:
-        raise usage("--curl calls nothing, so --attempt has to say which attempt is meant.")
+        raise usage("--curl makes no call, so --attempt must say which attempt is meant.")
 
 
 def next_attempt(payment: str, actor: Actor) -> str:

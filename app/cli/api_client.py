@@ -1,7 +1,7 @@
-"""The command line's way to the API: one call, its refusal in words, and the `curl` line for it.
+"""The command line's API client: one call, its refusal as text, and the `curl` line for it.
 
-Nothing is repeated by itself: asking again is the person's decision, and a duplicate by
-construction. A 202 is followed until it can no longer happen.
+Nothing is repeated automatically: a repeat is the person's decision, and a duplicate by
+construction. A 202 is polled until it can no longer take effect.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ EXIT_OF_STATUS: Final = {
     504: ExitCode.UNREACHABLE,
 }
 ADVICE: Final = {
-    401: "NPP_API_TOKEN is missing, not valid or over; in a demo: `npp token --help`.",
-    429: "Wait a moment; the answer says how long.",
-    503: "`npp control show` tells whether processing is stopped.",
+    401: "NPP_API_TOKEN is missing, invalid or expired; in a demo: `npp token --help`.",
+    429: "Wait; the message says how long.",
+    503: "`npp control show` shows whether processing is stopped.",
 }
 
 
@@ -64,14 +64,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Refused(Problem):
-    """A problem answer (RFC 9457), in words; `body` is what the API said."""
+    """A problem answer (RFC 9457), as text; `body` is the API's response."""
 
     def __init__(self, reply: Reply) -> None:
         body = reply.body if isinstance(reply.body, dict) else {}
         name = " ".join(str(body[key]) for key in ("code", "rule") if body.get(key))
-        said = body.get("sentence") or body.get("detail") or body.get("title") or ""
+        text = body.get("sentence") or body.get("detail") or body.get("title") or ""
         super().__init__(
-            f"{name or reply.status}: {said}".rstrip(": "),
+            f"{name or reply.status}: {text}".rstrip(": "),
             means=_preconditions(body),
             do=ADVICE.get(reply.status, str(body.get("advice") or "")),
             code=EXIT_OF_STATUS.get(reply.status, ExitCode.FAILED),
@@ -89,7 +89,7 @@ class Api:
     def __init__(self, url: str, token: str, *, connections_max: int = 4) -> None:
         if not url:
             raise usage(
-                "No API is named: NPP_API_URL is not set.",
+                "No API is configured: NPP_API_URL is not set.",
                 do="Set it with NPP_API_TOKEN, or name a running demo's folder: --data DIR.",
             )
         self.url = url.rstrip("/")
@@ -124,14 +124,14 @@ class Api:
         except httpx.TimeoutException as error:
             raise Problem(
                 f"{self.url} did not answer {call.method} {call.path} in time.",
-                means="What was asked may still happen; asking again gives the first result.",
+                means="The request may still take effect; repeating it gives the first result.",
                 code=ExitCode.UNKNOWN,
             ) from error
         except httpx.HTTPError as error:
             raise Problem(
                 f"The API does not answer: {error}",
                 means=f"NPP_API_URL is {self.url}.",
-                do="Is `npp run api` running there? What has --kafka goes without it.",
+                do="Is `npp run api` running there? Commands with --kafka work without it.",
                 code=ExitCode.UNREACHABLE,
             ) from error
         return Reply(answer.status_code, _json_of(answer), answer.content, answer.headers)
@@ -151,8 +151,8 @@ class Api:
         if reply.status != 202:
             return reply
         place = str(reply.body["outcome"])
-        path, _, asked = place.partition("?")
-        outcome = Call("GET", path, tuple(parse_qsl(asked)))
+        path, _, requested = place.partition("?")
+        outcome = Call("GET", path, tuple(parse_qsl(requested)))
         clock = SystemClock()
         end_ms = clock.now_ms() + int(FOLLOW_SECONDS_MAX * MS_PER_S)
         if reply.body.get("notAfter"):
@@ -165,7 +165,7 @@ class Api:
                 return reply
         raise Problem(
             "No outcome of the command is known.",
-            means="Nobody decided it yet, or the read model is behind.",
+            means="It is not decided yet, or the read model is behind.",
             do=f"`npp payment outcomes` of the payment, or GET {place}.",
             code=ExitCode.UNKNOWN,
         )
@@ -205,7 +205,7 @@ def _json_of(answer: httpx.Response) -> Any:
 
 def _preconditions(body: Mapping[str, Any]) -> str:
     """What was expected and found, where the refusal says so."""
-    said = [
+    text = [
         f"{word} {body[name]}"
         for name, word in (
             ("expected", "expected"),
@@ -215,4 +215,4 @@ def _preconditions(body: Mapping[str, Any]) -> str:
         )
         if body.get(name)
     ]
-    return ", ".join(said)
+    return ", ".join(text)

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from app import settings
 from app.cli.api_client import Api, Call, Reply, curl_of
 from app.cli.output import console, print_json, time_of
 from app.cli.words import moment
+from app.config import settings
+from app.config.settings import Environment, Profile
 from app.exits import ExitCode, usage
-from app.settings import Environment, Profile
 from core.values import CURRENCY, Cents, format_amount
 from engine.clock import SystemClock
 
@@ -29,18 +29,21 @@ PaymentArgument = Annotated[str, typer.Argument(help="paymentIntentId, pi_…", 
 ActAs = Annotated[
     str,
     typer.Option(
-        "--as", help="Who acts: on Kafka, in demo and test; through the API NPP_API_TOKEN says it."
+        "--as", help="Who acts: on Kafka, and in demo and test; for the API NPP_API_TOKEN says it."
     ),
 ]
 Role = Annotated[list[str] | None, typer.Option("--role", help="With --as; may be repeated.")]
-Why = Annotated[str, typer.Option("--reason", help="Why, in words: it stays in the history.")]
+Why = Annotated[str, typer.Option("--reason", help="The reason, kept in the history.")]
 Json = Annotated[bool, typer.Option("--json", help="The answer as one JSON document.")]
-Curl = Annotated[bool, typer.Option("--curl", help="Print the matching curl line; call nothing.")]
+Curl = Annotated[bool, typer.Option("--curl", help="Print the matching curl line; make no call.")]
 Kafka = Annotated[
-    bool, typer.Option("--kafka", help="Without the API, on Kafka itself; so if none is named.")
+    bool,
+    typer.Option(
+        "--kafka", help="Use Kafka instead of the API; the default if no API is configured."
+    ),
 ]
-Request = Annotated[bool, typer.Option("--request", help="The first person asks.")]
-Confirm = Annotated[bool, typer.Option("--confirm", help="A second person agrees.")]
+Request = Annotated[bool, typer.Option("--request", help="Request, as the first person.")]
+Confirm = Annotated[bool, typer.Option("--confirm", help="Confirm, as the second person.")]
 Since = Annotated[
     str | None, typer.Option("--from", help="At or after: ISO 8601 with zone.", callback=moment)
 ]
@@ -48,7 +51,7 @@ Until = Annotated[
     str | None, typer.Option("--to", help="Before: ISO 8601 with zone.", callback=moment)
 ]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Entries at most.")]
-Cursor = Annotated[str, typer.Option(help="`next` of the answer before.")]
+Cursor = Annotated[str, typer.Option(help="`next` of the previous answer.")]
 LIMIT: Final = 50
 TOKEN_MINUTES: Final = 5  # of `--as`: one command's worth
 ADMIN: Final = ("admin",)
@@ -137,21 +140,21 @@ def fetch(call: Call, *, json: bool, curl: bool) -> Reply | None:
 def without_api(kafka: bool, curl: bool) -> bool:
     """Whether a command that knows both ways goes to Kafka itself. Raises Problem."""
     if kafka and curl:
-        raise usage("--curl prints a call of the API, and --kafka does without it.")
+        raise usage("--curl prints an API call, and --kafka does not use the API.")
     return kafka or not (curl or settings.load().settings.api_url)
 
 
 def require_actor(operator: str) -> None:
-    """On Kafka nobody signs in: the command has to say who acts. Raises Problem."""
+    """On Kafka there is no sign-in: the command must say who acts. Raises Problem."""
     if not operator:
         raise usage(
-            "Without the API --as has to say who acts.",
+            "Without the API, --as must say who acts.",
             do="--as ID, or NPP_API_URL and NPP_API_TOKEN for the API.",
         )
 
 
 def require_one(request: bool, confirm: bool, which: str = "") -> None:
-    """A command of two persons is either the first one's or the second one's. Raises Problem."""
+    """A command of two people is either the first one's or the second one's. Raises Problem."""
     if request == confirm:
         raise usage(
             f"Say --request (first person) or --confirm{which and f' {which}'} (second person)."
@@ -159,10 +162,15 @@ def require_one(request: bool, confirm: bool, which: str = "") -> None:
 
 
 def ask_as_admin(
-    path: str, asked: dict[str, Any] | None, operator: str, role: list[str] | None, *, curl: bool
+    path: str,
+    requested: dict[str, Any] | None,
+    operator: str,
+    role: list[str] | None,
+    *,
+    curl: bool,
 ) -> dict[str, Any] | None:
     """Ask for what only an admin may; None when --curl has printed it. Raises Problem."""
-    call = Call("POST", path, body=asked)
+    call = Call("POST", path, body=requested)
     if curl:
         print_curl(call)
         return None
@@ -186,7 +194,7 @@ def answer(found: dict[str, Any], json: bool, *sentences: str) -> None:
 
 
 def progress(sentence: str) -> None:
-    """On standard error, where somebody watches."""
+    """On standard error, if it is a terminal."""
     if sys.stderr.isatty() or os.environ.get("NPP_TEST_PROGRESS"):
         sys.stderr.write(f"{sentence}\n")
 
@@ -213,7 +221,7 @@ def show_list(reply: Reply, columns: Iterable[str]) -> None:
 
 
 def show_fields(value: dict[str, Any], names: Iterable[str]) -> None:
-    """The fields that are there, one a line."""
+    """The fields that are there, one per line."""
     table = Table(box=None, show_header=False)
     for name in names:
         text = cell(value, name)
@@ -223,7 +231,7 @@ def show_fields(value: dict[str, Any], names: Iterable[str]) -> None:
 
 
 def show_verdicts(fitting: Iterable[dict[str, Any]]) -> None:
-    """The verdicts that fit a conflict, each with its consequence, one a line."""
+    """The verdicts that fit a conflict, each with its consequence, one per line."""
     for each in fitting:
         console().print(f"  {each['verdict']:<18} {each['consequence']}")
 
@@ -247,7 +255,7 @@ def cell(item: Any, name: str) -> str:
 
 
 def outcome_exit(value: dict[str, Any]) -> ExitCode:
-    """0 for what was done, now or before; 1 for anything else."""
+    """0 if it was done, now or before; 1 otherwise."""
     if value.get("code") == "PAYMENT_NOT_FOUND":
         return ExitCode.NOT_FOUND
     done = value.get("result") in ("ACCEPTED", "DUPLICATE")
@@ -255,7 +263,7 @@ def outcome_exit(value: dict[str, Any]) -> ExitCode:
 
 
 def show_outcome(value: dict[str, Any], json: bool) -> None:
-    """What became of a command."""
+    """What happened to a command."""
     if json:
         print_json(value, indent=False)
         return

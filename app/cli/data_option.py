@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from app import settings
+from app.config import settings
 
 
 def give_data_option(command: Any) -> None:
-    """Add the option to every command below that has none of its own."""
+    """Add the option to every command below that does not have it."""
     for child in getattr(command, "commands", {}).values():
         give_data_option(child)
     if not hasattr(command, "commands") and all(
@@ -41,7 +41,7 @@ def _pattern(
             callback=_lead,
             expose_value=False,
             metavar="DIR",
-            help="Data folder; a demo that runs in it is where the command goes.",
+            help="Data folder; if a demo runs in it, the command goes to that demo.",
             show_default=False,
         ),
     ] = None,

@@ -8,7 +8,9 @@ registry or a gateway does not answer · 4 not found · 5 no answer in time, it 
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 import traceback
 from typing import Any, Final
 
@@ -36,7 +38,7 @@ from app.exits import ExitCode, Problem, usage
 from engine.errors import EngineError
 
 HELP: Final = (
-    "Payments over Kafka. Begin with `npp demo`; on your own cluster, with `npp topics apply`.\n\n"
+    "Payments over Kafka. Start with `npp demo`; on your own cluster, with `npp topics apply`.\n\n"
     "Settings come from NPP_* variables (`npp config`), or from a demo's folder (--data DIR). Exit "
     "codes: 0 done, 1 failed or refused, 2 usage, 3 unreachable, 4 not found, 5 no answer in time."
 )
@@ -81,18 +83,28 @@ def parser() -> Any:
 
 
 def main() -> None:
-    """Entry point: run a command, and say problems as people can use them."""
+    """Entry point: run a command, print a problem in words, exit with its code."""
+    interrupted = threading.Event()
+
+    def interrupt(_: int, frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         code = run_cli(sys.argv[1:])
     except Exception as error:  # noqa: BLE001 a defect: its text may quote anything
-        say_defect(error)
-        code = int(ExitCode.FAILED)
+        if isinstance(error, SystemError) and interrupted.is_set():
+            code = int(ExitCode.INTERRUPTED)  # Kafka's client can lose the KeyboardInterrupt
+        else:
+            say_defect(error)
+            code = int(ExitCode.FAILED)
     sys.exit(code)
 
 
 def run_cli(arguments: list[str]) -> int:
     """The exit code of `npp` with these arguments; nothing but a defect raises. With --json a
-    refusal is JSON too, whatever the command.
+    refusal is JSON too, for every command.
     """
     logs.for_commands()
     tell = say_json if "--json" in arguments else say
@@ -152,11 +164,11 @@ def say_json(problem: Problem) -> None:
 
 
 def unreachable(error: EngineError) -> Problem:
-    """An answer of the client library in words."""
+    """An error of the client library as a Problem."""
     return Problem(
         f"Kafka: {error}",
-        means="The cluster did not answer, or did not allow it.",
-        do="NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*, access rules; `npp doctor` looks closer.",
+        means="The cluster did not answer, or denied the request.",
+        do="NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*, access rules; `npp doctor` checks them.",
         code=ExitCode.UNREACHABLE,
     )
 

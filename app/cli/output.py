@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
 import orjson
 from rich.console import Console
 from rich.text import Text
 
+from core.declared import camel_case, is_record
 from core.values import Sealed
 from engine.clock import MS_PER_S
 
@@ -80,9 +80,9 @@ def as_json(record: Any) -> Any:
     """
     if isinstance(record, Sealed):
         return {"scheme": record.scheme, "hidden": f"{len(record.bytes)} bytes"}
-    if isinstance(record, msgspec.Struct):
+    if is_record(record):
         return {
-            camel(name): _field_as_json(name, getattr(record, name))
+            camel_case(name): _field_as_json(name, getattr(record, name))
             for name in record.__struct_fields__
             if name not in HIDDEN_FIELDS
         }
@@ -101,12 +101,6 @@ def _field_as_json(name: str, value: Any) -> Any:
     if isinstance(value, int) and TIME_FIELD.search(name):
         return time_of(value)
     return as_json(value)
-
-
-def camel(name: str) -> str:
-    """snake_case to camelCase: the names of the Avro schemas."""
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def time_of(epoch_ms: int) -> str:

@@ -1,7 +1,7 @@
-"""The person who acts signs: the key, its owner, and what it signs (docs/decisions/0017).
+"""Signing control acts: the key, its owner, and what it signs (docs/decisions/0017).
 
-In demo and test `--as ID` picks a key that was made there; else `--key FILE` or
-NPP_OPERATOR_KEY_FILE, and the operators file says whose it is.
+In demo and test `--as ID` picks a generated key; otherwise `--key FILE` or NPP_OPERATOR_KEY_FILE,
+and the operators file names its owner.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from app import settings
 from app.cli.api_client import Api, Call
+from app.config import settings
+from app.config.settings import Environment, Profile
 from app.control import operators
 from app.exits import ExitCode, Problem, usage
-from app.settings import Environment, Profile
-from control import act_json, key_file
-from control.act_signature import key_id_of, signed
+from control.acts import act_json, key_file
+from control.acts.act_signature import key_id_of, signed
+from control.acts.key_file import SigningKey
 from control.fold import Control
-from control.key_file import SigningKey
 from core.values import same_person
 from engine.clock import MS_PER_S, SystemClock
 from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX
@@ -37,15 +37,16 @@ Key = Annotated[
 ]
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What the control topic says that a signature needs: from Kafka or from the API."""
+class SigningContext(msgspec.Struct, frozen=True):
+    """The data of the control topic that a signature needs, from Kafka or from the API."""
 
     cluster_id: str
     owners: dict[str, str]  # key id → person
     numbers: dict[str, int]  # last used
     requests: list[tuple[int, Any]]  # that wait for a second person
-    # How far this clock is certainly off theirs, ms: ahead above 0. The API says its time; of the
-    # broker's only what it has written last is known, so a clock that is ahead is found afterwards.
+    # How far this clock certainly differs from theirs, in ms; above 0 it is ahead. The API states
+    # its time. Of the broker only the last append time is known, so here a clock that is ahead is
+    # noticed only after the act is written (`Cluster.publish_control`).
     off_ms: int = 0
 
     def request(self, offset: int) -> Any | None:
@@ -58,34 +59,34 @@ class Asked(msgspec.Struct, frozen=True):
         return next((each for name, each in ids if name == request_id), None)
 
 
-class Hand(msgspec.Struct, frozen=True):
+class ActSigner(msgspec.Struct, frozen=True):
     """A person with a key who signs acts of one control topic."""
 
     person: str
     key: SigningKey
-    asked: Asked
+    context: SigningContext
 
     def sign(self, record: Any, request: Any | None = None) -> Any:
         """The record in this person's name, signed now."""
         now = SystemClock().now_ms()
-        number = max(now, self.asked.numbers.get(self.person, 0) + 1)
-        self.asked.numbers[self.person] = number
+        number = max(now, self.context.numbers.get(self.person, 0) + 1)
+        self.context.numbers[self.person] = number
         return signed(
             msgspec.structs.replace(record, actor=self.person),
             key=self.key,
-            cluster_id=self.asked.cluster_id,
+            cluster_id=self.context.cluster_id,
             number=number,
             signed_at=now,
             request=request,
         )
 
 
-def of_control(control: Control) -> Asked:
+def of_control(control: Control) -> SigningContext:
     """From the control topic itself. Raises Problem when there is no operators file in force."""
     file = control.operators
     if file is None or control.cluster is None:
         raise Problem("No operators file is in force.", do="`npp topics apply` puts the first.")
-    return Asked(
+    return SigningContext(
         cluster_id=control.cluster.cluster_id,
         owners={
             key_id_of(bytes.fromhex(key)): each.id
@@ -98,12 +99,12 @@ def of_control(control: Control) -> Asked:
     )
 
 
-def of_api(api: Api) -> Asked:
-    """As the API shows it."""
+def of_api(api: Api) -> SigningContext:
+    """From the API. Raises Problem."""
     reply = api.ask(Call("GET", "/api/control"))
     shown = reply.body
     persons = (shown["operators"] or {"persons": []})["persons"]
-    return Asked(
+    return SigningContext(
         cluster_id=shown["clusterId"] or "",
         owners={key: each["id"] for each in persons for key in each["keyIds"]},
         numbers={each["id"]: each["lastNumber"] for each in persons},
@@ -117,44 +118,45 @@ def _off_ms(date: str) -> int:
     try:
         theirs = parsedate_to_datetime(date)
     except ValueError:
-        return 0  # none was said: who obeys judges the time again
+        return 0  # unknown: each process checks the time itself
     return SystemClock().now_ms() - int(theirs.timestamp() * MS_PER_S)
 
 
 def require_clock(off_ms: int) -> None:
-    """A signature from a clock that is off counts for nothing or for too long: raises Problem
-    (domain §4)."""
+    """Raises Problem for a clock that is off: its signature would not be accepted, or be accepted
+    for too long (domain §4).
+    """
     if abs(off_ms) > CLOCK_DIFFERENCE_MS_MAX:
         way = "ahead of" if off_ms > 0 else "behind"
         raise Problem(
             f"This clock is {abs(off_ms) // MS_PER_S} s {way} theirs: nothing is signed.",
-            means="An act is obeyed within 10 minutes of the time of its signing only.",
-            do="Set this machine's clock by NTP, then do it again.",
+            means="An act is accepted only within 10 minutes of its signing.",
+            do="Set this machine's clock by NTP, then repeat it.",
         )
 
 
-def hand(asked: Asked, operator: str, path: Path | None) -> Hand:
-    """Who acts, by a clock that can be signed with. Raises Problem."""
-    found = hand_of_who_stops(asked, operator, path)
-    require_clock(asked.off_ms)
+def signer_of(requested: SigningContext, operator: str, path: Path | None) -> ActSigner:
+    """The signer, after a check of this machine's clock. Raises Problem."""
+    found = signer_for_stop(requested, operator, path)
+    require_clock(requested.off_ms)
     return found
 
 
-def hand_of_who_stops(asked: Asked, operator: str, path: Path | None) -> Hand:
-    """Who acts, whatever the clock says: a STOP is obeyed in any case. Raises Problem."""
+def signer_for_stop(requested: SigningContext, operator: str, path: Path | None) -> ActSigner:
+    """The signer, without a clock check: a STOP is obeyed in any case. Raises Problem."""
     key = open_key(settings.load(), operator, path)
-    person = asked.owners.get(key.key_id)
+    person = requested.owners.get(key.key_id)
     if person is None:
         raise Problem(
-            f"Key {key.key_id} is nobody's in the operators file in force.",
+            f"Key {key.key_id} is not in the operators file in force.",
             do="`npp keys show` prints the line for it; `npp control operators` puts a file in "
             "force.",
         )
-    return Hand(person, key, asked)
+    return ActSigner(person, key, requested)
 
 
 def carry(api: Api, path: str, record: Any) -> dict[str, Any]:
-    """Hand the signed act to the API, and give what it says. Raises Problem."""
+    """Send the signed act to the API; returns its answer. Raises Problem."""
     return dict(api.ask(Call("POST", path, body=act_json.to_json(record))).body)
 
 
@@ -189,7 +191,7 @@ def read_key(environment: Environment, path: Path) -> SigningKey:
 
 
 def passphrase(environment: Environment, *, again: bool) -> bytes:
-    """From the file that the settings name, or asked for; never from the command line."""
+    """From the configured file or a prompt; never from the command line."""
     path = environment.settings.operator_passphrase_file
     if path is not None:
         try:
@@ -199,7 +201,7 @@ def passphrase(environment: Environment, *, again: bool) -> bytes:
             raise Problem(f"The passphrase cannot be read: {error}") from error
     if not sys.stdin.isatty():
         raise usage(
-            "Nobody can be asked for the passphrase here.",
+            "The passphrase cannot be prompted for here.",
             do="NPP_OPERATOR_PASSPHRASE_FILE names a file that holds it.",
         )
     given: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from app.config.settings import Environment
 from app.exits import usage
-from app.settings import Environment
 from core.payment import decide
 
 Build = Literal["native", "pure"]

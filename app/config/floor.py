@@ -1,6 +1,7 @@
-"""The floor of the production profile: settings that no production process starts with.
+"""The floor of the production profile: settings with which no production process starts.
 
-One sentence a fault, all of them at once. What a process needs beyond that it says itself.
+Each fault is one sentence, and all are reported at once. A process checks itself what it needs
+beyond this.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
+from app.config.settings import DEMO_MARK, Environment, Profile, Settings
 from app.exits import usage
-from app.settings import DEMO_MARK, Environment, Profile, Settings
 
 SECRET_BYTES_MIN: Final = 32
 KAFKA_PROTOCOLS: Final = frozenset({"SSL", "SASL_SSL"})
@@ -39,7 +40,7 @@ def require_floor(environment: Environment) -> None:
 
 
 def require_kafka_floor(environment: Environment) -> None:
-    """As `require_floor`, of the way to the cluster only: for commands."""
+    """As `require_floor`, but only for the connection to Kafka; for commands."""
     if environment.settings.profile is not Profile.PRODUCTION:
         return
     found = list(_kafka(environment.kafka))
@@ -67,7 +68,7 @@ def faults(environment: Environment) -> Iterator[str]:
     if settings.crash_at:
         yield "NPP_CRASH_AT: for tests only."
     if (settings.data_dir / DEMO_MARK).exists():
-        yield f"NPP_DATA_DIR: {settings.data_dir} is a demo's, with keys that anybody may have."
+        yield f"NPP_DATA_DIR: {settings.data_dir} is a demo's, whose keys are public."
 
 
 def _addresses(settings: Settings) -> Iterator[str]:
@@ -103,7 +104,7 @@ def _proxies(proxies: str) -> Iterator[str]:
         try:
             everybody = ipaddress.ip_network(word, strict=False).prefixlen == 0
         except ValueError:
-            everybody = True  # `*`, or a name: uvicorn would trust what nobody can check
+            everybody = True  # `*`, or a name: uvicorn would trust unverifiable addresses
         if everybody:
             yield f"NPP_API_PROXIES has {word}: name the addresses of the proxy."
 

@@ -1,4 +1,4 @@
-"""Kinds of settings: what their text may be, and how it is kept."""
+"""Types of settings: which text each accepts, and how it is normalised."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ BYTES_MAX: Final = 65_536
 def with_files_read(
     environ: Mapping[str, str], secrets: Collection[str], prefix: str
 ) -> dict[str, str]:
-    """The environment with the content of such files in place of their names, without the line end
-    that an editor adds. `secrets` are the variables that may be given so, and whatever begins with
+    """The environment with the content of such files, less the final line end, as the variables'
+    values. `secrets`: the variables that may be given as files, besides all that begin with
     `prefix`.
 
     Raises Problem for a file that cannot be read, and for a secret that is given twice.

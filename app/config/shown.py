@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from app import redaction
+from app.config.settings import KAFKA_PREFIX, PREFIX, Environment, Settings
 from app.redaction import REDACTED
-from app.settings import KAFKA_PREFIX, PREFIX, Environment, Settings
 
 
 def shown(environment: Environment) -> dict[str, str]:

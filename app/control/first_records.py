@@ -1,4 +1,4 @@
-"""What `topics apply` and `rules activate` write to the control topic."""
+"""What `npp topics apply` and `npp control rules` write to the control topic."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from app.cluster import Cluster
 from app.control import operators
 from app.exits import Problem, usage
 from control.fold import Control
-from core.records import (
-    STATE_VERSION,
-    ClusterRecorded,
-    RuleSetActivated,
-    SourceMapActivated,
-)
+from core.control_records import ClusterRecorded, RuleSetActivated, SourceMapActivated
+from core.records import STATE_VERSION
 from core.rules import Rules
 from schemas import topology
 from schemas.catalogue import TopicsFile
@@ -47,7 +43,7 @@ def missing(
         raise Problem(
             f"The control topic was written for cluster {control.cluster.cluster_id} with "
             f"{control.cluster.partitions} partitions; this is {cluster_id} with {partitions}.",
-            means="Known payments would be looked for in the wrong place.",
+            means="Known payments would be looked up in the wrong partitions.",
             do="Do not start anything. Restore the topics, or use an empty cluster.",
         )
     if control.rule_set is None:
@@ -79,7 +75,7 @@ def missing(
 
 
 def has_to_be_signed(control: Control, record: msgspec.Struct) -> bool:
-    """Whether the record is a change of what is in force, and so needs two persons."""
+    """Whether the record changes what is in force, and so needs dual control."""
     return isinstance(record, SourceMapActivated) and control.source_map is not None
 
 
@@ -87,7 +83,7 @@ def other_build(number: int) -> Problem:
     """The log was decided by a build whose rule file of this number was another one."""
     return Problem(
         f"core/rules/{number}.yaml is not the file in force: another build decided this log.",
-        means="What it decided could not be replayed, and nothing is decided on top of it.",
+        means="Its decisions could not be replayed, so nothing is decided on top of them.",
         do=OTHER_BUILD_ADVICE,
     )
 
@@ -105,7 +101,9 @@ def activation(rules: Rules, now_ms: int, actor: str) -> RuleSetActivated:
 
 
 def next_rules(control: Control, rules: Rules) -> bool:
-    """Whether `rules` would be new. Raises Problem when the number does not rise."""
+    """Whether activating `rules` changes anything. Raises Problem if a higher number is in force,
+    or the same number with another file.
+    """
     in_force = control.rule_set
     if in_force is None:
         return True

@@ -1,18 +1,18 @@
-"""The operators file of this process, and the people that demo and test make for themselves."""
+"""The operators file of this process, and the people that demo and test create."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
+from app.config.settings import Environment, Profile
 from app.exits import Problem, usage
-from app.settings import Environment, Profile
-from control import key_file, operators_file
-from control.acts import REDRIVER
+from control.acts import key_file, operators_file
+from control.acts.actors import REDRIVER
+from control.acts.key_file import SigningKey
+from control.acts.operators_file import Operators
 from control.in_force import Deployed
-from control.key_file import SigningKey
-from control.operators_file import Operators
-from core.records import OperatorsActivated
+from core.control_records import OperatorsActivated
 from schemas.catalogue import TopicsFile
 
 REPLAY: Final = "replay"  # the process that signs ProofPassed
@@ -30,13 +30,13 @@ def read(path: Path) -> Operators:
     except (OSError, operators_file.OperatorsFileError) as error:
         raise Problem(
             f"The operators file {path} cannot be used: {error}",
-            means="Nobody's acts could be judged.",
+            means="No act could be verified.",
             do="deploy/operators.example.yaml shows one; `npp keys show` prints a person's line.",
         ) from error
 
 
 def deployed(environment: Environment, topics: TopicsFile) -> Deployed:
-    """What this process has itself, to hold the control topic against. Raises Problem."""
+    """What is deployed with this process, to be compared with the control topic. Raises Problem."""
     path = environment.operators_file()
     resets = filter(None, environment.settings.operators_reset.split(","))
     return Deployed(
@@ -48,12 +48,11 @@ def deployed(environment: Environment, topics: TopicsFile) -> Deployed:
 
 
 def require(environment: Environment) -> Operators:
-    """The operators file that is to be put in force. In demo and test it is made when there is
-    none. Raises Problem."""
+    """The operators file to put in force; demo and test make one if needed. Raises Problem."""
     path = environment.operators_file()
     if path is None and environment.settings.profile is Profile.PRODUCTION:
         raise usage(
-            "No operators file is named: NPP_OPERATORS_FILE is not set.",
+            "No operators file is configured: NPP_OPERATORS_FILE is not set.",
             do="Write one (deploy/operators.example.yaml), with the public keys of two admins.",
         )
     if path is None:
@@ -74,7 +73,7 @@ def activation(file: Operators, now_ms: int, actor: str) -> OperatorsActivated:
 
 def make_people(folder: Path) -> Path:
     """Keys without a passphrase for the people of demo and test, and their operators file."""
-    lines = ["# Made for demo and test: keys without a passphrase lie beside it.", "number: 1"]
+    lines = ["# Made for demo and test: keys without a passphrase are beside it.", "number: 1"]
     lines += [
         "persons:",
         *(
@@ -88,7 +87,7 @@ def make_people(folder: Path) -> Path:
     ]
     path = folder / "operators.yaml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    path.chmod(FILE_MODE)  # whatever the umask says
+    path.chmod(FILE_MODE)  # regardless of the umask
     return path
 
 
@@ -109,14 +108,15 @@ def key_of(path: Path, passphrase: bytes | None) -> SigningKey:
 
 
 def process_key(environment: Environment, name: str) -> SigningKey:
-    """The key by which the process signs; demo and test make one beside their operators file.
-    Raises Problem."""
+    """The key with which the process signs; in demo and test the one beside the operators file.
+    Raises Problem.
+    """
     path = environment.settings.process_key_file
     if path is None and environment.settings.profile is not Profile.PRODUCTION:
         path = environment.operators_folder() / f"{name}.pem"
     if path is None:
         raise usage(
-            f"What {name} says is signed: NPP_PROCESS_KEY_FILE is not set.",
+            f"No key is set with which {name} signs its records: NPP_PROCESS_KEY_FILE.",
             do="`npp keys new --process FILE` makes a key; list it under `processes`.",
         )
     return key_of(path, None)

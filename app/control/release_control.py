@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from app import rule_files
+from app.config.settings import Profile
 from app.control.first_records import EVENT_SCHEMA_VERSION, other_build
-from app.settings import Profile
 from control.fold import Control
 from core.records import STATE_VERSION
 from core.rules import Rules
 
 
 class ReleaseControl(Control):
-    """A rule set that is not carried, or another file, or the demo's, holds everything back rather
-    than decide wrongly.
+    """Nothing is decided while the rule set in force is not carried by this release, is another
+    file, is a demo's in production, or needs a later release.
     """
 
     def __init__(self, *args: Any, profile: Profile, **kwargs: Any) -> None:
@@ -50,8 +51,11 @@ class ReleaseControl(Control):
 
 
 def rules_for(profile: Profile) -> Callable[[int], Rules]:
-    """Rule sets by number; the demo's are not there in production."""
+    """Rule sets by number: a function that raises KeyError for one that this release lacks, and in
+    production for a demo's.
+    """
 
+    @cache  # asked for each input
     def rules_of(number: int) -> Rules:
         rules = rule_files.rules_of(number)
         if profile is Profile.PRODUCTION and rules.profile != "production":

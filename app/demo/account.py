@@ -1,7 +1,7 @@
-"""What is true at the end: read again from Kafka, from the simulators' ledgers, and by replay.
+"""The final account: read again from Kafka, from the simulators' ledgers, and by replay.
 
-Nothing here is taken from what the demo saw while it ran. What others published to the demo
-meanwhile is counted beside its own load: nobody said what has to become of it.
+It uses nothing that the demo observed while it ran. Records that others published are counted
+separately, because their expected results are unknown.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from core.payment import events
 from core.records import Outcome, PaymentLifecycle
 from core.values import State
 from engine.clients.reader import read_all
+from engine.ports import RecordPosition, TopicPartition
 from engine.records import LogRecord
 from processors.replay import Report
 from schemas import topology
 from schemas.errors import Undecodable
 
-Place = tuple[str, int, int]
 ACCEPTED: Final = "accepted"
 DUPLICATES: Final = "duplicates"
 REJECTED: Final = "rejected"
@@ -36,25 +36,27 @@ PAYMENT_OF_REF: Final = slice(1, 27)
 
 
 class Books(msgspec.Struct):
-    """What is on Kafka from where the demo began: its own upstream records, and others'."""
+    """The records since the demo started: its own upstream records, and others'."""
 
-    appended: dict[Place, int] = {}  # own upstream record → append time
-    became: dict[Place, set[str]] = {}
-    others: dict[Place, set[str]] = {}  # others' upstream record → what became of it
+    appended: dict[RecordPosition, int] = {}  # own upstream record → append time
+    became: dict[RecordPosition, set[str]] = {}
+    others: dict[RecordPosition, set[str]] = {}  # others' upstream record → what happened to it
     no_effect: int = 0
     events: int = 0
     inputs: int = 0
     lifecycle: dict[str, PaymentLifecycle] = {}
-    created: dict[str, Place] = {}
+    created: dict[str, RecordPosition] = {}
     at_once: set[str] = set()  # payments that ask for no later time
     settled_at: dict[str, int] = {}
 
     def counts(self) -> Counter[str]:
-        """Published records by what became of them; those without exactly one account are left."""
+        """Published records by what happened to them; those without exactly one account are left
+        out.
+        """
         return _counts(self.became)
 
     def others_figures(self) -> dict[str, int]:
-        """The same of what others published; it may still be on its way."""
+        """The same for what others published; some of it may not be decided yet."""
         counts = _counts(self.others)
         return {
             "published": len(self.others),
@@ -74,12 +76,12 @@ class Books(msgspec.Struct):
         return [self.lifecycle[name] for name in self.created if name in self.lifecycle]
 
 
-def _counts(became: Mapping[Place, set[str]]) -> Counter[str]:
+def _counts(became: Mapping[RecordPosition, set[str]]) -> Counter[str]:
     return Counter(next(iter(found)) for found in became.values() if len(found) == 1)
 
 
 def read_books(
-    cluster: Cluster, start: Mapping[tuple[str, int], int], inputs: Iterable[str], run: str
+    cluster: Cluster, start: Mapping[TopicPartition, int], inputs: Iterable[str], run: str
 ) -> Books:
     """Read the topics from `start` to their ends; `run` is the header of the demo's own load."""
     books = Books()
@@ -111,7 +113,7 @@ def read_books(
 
 
 def _records(
-    cluster: Cluster, topic: str, start: Mapping[tuple[str, int], int]
+    cluster: Cluster, topic: str, start: Mapping[TopicPartition, int]
 ) -> Iterable[LogRecord]:
     begin = {n: offset for (name, n), offset in start.items() if name == topic}
     for batch in read_all(cluster.connection, topic, start=begin, clock=cluster.clock):
@@ -138,7 +140,7 @@ def _outcome(books: Books, outcome: Outcome) -> None:
         _note(books, (outcome.cause.topic, outcome.cause.partition, outcome.cause.offset), kind)
 
 
-def _note(books: Books, place: Place, kind: str) -> None:
+def _note(books: Books, place: RecordPosition, kind: str) -> None:
     for became in (books.became, books.others):
         if place in became:
             became[place].add(kind)
@@ -156,7 +158,7 @@ class Verdict(msgspec.Struct):
 
 def judge(
     books: Books,
-    said: Mapping[str, Any],
+    published_load: Mapping[str, Any],
     rail: Mapping[str, Any],
     deposits: Mapping[str, Any],
     report: Report,
@@ -166,7 +168,7 @@ def judge(
     payments = books.own_payments()
     twice = settled_twice(rail)
     problems = [
-        *_published_problems(books, said, counts),
+        *_published_problems(books, published_load, counts),
         *_money_problems(payments, rail, deposits, twice),
     ]
     # What others publish at this moment may be pending; our own records are looked at one by one.
@@ -210,18 +212,18 @@ def judge(
 
 
 def _published_problems(
-    books: Books, said: Mapping[str, Any], counts: Counter[str]
+    books: Books, published_load: Mapping[str, Any], counts: Counter[str]
 ) -> Iterable[str]:
     published = len(books.appended)
-    if published != said["records"]:
-        yield f"the publisher says {said['records']} records, Kafka has {published}"
+    if published != published_load["records"]:
+        yield f"the publisher says {published_load['records']} records, Kafka has {published}"
     for place, found in books.became.items():
         if len(found) != 1:
             yield f"{place[0]}[{place[1]}]@{place[2]} has {sorted(found) or 'no'} account"
     for place, found in books.others.items():
         if len(found) > 1:
             yield f"{place[0]}[{place[1]}]@{place[2]} (published by others) has {sorted(found)}"
-    expected = said["expected"]
+    expected = published_load["expected"]
     total = sum(counts[kind] for kind in (ACCEPTED, DUPLICATES, REJECTED, QUARANTINED))
     if total != published:
         yield f"accounts of {total} of {published} published records"
@@ -249,7 +251,7 @@ def _money_problems(
     deposits: Mapping[str, Any],
     twice: list[str],
 ) -> Iterable[str]:
-    """Nobody paid twice, and no money lost track of: our word against the ledgers'."""
+    """No payment paid twice, and no money lost: our records against the ledgers."""
     for name in twice[:NAMED_MAX]:
         yield f"the rail settled two references of {name}"
     paid = {

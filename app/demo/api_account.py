@@ -1,6 +1,6 @@
-"""What the API says at the end, held against Kafka: payments (I9), audit, what people were told.
+"""Compares the API with Kafka at the end: payments (I9), audit, answers to operators.
 
-Kafka is read again; the API has some seconds to catch up with it.
+Kafka is read again; the API has some seconds to catch up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from app.cli.api_client import Api, Call
 from app.cluster import Cluster
-from app.demo.office import Acknowledged
+from app.demo.operator_calls import Acknowledged
 from core.records import Outcome, PaymentLifecycle
 from core.values import attempt_id
 from engine.clients.reader import read_all
@@ -28,7 +28,7 @@ class ApiAccount:
     """Commands and outcomes are read in the constructor, the rest when it is compared."""
 
     def __init__(self, cluster: Cluster, api: Api, tend: Callable[[], object]) -> None:
-        """`tend` is called while the API is waited for."""
+        """`tend` is called while waiting for the API."""
         self._cluster = cluster
         self._api = api
         self._tend = tend
@@ -39,13 +39,13 @@ class ApiAccount:
     def problems(self, acknowledged: Iterable[Acknowledged]) -> list[str]:
         """Every difference, the worst first. Raises Problem when the API does not answer."""
         return [
-            *self._told(acknowledged),
+            *self._reported(acknowledged),
             *self._settling(self._payments),
             *self._settling(self._audit),
         ]
 
     def _settling(self, differences: Callable[[], list[str]]) -> list[str]:
-        """The read model is eventual, and others may go on: a difference counts when it stays."""
+        """The read model is eventual, and others may continue: only a lasting difference counts."""
         clock = self._cluster.clock
         until = clock.monotonic_s() + CATCH_UP_SECONDS_MAX
         found = differences()
@@ -87,12 +87,12 @@ class ApiAccount:
             elif item["operatorId"] != command.operator.operator_id:
                 wrong.append(f"{command_id}: the audit log names another operator")
             elif outcome is not None and item["result"] != outcome.result:
-                said = f"{item['result']}, its outcome {outcome.result}"
-                wrong.append(f"{command_id}: the audit log says {said}")
+                result = f"{item['result']}, its outcome {outcome.result}"
+                wrong.append(f"{command_id}: the audit log says {result}")
         return wrong
 
-    def _told(self, acknowledged: Iterable[Acknowledged]) -> list[str]:
-        """I7: what was acknowledged over HTTP is in the log, and as it was said."""
+    def _reported(self, acknowledged: Iterable[Acknowledged]) -> list[str]:
+        """I7: every result acknowledged over HTTP is on the log, unchanged."""
         wrong = []
         for each in acknowledged:
             outcome = self.outcomes.get(each.command_id)

@@ -1,6 +1,6 @@
-"""kill -9 at random while the load runs; the supervisor starts again what was killed.
+"""kill -9 at random while the load runs; the supervisor restarts the killed process.
 
-Only what is ready is killed: a process that never comes up shows nothing but that.
+Only ready processes are killed: killing one that never starts proves nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Chaos:
         return self.kills < KILLS_MIN and now - self._load_ended_s < KILLS_WAIT_SECONDS_MAX
 
     def step(self) -> str | None:
-        """Kill the victim, when it has worked long enough; its name."""
+        """Kill the victim if it has worked long enough; returns its name, else None."""
         now = self._clock.monotonic_s()
         if now < self._next_s:
             return None

@@ -1,8 +1,8 @@
-"""Operators as they are: they ask, wait for another person, act, and are sometimes refused.
+"""Simulated operators: they request, wait for another person, act, and are sometimes refused.
 
-They learn of payments from Kafka, act through the API, each with their own sign-in, and look up at
-the rail what became of the money. Nobody retries while it is uncertain whether the first attempt
-was paid. They work on the demo's own payments, and leave alone what another person started.
+They see payments on Kafka, act through the API, each with their own sign-in, and look up the
+money's status at the rail. None retries while it is uncertain whether the first attempt was paid.
+They work on the demo's own payments, and leave alone what another person started.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
 from app.cli.api_client import Call
-from app.demo.office import Office
-from app.demo.watcher import Watcher
+from app.demo.operator_calls import OperatorCalls
+from app.demo.watcher import ForPeople, Watcher
 from core.payment import events
 from core.payment.operator import verdicts
 from core.payment.report_table import AMOUNT_DIFFERS
 from core.records import PaymentLifecycle
 from core.transitions import FINAL
-from core.values import Action, State, attempt_id
+from core.values import State, attempt_id
 from engine.clock import Clock
 
 PLAN_SECONDS_MAX: Final = 20.0  # what came to nothing by then is given up
@@ -33,7 +33,7 @@ REJECTED_OF_100: Final = 12
 SELF_APPROVED_OF_100: Final = 4  # tried, and refused
 THINK_SECONDS: Final = (0.3, 1.2)
 
-# Of 100 payments in such a situation, how many somebody acts on.
+# Of 100 payments in such a situation, how many an operator acts on.
 SHARE_RESOLVE: Final = 60
 SHARE_RETRY: Final = 50
 SHARE_MARK_FAILED: Final = 60
@@ -41,10 +41,11 @@ SHARE_CANCEL_WAITING: Final = 25
 SHARE_CANCEL_SENT: Final = 2
 
 Lookup = Callable[[str], dict[str, Any] | None]
+Planned = Literal["RETRY", "CANCEL", "MARK_FAILED", "RESOLVE_RECONCILIATION"]
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """An open conflict as the history tells it."""
+    """An open conflict from the history."""
 
     conflict_id: str
     attempt: int
@@ -53,9 +54,9 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct):
-    """What somebody means to do with a payment, once it is approved."""
+    """An operator's planned action on a payment, once it is approved."""
 
-    action: str
+    action: Planned
     operator: str
     roles: tuple[str, ...]
     made_s: float
@@ -71,29 +72,29 @@ class People:
     """`step` a few times a second. Seeded: the same people do the same in the same situations."""
 
     def __init__(
-        self, office: Office, clock: Clock, watcher: Watcher, lookup: Lookup, seed: int
+        self, calls: OperatorCalls, clock: Clock, watcher: Watcher, lookup: Lookup, seed: int
     ) -> None:
-        self._office = office
+        self._calls = calls
         self._clock = clock
         self._watcher = watcher
         self._lookup = lookup
         self._draw = random.Random(f"people:{seed}")
         self._plans: dict[str, Plan] = {}
         self._conflicts: dict[str, dict[str, Conflict]] = {}
-        self._of_others: set[str] = set()  # payments on which somebody else acts
+        self._of_others: set[str] = set()  # payments on which another user acts
         self._seen: set[tuple[str, str, int]] = set()
         self._due: list[tuple[float, int, str, str, tuple[str, ...], Call]] = []
         self._number = 0
 
     def busy(self) -> bool:
-        """Whether somebody still means to do something."""
+        """Whether an action is still planned."""
         waiting = any(not plan.done and not self._given_up(plan) for plan in self._plans.values())
-        return bool(self._due) or waiting or self._office.busy()
+        return bool(self._due) or waiting or self._calls.busy()
 
     def step(self, *, begin: bool) -> None:
-        """Answer what happened; with `begin` also take up what is new."""
+        """React to new events; with `begin` also start new actions."""
         while self._watcher.for_people:
-            self._heard(self._watcher.for_people.popleft())
+            self._on_event(self._watcher.for_people.popleft())
         if begin:
             for payment_id in (self._watcher.changed & self._watcher.own) - self._of_others:
                 self._consider(self._watcher.payments[payment_id])
@@ -121,23 +122,23 @@ class People:
     def _given_up(self, plan: Plan) -> bool:
         return self._clock.monotonic_s() - plan.made_s >= PLAN_SECONDS_MAX
 
-    def _situation(self, known: PaymentLifecycle) -> tuple[str, int] | None:
+    def _situation(self, known: PaymentLifecycle) -> tuple[Planned, int] | None:
         if known.open_conflicts:
-            return Action.RESOLVE_RECONCILIATION.value, SHARE_RESOLVE
+            return "RESOLVE_RECONCILIATION", SHARE_RESOLVE
         if known.state == State.FAILED and known.money_outcome == "NOT_PAID":
             retry_safe = known.reason in ("TIMEOUT", "RAIL")
-            return (Action.RETRY.value, SHARE_RETRY) if retry_safe else None
+            return ("RETRY", SHARE_RETRY) if retry_safe else None
         if known.state in (State.SENT, State.ACKNOWLEDGED) and known.overdue == "ESCALATED":
-            return Action.MARK_FAILED.value, SHARE_MARK_FAILED
+            return "MARK_FAILED", SHARE_MARK_FAILED
         if known.state == State.AUTHORISED:
-            return Action.CANCEL.value, SHARE_CANCEL_WAITING
+            return "CANCEL", SHARE_CANCEL_WAITING
         if known.state == State.SENT:
-            return Action.CANCEL.value, SHARE_CANCEL_SENT
+            return "CANCEL", SHARE_CANCEL_SENT
         return None
 
-    def _ask(self, known: PaymentLifecycle, action: str) -> None:
+    def _ask(self, known: PaymentLifecycle, action: Planned) -> None:
         """The request for approval. Seniors do what operators may not."""
-        senior = action in (Action.RESOLVE_RECONCILIATION.value, Action.MARK_FAILED.value)
+        senior = action in ("RESOLVE_RECONCILIATION", "MARK_FAILED")
         plan = Plan(
             action=action,
             operator=self._draw.choice(SENIORS if senior else OPERATORS),
@@ -145,7 +146,7 @@ class People:
             made_s=self._clock.monotonic_s(),
             attempt=known.attempt,
         )
-        if action == Action.RESOLVE_RECONCILIATION.value:
+        if action == "RESOLVE_RECONCILIATION":
             found = next(iter(self._conflicts.get(known.payment_intent_id, {}).values()), None)
             if found is None:
                 return
@@ -174,7 +175,7 @@ class People:
 
     # -- what is reported ----------------------------------------------------------------------
 
-    def _heard(self, event: Any) -> None:
+    def _on_event(self, event: ForPeople) -> None:
         payment_id = event.header.payment_intent_id
         plan = self._plans.get(payment_id)
         match event:
@@ -199,9 +200,11 @@ class People:
                 self._soon(payment_id, plan.operator, plan.roles, _action_of(payment_id, plan))
             case events.OperatorActionRejected():
                 plan.done = True
+            case _:
+                assert_never(event)
 
     def _judge(self, payment_id: str, approval_id: str, plan: Plan) -> None:
-        """A second person decides; now and then the first one tries to, and is refused."""
+        """A second person decides; from time to time the first one tries to, and is refused."""
         if self._draw.randrange(100) < SELF_APPROVED_OF_100:
             own = _decision(payment_id, approval_id, "approve", "it is fine")
             self._soon(payment_id, plan.operator, ("approver",), own)
@@ -222,7 +225,7 @@ class People:
         now = self._clock.monotonic_s()
         while self._due and self._due[0][0] <= now:
             _, _, payment_id, who, roles, call = heapq.heappop(self._due)
-            self._office.ask(payment_id, who, roles, call)
+            self._calls.ask(payment_id, who, roles, call)
 
 
 def _post(payment_id: str, path: str, **body: Any) -> Call:
@@ -231,7 +234,7 @@ def _post(payment_id: str, path: str, **body: Any) -> Call:
 
 
 def _request_of(payment_id: str, plan: Plan) -> Call:
-    mark = plan.action == Action.MARK_FAILED.value
+    mark = plan.action == "MARK_FAILED"
     return _post(
         payment_id,
         "approvals",
@@ -246,13 +249,13 @@ def _request_of(payment_id: str, plan: Plan) -> Call:
 
 def _action_of(payment_id: str, plan: Plan) -> Call:
     match plan.action:
-        case Action.RETRY.value:
+        case "RETRY":
             name = attempt_id(plan.attempt + 1)
             return _post(payment_id, "retry", attemptId=name, reason="safe to retry")
-        case Action.MARK_FAILED.value:
+        case "MARK_FAILED":
             details = "the rail stays silent"
             return _post(payment_id, "mark-failed", reason=plan.reason, details=details)
-        case Action.RESOLVE_RECONCILIATION.value:
+        case "RESOLVE_RECONCILIATION":
             assert plan.conflict is not None
             return _post(
                 payment_id,
@@ -261,10 +264,12 @@ def _action_of(payment_id: str, plan: Plan) -> Call:
                 verdict=plan.verdict,
                 details="looked up in the rail's books",
             )
-        case _:
+        case "CANCEL":
             return _post(
                 payment_id, "cancel", reason="the customer asked for it", operatorId=plan.operator
             )
+        case _:
+            assert_never(plan.action)
 
 
 def _decision(payment_id: str, approval_id: str, word: str, why: str) -> Call:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from app import settings as app_settings
+from app.config import settings as app_settings
 from app.demo.options import Options
 from app.demo.prometheus import ALERTMANAGER, PROMETHEUS, Monitoring
 from app.platform.children import free_ports
@@ -18,7 +18,8 @@ PUBLISHER: Final = "examples.upstream_publisher"
 SIMULATORS: Final = ("rail", "deposits", "notifications", "resolve")
 PROCESSORS: Final = ("payments", "adapters", "verifier", "projector", "monitor")
 API: Final = "api"
-REPLAY: Final = "replay"  # not of the demo itself, which proves at its own times
+REPLAY: Final = "replay"  # of a demo that stays
+PROOF_EVERY_HOURS: Final = 1
 PUBLISHER_NAME: Final = "upstream"
 PROOF_NAME: Final = "first-proof"
 SUBMITTER_CLIENT: Final = "demo-client"
@@ -42,7 +43,7 @@ class Programs:
             self._ports[API] = options.api_port
         self._addresses: dict[str, str] = {}
         both = self._ports[PROMETHEUS], self._ports[ALERTMANAGER]
-        self.monitoring = Monitoring(data, both, pager=options.pager)
+        self.monitoring = Monitoring(data, both, pages=self.url(API), pager=options.pager)
 
     def reach(self, bootstrap: str, registry: str) -> None:
         """Where Kafka and the schema registry are."""
@@ -60,6 +61,10 @@ class Programs:
         if name in SIMULATORS:
             return f"{self.url(name)}/livez"
         return f"{self.url(API if name == API else f'{name}-metrics')}/readyz"
+
+    def metrics_url(self, name: str) -> str:
+        """Where a processor, or the API, shows its metrics."""
+        return f"http://{LOOPBACK}:{self._ports[f'{name}-metrics']}/metrics"
 
     def watchers(self, processors: Sequence[str]) -> tuple[Program, ...]:
         """Prometheus and Alertmanager over these processes; none where they are not installed."""
@@ -96,7 +101,8 @@ class Programs:
         }
         if name == API:
             env |= {"NPP_API_HOST": LOOPBACK, "NPP_API_PORT": str(self._ports[API])}
-        return Program(name, (sys.executable, "-m", "app.cli.npp", "run", name), env)
+        more = ("--every-hours", str(PROOF_EVERY_HOURS)) if name == REPLAY else ()
+        return Program(name, (sys.executable, "-m", "app.cli.npp", "run", name, *more), env)
 
     def simulator(self, name: str) -> Program:
         command = [
@@ -123,6 +129,6 @@ class Programs:
         return Program(PUBLISHER_NAME, command, self.variables(), restart=Restart.NEVER)
 
     def proof(self) -> Program:
-        """A replay of what is there, as a process of its own."""
+        """A replay of the current log, as a separate process."""
         command = (sys.executable, "-m", "app.cli.npp", "replay", "verify", "--tell", "--json")
         return Program(PROOF_NAME, command, self.variables(), restart=Restart.NEVER)

@@ -42,7 +42,7 @@ GO: Final = {"GOMAXPROCS": "1", "GOMEMLIMIT": f"{MEMORY_MB}MiB"}
 
 
 class Pace(NamedTuple):
-    """How often is scraped and judged, and how long Alertmanager gathers before it tells."""
+    """Scrape and evaluation intervals, and Alertmanager's group wait."""
 
     look: str
     group_wait: str
@@ -56,13 +56,20 @@ class Monitoring:
     """The two programs of one demo and their files, in a folder of the demo's."""
 
     def __init__(
-        self, data: Path, ports: tuple[int, int], *, pager: str = "", pace: Pace = DEMO_PACE
+        self,
+        data: Path,
+        ports: tuple[int, int],
+        *,
+        pages: str,
+        pager: str = "",
+        pace: Pace = DEMO_PACE,
     ) -> None:
-        """`ports` of Prometheus and Alertmanager; `pager`: where alerts are posted, under
-        /level-1, /level-2 and /level-3, or "" when they are only shown."""
+        """`ports` of Prometheus and Alertmanager; `pages`: the dashboard's address, which serves
+        the alerts' pages too; `pager`: where alerts are posted, under /level-1, /level-2 and
+        /level-3, or "" when they are only shown."""
         self._folder = data / FOLDER
         self._ports = dict(zip((PROMETHEUS, ALERTMANAGER), ports, strict=True))
-        self._pager, self._pace = pager, pace
+        self._pages, self._pager, self._pace = pages, pager, pace
 
     def url(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self._ports[name]}"
@@ -81,6 +88,7 @@ class Monitoring:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._write("prometheus.yml", self._prometheus(targets))
         self._write("alertmanager.yml", self._alertmanager())
+        env = {**GO, "NPP_WEB_URL": self._pages}
         listen = {name: f"{LOOPBACK}:{port}" for name, port in self._ports.items()}
         options = {
             ALERTMANAGER: (
@@ -92,6 +100,7 @@ class Monitoring:
             ),
             PROMETHEUS: (
                 f"--config.file={self._folder / 'prometheus.yml'}",
+                "--enable-feature=expand-external-labels",  # as Prometheus 3 does by itself
                 f"--storage.tsdb.path={self._folder / 'tsdb'}",
                 f"--storage.tsdb.retention.time={KEPT_HOURS}h",
                 f"--storage.tsdb.retention.size={KEPT_MB_MAX}MB",
@@ -102,7 +111,7 @@ class Monitoring:
             ),
         }
         return tuple(
-            Program(name, (str(found[name]), *more), GO, cwd=self._folder)
+            Program(name, (str(found[name]), *more), env, cwd=self._folder)
             for name, more in options.items()
         )
 
@@ -134,6 +143,8 @@ class Monitoring:
             hooks = receiver.pop("webhook_configs")
             if self._pager:
                 url = f"{self._pager}/{receiver['name']}"
+                for hook in hooks:
+                    del hook["url_file"]
                 receiver["webhook_configs"] = [hook | {"url": url} for hook in hooks]
         return config
 
@@ -147,11 +158,11 @@ def _found(name: str) -> str | None:
     path = next((path for each in NAMES[name] if (path := shutil.which(each))), None)
     if path is None or name == ALERTMANAGER:
         return path
-    asked = [path, "--version"]
-    said = subprocess.run(
-        asked, capture_output=True, text=True, timeout=ANSWER_SECONDS_MAX, check=False
+    requested = [path, "--version"]
+    finished = subprocess.run(
+        requested, capture_output=True, text=True, timeout=ANSWER_SECONDS_MAX, check=False
     )
-    version = re.search(r"version ([0-9]+)\.([0-9]+)", said.stdout + said.stderr)
+    version = re.search(r"version ([0-9]+)\.([0-9]+)", finished.stdout + finished.stderr)
     known = version is not None and (int(version[1]), int(version[2])) >= OLDEST
     return path if known else None
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console
 
-from api.auth.access import AUDITOR
 from app.cli.api_client import Api, Call, curl_of
 from app.cli.cluster.replay import print_report, replay_log
 from app.cli.output import print_json
@@ -22,14 +17,15 @@ from app.demo import prometheus, shell
 from app.demo.account import PAYMENT_OF_REF, Verdict, judge, read_books
 from app.demo.api_account import ApiAccount
 from app.demo.chaos import Chaos
-from app.demo.office import UNANSWERED, Office
+from app.demo.operator_calls import UNANSWERED, OperatorCalls
 from app.demo.options import Options
 from app.demo.people import People
-from app.demo.programs import API
-from app.demo.stage import Stage
+from app.demo.programs import API, PROCESSORS, REPLAY
+from app.demo.stage import Stage, ended_by_signals
 from app.demo.table import Display
 from app.demo.watcher import Watcher
 from app.exits import ExitCode, Problem
+from control.acts.roles import AUDITOR
 from core.values import State
 from engine.clock import SystemClock
 from schemas import catalogue
@@ -63,12 +59,13 @@ TRY: Final = (
     "npp doctor",
 )
 TRY_CALL: Final = ("VIEWER", Call("GET", "/api/summary"))  # with whose token, and what
+AT_REST: Final = "keeps running until Ctrl-C"
 
 
 def run_demo(options: Options) -> int:
     """The whole demo; its exit code. Raises Problem when something cannot be started."""
     display = Display(SystemClock())
-    with _interrupts(), Stage(options) as stage, display:
+    with ended_by_signals(), Stage(options) as stage, display:
         try:
             code = _Demo(options, stage, display).run()
         except KeyboardInterrupt:
@@ -102,21 +99,22 @@ class _Demo:
     def _course(self, cluster: Cluster) -> int:
         display, stage = self._display, self._stage
         display.say("simulators, processors and adapters start")
-        stage.start_programs()
+        proves = () if self._options.once else (REPLAY,)
+        stage.start_programs((*PROCESSORS, *proves, API))
         self._watcher = Watcher(cluster, stage.programs.run)
         names = [topic.name for topic in catalogue.load().inputs()]
         places = [(name, n) for name in names for n in range(cluster.partitions(name))]
         self._start = {**cluster.ends.high(places), **self._watcher.start}
-        self._office = Office(stage.url(API), stage.token, self._clock)
+        self._calls = OperatorCalls(stage.url(API), stage.token)
         self._people = People(
-            self._office, self._clock, self._watcher, stage.rail_entry, self._options.seed
+            self._calls, self._clock, self._watcher, stage.rail_entry, self._options.seed
         )
         self._chaos = Chaos(stage.supervisor, self._clock, self._options.seed, stage.is_ready)
         self._welcome()
         try:
             problems = self._work(cluster)
         finally:
-            self._office.close()
+            self._calls.close()
             self._watcher.close()
         return int(ExitCode.FAILED if problems else ExitCode.OK)
 
@@ -124,11 +122,11 @@ class _Demo:
         """Load, rest, proof, and staying up; what does not reconcile."""
         load_s = self._clock.monotonic_s()
         self._stage.start_publisher()
-        said = self._load()
-        rested = self._rest(said)
+        load = self._load()
+        rested = self._rest(load)
         rest_s = self._clock.monotonic_s()
         self._display.end()
-        verdict = self._prove(cluster, said)
+        verdict = self._prove(cluster, load)
         verdict.problems += rested + self._ask_the_api(cluster)
         inputs_per_second = self._inputs / max(rest_s - load_s, 0.001)
         self._report(verdict, self._figures(verdict, inputs_per_second))
@@ -139,18 +137,18 @@ class _Demo:
     # -- course ------------------------------------------------------------------------------------
 
     def _load(self) -> dict[str, Any]:
-        """Until the publisher has ended; what it says. Raises Problem."""
+        """Wait until the publisher has ended; returns its account. Raises Problem."""
         options = self._options
         allowed = LOAD_SECONDS_MORE + (2 * options.payments / options.rate if options.rate else 0)
         begun_s = self._clock.monotonic_s()
         until = begun_s + allowed
         while True:
-            said = self._stage.published()
-            if said is not None and not self._chaos_goes_on(load_runs=False):
-                return said
+            load = self._stage.published()
+            if load is not None and not self._chaos_goes_on(load_runs=False):
+                return load
             self._first_proof(begun_s)
             self._tick("the load runs", begin=True)
-            if self._chaos_goes_on(load_runs=said is None):
+            if self._chaos_goes_on(load_runs=load is None):
                 victim = self._chaos.step()
                 if victim is not None:
                     self._display.say(f"killed {victim}")
@@ -158,7 +156,7 @@ class _Demo:
                 raise Problem(f"The load did not end within {allowed:.0f} s.")
 
     def _first_proof(self, begun_s: float) -> None:
-        """What is there after a few seconds is proven at once, beside the load."""
+        """A first proof a few seconds into the load."""
         if (
             self._proof_state == "none"
             and self._clock.monotonic_s() - begun_s > PROOF_AFTER_SECONDS
@@ -169,7 +167,7 @@ class _Demo:
             return
         report = self._stage.proof()
         if report is not None:
-            self._proof_state = "told"
+            self._proof_state = "reported"
             verdicts = [f"{name} {report[name]['verdict']}" for name in STRENGTHS if name in report]
             events = report.get("fold", {}).get("events", 0)
             says = f"{', '.join(verdicts)} over {events} events" if verdicts else "not readable"
@@ -178,21 +176,21 @@ class _Demo:
     def _chaos_goes_on(self, *, load_runs: bool) -> bool:
         return self._options.chaos and self._chaos.wanted(load_runs=load_runs)
 
-    def _rest(self, said: dict[str, Any]) -> list[str]:
-        """Until every payment is final or waits for a person; what is wrong when it is not."""
+    def _rest(self, load: dict[str, Any]) -> list[str]:
+        """Wait until every payment is final or waits for a person; returns problems if not."""
         until = self._clock.monotonic_s() + REST_SECONDS_MAX
         while self._clock.monotonic_s() < until:
-            waits = self._waits_for(said["records"])
+            waits = self._waits_for(load["records"])
             if not waits:
                 return []
             self._tick(f"coming to rest, waits for {waits}", begin=True)
-        waits = self._waits_for(said["records"])
+        waits = self._waits_for(load["records"])
         left = self._watcher.restless()
         names = [f"{each.payment_intent_id} {each.state} {each.funds}" for each in left[:NAMED_MAX]]
         return [f"not at rest after {REST_SECONDS_MAX:.0f} s, waits for {waits}", *names]
 
     def _waits_for(self, records: int) -> str:
-        """What is not at rest of the demo's own load, in words; "" when all of it is."""
+        """What the demo's own load still waits for, as text; "" if all is at rest."""
         watcher = self._watcher
         if watcher.accounted < records:
             return f"{records - watcher.accounted} records to be decided"
@@ -215,7 +213,7 @@ class _Demo:
         for ended in self._stage.tend():
             if not ended.killed_by_us and ended.exit_code != 0:
                 self._display.say(
-                    f"{ended.name} ended with {ended.exit_code} and is started again; last words:\n"
+                    f"{ended.name} ended with {ended.exit_code} and is restarted; last output:\n"
                     f"{_last_lines(self._stage.supervisor.log_tail(ended.name))}"
                 )
         self._watcher.look()
@@ -224,13 +222,13 @@ class _Demo:
             self._watcher,
             doing=doing,
             kills=self._chaos.kills,
-            answers=self._office.counts.total(),
+            answers=self._calls.counts.total(),
         )
         self._clock.sleep(TICK_SECONDS)
 
-    def _prove(self, cluster: Cluster, said: dict[str, Any]) -> Verdict:
+    def _prove(self, cluster: Cluster, load: dict[str, Any]) -> Verdict:
         """Read everything again: Kafka, ledgers, and the replay from offset zero."""
-        self._display.say("everything is at rest; the journal is replayed from offset zero")
+        self._display.say("everything is at rest; replaying the journal from offset zero")
         keyring = keyring_of(self._stage.data / "verifier" / "keyring.json")
         report = replay_log(cluster, keyring)
         self._replayed = report
@@ -238,7 +236,7 @@ class _Demo:
         books = read_books(cluster, self._start, names, self._stage.programs.run)
         self._inputs = books.inputs
         return judge(
-            books, said, self._stage.ledger("rail"), self._stage.ledger("deposits"), report
+            books, load, self._stage.ledger("rail"), self._stage.ledger("deposits"), report
         )
 
     def _welcome(self) -> None:
@@ -248,7 +246,7 @@ class _Demo:
         if self._options.json:
             print_json(ready, indent=False)
         here = shell.write_shell_file(stage.data, ready["api"], ready["tokens"])
-        say("all runs; the load begins")
+        say("everything is running; the load begins")
         if self._options.json:
             return
         out = self._display.line
@@ -256,12 +254,12 @@ class _Demo:
         out(f"The API is at {ready['api']} (OpenAPI at /openapi.json)")
         if ready[prometheus.PROMETHEUS]:
             out(f"Prometheus is at {ready[prometheus.PROMETHEUS]}/alerts")
-            out(f"Alertmanager, with what fires now, is at {ready[prometheus.ALERTMANAGER]}")
+            out(f"Alertmanager, with firing alerts, is at {ready[prometheus.ALERTMANAGER]}")
         else:
             out(prometheus.MISSING)
-        out("For `npp`, this demo and a token of each role (for eight hours), in another shell:")
+        out("This line sets up `npp` and a token for each role (for eight hours) in another shell:")
         out(f"  {here}")
-        out("Then try there:")
+        out("Then try:")
         for line in TRY:
             out(f"  {line}")
         role, call = TRY_CALL
@@ -269,23 +267,23 @@ class _Demo:
         out("  echo $OPERATOR     # a token to sign in to the dashboard with")
 
     def _ask_the_api(self, cluster: Cluster) -> list[str]:
-        """What the API says, held against Kafka; differences in words."""
-        self._display.say("the API is asked about every payment and every operator command")
+        """Compare the API with Kafka; returns differences as text."""
+        self._display.say("comparing every payment and operator command with the API")
         with Api(self._stage.url(API), self._stage.token("demo-account", AUDITOR)) as api:
             account = ApiAccount(cluster, api, self._stage.tend)
-            told = ", ".join(f"{name} {n}" for name, n in self._office.counts.most_common())
-            self._display.say(f"people were told: {told or 'nothing'}")
-            return account.problems(self._office.acknowledged)
+            results = ", ".join(f"{name} {n}" for name, n in self._calls.counts.most_common())
+            self._display.say(f"results given to the operators: {results or 'none'}")
+            return account.problems(self._calls.acknowledged)
 
     def _operator_figures(self) -> dict[str, int]:
-        """What people were told, over all their calls."""
-        counts = self._office.counts
-        told = {name: counts[name] for name in ("accepted", "duplicate", "no_effect")}
-        rejected = sum(counts.values()) - sum(told.values()) - counts[UNANSWERED]
+        """Counts of the results of all simulated operators' calls."""
+        counts = self._calls.counts
+        counted = {name: counts[name] for name in ("accepted", "duplicate", "no_effect")}
+        rejected = sum(counts.values()) - sum(counted.values()) - counts[UNANSWERED]
         return {
-            "accepted": told["accepted"],
-            "duplicates": told["duplicate"],
-            "noEffect": told["no_effect"],
+            "accepted": counted["accepted"],
+            "duplicates": counted["duplicate"],
+            "noEffect": counted["no_effect"],
             "rejected": rejected,
             "unanswered": counts[UNANSWERED],
         }
@@ -318,11 +316,12 @@ class _Demo:
             print_json(figures, indent=False)
 
     def _stay(self) -> None:
-        """Until Ctrl-C."""
-        self._display.say("stays up until Ctrl-C")
+        """Until Ctrl-C, while the whole log is proven now and again every hour."""
+        self._stage.prove_now()
+        self._display.say(AT_REST)
         try:
             while True:
-                self._tick("stays up until Ctrl-C", begin=False)
+                self._tick(AT_REST, begin=False)
         except KeyboardInterrupt:
             self._display.end()
             self._display.say("ending")
@@ -330,23 +329,3 @@ class _Demo:
 
 def _last_lines(text: str, lines: int = 5) -> str:
     return "\n".join(f"    {line[:300]}" for line in text.splitlines()[-lines:])
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C; a second signal is ignored, since the end is bounded."""
-    former = {
-        number: signal.signal(number, _raise_interrupt)
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt

@@ -17,7 +17,7 @@ FILE: Final = "demo.sh"
 
 
 def write_shell_file(data: Path, api: str, tokens: Mapping[str, str]) -> str:
-    """Write `demo.sh`, its owner's alone; the one line that a shell of theirs evaluates."""
+    """Write `demo.sh`, which only its owner can read; returns the line that loads it in a shell."""
     variables = {
         "NPP_DATA_DIR": str(data),
         "NPP_API_URL": api,

@@ -8,17 +8,20 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final, TextIO
 
 import httpx
 
-from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
 from api.auth.local import LocalIssuer
 from app import rule_files
-from app import settings as app_settings
 from app.cluster import Cluster, open_registry_codec
+from app.config import settings as app_settings
+from app.config.settings import DEMO_MARK, ENV_FILE, Environment
 from app.control import first_records
 from app.demo import shell
 from app.demo.options import Options
@@ -27,6 +30,7 @@ from app.demo.programs import (
     PROCESSORS,
     PROOF_NAME,
     PUBLISHER_NAME,
+    REPLAY,
     SIMULATORS,
     Programs,
 )
@@ -35,29 +39,48 @@ from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
 from app.platform.java import JVM_FAST_START, Jvm
 from app.platform.supervisor import Ended, Status, Supervisor
-from app.settings import DEMO_MARK, ENV_FILE, Environment
 from app.topic_specs import topic_specs
+from control.acts.roles import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
 from engine.clock import SystemClock
 from engine.topics import TopicAdmin
 from schemas import catalogue
 
 LOCK: Final = "demo.lock"
 PEOPLE: Final = (VIEWER, OPERATOR, SENIOR, APPROVER, AUDITOR, ADMIN)
-READY_SECONDS_MAX: Final = 60.0
+READY_SECONDS_MAX: Final = 180.0  # a machine that is busy with other work
 LOOK_EVERY_SECONDS: Final = 0.1
 PROBE_SECONDS: Final = 2.0
 KAFKA_HEAP_MB: Final = 512
 LEDGER_SECONDS: Final = 20.0
-# Of the demo's own clients: what Kafka does not answer is a Problem already, and the last line that
-# a person reads is not a client's that sees the broker end.
+# Of the demo's own Kafka clients: if Kafka does not answer, that is reported as a Problem already;
+# a client's messages about the broker's end must not be the last lines that a person reads.
 QUIET: Final = {"NPP_KAFKA_LOG_LEVEL": "2"}
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt like Ctrl-C; a second signal is ignored, because the end is
+    bounded.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 class Stage:
     """The running demo. Use as a context manager: leaving it ends everything."""
 
     def __init__(self, options: Options, jvm: Jvm = JVM_FAST_START) -> None:
-        """`jvm`: how Kafka's Java runs; the default is the quickest to be there."""
+        """`jvm`: how Kafka's Java runs; the default starts fastest."""
         self.options = options
         self._jvm = jvm
         self.data = options.data.absolute()
@@ -90,7 +113,7 @@ class Stage:
             self._lock.close()
 
     def start_platform(self) -> Cluster:
-        """Kafka and the registry, with topics, schemas and control records; the way to them."""
+        """Start Kafka and the registry; put topics, schemas and control records there."""
         self._kafka = broker.Cluster(self.data / "kafka", heap_mb=KAFKA_HEAP_MB, jvm=self._jvm)
         self._registry = registry.Registry(self.data / "registry")
         try:
@@ -150,15 +173,20 @@ class Stage:
         self.supervisor.start(self.programs.publisher())
 
     def start_proof(self) -> None:
-        """A replay of what is there already, while the load goes on."""
+        """A replay of the current log, during the load."""
         self.supervisor.start(self.programs.proof())
+
+    def prove_now(self) -> None:
+        """Restart the scheduled proof, over the whole current log."""
+        self.supervisor.end(REPLAY)
+        self.supervisor.start(self.programs.processor(REPLAY))
 
     def token(self, person: str, *roles: str, client_id: str | None = None) -> str:
         """A token of the demo's own issuer, for eight hours."""
         return self._issuer.issue(person, roles, client_id=client_id)
 
     def tokens(self) -> dict[str, str]:
-        """One ready token a role."""
+        """A token for each role."""
         return {role: self.token(f"demo-{role}", role) for role in PEOPLE}
 
     def ready(self) -> dict[str, Any]:
@@ -181,7 +209,7 @@ class Stage:
         return self.programs.monitoring.url(name) if runs else None
 
     def proof(self) -> dict[str, Any] | None:
-        """The report of that replay, or None until it has ended well enough to be read."""
+        """The report of that replay; None until it has ended, empty if it is not readable."""
         if self.supervisor.status().get(PROOF_NAME) is not Status.ENDED:
             return None
         last = self.supervisor.log_tail(PROOF_NAME).splitlines()[-1:]
@@ -194,14 +222,14 @@ class Stage:
     # -- while it runs -----------------------------------------------------------------------------
 
     def tend(self) -> list[Ended]:
-        """Restart what fell. Raises Problem when something stays down."""
+        """Restart what failed. Raises Problem if something stays down."""
         ends = self.supervisor.tend()
         if self._kafka is not None and not self._kafka.alive():
             raise Problem("Kafka has ended by itself.", do=str(self._kafka.log_file()))
         for name, status in self.supervisor.status().items():
             if status is Status.GIVEN_UP:
                 raise Problem(
-                    f"{name} keeps falling; its last words:\n{self.supervisor.log_tail(name)}",
+                    f"{name} keeps falling; its last output:\n{self.supervisor.log_tail(name)}",
                     do=f"The whole log: {self.data / 'logs' / (name + '.log')}",
                 )
         return ends
@@ -221,11 +249,7 @@ class Stage:
 
     def is_ready(self, name: str) -> bool:
         """Whether a processor says that it works."""
-        try:
-            url = self.programs.ready_url(name)
-            return self._http.get(url, timeout=PROBE_SECONDS).is_success
-        except httpx.HTTPError:
-            return False
+        return self._answers(self.programs.ready_url(name))
 
     def url(self, name: str) -> str:
         """Where a simulator or the API listens."""
@@ -258,7 +282,7 @@ class Stage:
     # -- parts -------------------------------------------------------------------------------------
 
     def _take_folder(self) -> None:
-        """The folder is ours alone; `--reset` deletes only what a demo made."""
+        """Lock the folder; `--reset` empties it. Raises Problem if it is in use or no demo's."""
         marked = (self.data / DEMO_MARK).exists()
         if self.data.exists() and not marked and any(self.data.iterdir()):
             raise usage(
@@ -278,19 +302,22 @@ class Stage:
                     shutil.rmtree(each) if each.is_dir() else each.unlink()
         (self.data / DEMO_MARK).touch()
 
+    def _answers(self, url: str) -> bool:
+        try:
+            return self._http.get(url, timeout=PROBE_SECONDS).is_success
+        except httpx.HTTPError:
+            return False  # not listening yet
+
     def _await(self, name: str, url: str) -> None:
-        """Until it answers 200. Raises Problem with its last words."""
+        """Wait until it answers 200. Raises Problem with the end of its output."""
         until = self.clock.monotonic_s() + READY_SECONDS_MAX
         while self.clock.monotonic_s() < until:
             self.tend()
-            try:
-                if self._http.get(url, timeout=PROBE_SECONDS).is_success:
-                    return
-            except httpx.HTTPError:
-                pass  # not listening yet
+            if self._answers(url):
+                return
             self.clock.sleep(LOOK_EVERY_SECONDS)
         raise Problem(
-            f"{name} is not ready after {READY_SECONDS_MAX:.0f} s; its last words:\n"
+            f"{name} is not ready after {READY_SECONDS_MAX:.0f} s; its last output:\n"
             f"{self.supervisor.log_tail(name)}",
             do=f"The whole log: {self.data / 'logs' / (name + '.log')}",
         )

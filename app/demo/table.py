@@ -1,4 +1,6 @@
-"""What is shown while the demo runs: a live table on a terminal, a line now and then elsewhere."""
+"""What is shown while the demo runs: a live table on a terminal, a line from time to time
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ LINE_EVERY_SECONDS: Final = 5.0  # and only when it says something new
 
 
 class Display:
-    """Use as a context manager; `show` as often as one likes."""
+    """Use as a context manager. `show` may be called at any rate."""
 
     def __init__(self, clock: Clock) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -77,10 +79,10 @@ class Display:
             states = " ".join(f"{k} {v}" for k, v in sorted(watcher.states().items()))
             states = states or "no payment yet"
             others = f"; others published {watcher.others}" if watcher.others else ""
-            said = f"{doing}: {states}{others}"
-            if said != self._said:
-                self._said_s, self._said = now, said
-                self.say(f"{said}; {self._rate:.0f} events/s, lag {watcher.lag}")
+            text = f"{doing}: {states}{others}"
+            if text != self._said:
+                self._said_s, self._said = now, text
+                self.say(f"{text}; {self._rate:.0f} events/s, lag {watcher.lag}")
 
     def _table(self, watcher: Watcher, doing: str, kills: int, answers: int) -> Table:
         """Where a row has the name of a figure of the end (docs/demo.md), it means the same."""

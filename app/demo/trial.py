@@ -13,19 +13,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
+from app.config.settings import DEMO_MARK
 from app.demo.options import Options
 from app.demo.programs import API, SIMULATORS
 from app.demo.shell import write_shell_file
-from app.demo.stage import LOCK, Stage
+from app.demo.stage import LOCK, Stage, ended_by_signals
 from app.exits import ExitCode, Problem
 from app.platform.children import free_ports, tail_of
-from app.settings import DEMO_MARK
 from engine.clock import SystemClock
 from engine.private_file import rewrite_private
 from schemas.strict_json import read_json
@@ -41,7 +38,7 @@ BEHAVIOUR: Final = "happy_path"  # a first payment of one's own goes well
 def hold(data: Path) -> int:
     """Keep everything up until SIGTERM. Raises Problem when something does not start or stay."""
     api_port = free_ports(1)[0]
-    # On one machine the processes have no port each; a port is taken where one is wanted.
+    # Processes on one machine cannot share a metrics port, so they get none by default.
     more = {"NPP_METRICS_PORT": "0", "NPP_API_PORT": str(api_port)}
     options = Options(
         payments=1,
@@ -56,7 +53,7 @@ def hold(data: Path) -> int:
         behaviour=BEHAVIOUR,
         more=more,
     )
-    with _ended_by_signals(), Stage(options) as stage:
+    with ended_by_signals(), Stage(options) as stage:
         try:
             stage.start_platform().close()
             stage.start_simulators()
@@ -86,7 +83,7 @@ def hold(data: Path) -> int:
 
 
 def up(data: Path) -> dict[str, Any]:
-    """Start what is not up; where everything is. Raises Problem when it does not come up."""
+    """Start what is not running; return all addresses. Raises Problem when it does not come up."""
     found = status(data)
     if found is not None:
         return found
@@ -112,7 +109,7 @@ def up(data: Path) -> dict[str, Any]:
     if holder.poll() is None:
         holder.terminate()
     raise Problem(
-        f"The trial did not come up; its last words:\n{tail_of(log)}",
+        f"The trial did not come up; its last output:\n{tail_of(log)}",
         means="Kafka, the schema registry or a simulator did not start.",
         do=f"The whole log: {log}",
         code=ExitCode.UNREACHABLE,
@@ -120,7 +117,7 @@ def up(data: Path) -> dict[str, Any]:
 
 
 def down(data: Path) -> bool:
-    """End what is up; whether anything was. Raises Problem when it does not end in time."""
+    """End what is running; return whether anything was. Raises Problem on a timeout."""
     found = status(data)
     if found is None:
         return False
@@ -163,20 +160,3 @@ def _mark(data: Path) -> None:
     known = {each.name for each in data.iterdir()}
     if known <= {"logs", LOCK}:
         (data / DEMO_MARK).touch()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end it; a second one is ignored, since the end is bounded."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

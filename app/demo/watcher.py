@@ -1,6 +1,6 @@
-"""What Kafka says while the demo runs: states, counts, latencies, and what people look at.
+"""Follows Kafka while the demo runs: states, counts, latencies, and the operators' work.
 
-The demo's own load is told from what others publish meanwhile by a header of its records. States,
+A header on its records distinguishes the demo's own load from other publishers'. States,
 results and latencies are those of its own load; events and lag are of everything.
 """
 
@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.cluster import Cluster, Entry
+from app.recovery import GROUP
 from control import quarantine
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
 from engine.clients.groups import GroupAdmin
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.reader import PartitionReader, read_all
-from engine.ports import Headers
+from engine.ports import Headers, RecordPosition, TopicPartition
 from engine.records import LogRecord
 from examples.upstream_publisher import RUN_HEADER
 from schemas import catalogue, topology
@@ -32,26 +33,25 @@ WATCHED: Final = (
 )
 READ_COUNT: Final = 5_000
 READ_WAIT_SECONDS: Final = 0.01
-PAYMENTS_GROUP: Final = "npp-payments"
+
 LATENCIES_KEPT: Final = 20_000
 LAG_EVERY_SECONDS: Final = 2.0
 DUPLICATE: Final = "DUPLICATE"
 REJECTED: Final = "REJECTED"
 ACCEPTED: Final = "ACCEPTED"
 QUARANTINED: Final = "QUARANTINED"
-FOR_PEOPLE: Final = (
-    events.OperatorActionRequested,
-    events.OperatorActionReferred,
-    events.OperatorActionApproved,
-    events.OperatorActionRejected,
-    events.ReconciliationRequired,
-    events.ReconciliationResolved,
+ForPeople = (
+    events.OperatorActionRequested
+    | events.OperatorActionReferred
+    | events.OperatorActionApproved
+    | events.OperatorActionRejected
+    | events.ReconciliationRequired
+    | events.ReconciliationResolved
 )
-Place = tuple[str, int, int]
 
 
 class Watcher:
-    """Follows six topics from their ends at the start; `look` takes what is new."""
+    """Follows six topics from their ends at the start; `look` reads new records."""
 
     def __init__(self, cluster: Cluster, run: str) -> None:
         """`run`: the header of the demo's own records."""
@@ -60,7 +60,7 @@ class Watcher:
         self._clock = cluster.clock
         counts = cluster.ends.partition_counts(list(WATCHED))
         names = [(topic, n) for topic in WATCHED for n in range(counts[topic])]
-        self.start: Mapping[tuple[str, int], int] = cluster.ends.high(names)
+        self.start: Mapping[TopicPartition, int] = cluster.ends.high(names)
         errors = PartitionErrors(self._clock)
         self._readers = [
             PartitionReader(
@@ -73,18 +73,18 @@ class Watcher:
         ]
         self._groups = GroupAdmin(cluster.connection, cluster.clock)
         self._inputs = {topic.name for topic in catalogue.load().inputs()}
-        self._appended: dict[Place, int] = {}  # our upstream records and their append times
-        self._became: dict[Place, str] = {}  # of any upstream record
-        self._created: dict[Place, str] = {}  # of any upstream record: its payment
+        self._appended: dict[RecordPosition, int] = {}  # append times of our records, ms
+        self._became: dict[RecordPosition, str] = {}  # of any upstream record
+        self._created: dict[RecordPosition, str] = {}  # of any upstream record: its payment
         self.others = 0  # upstream records that are not ours
-        self._asked_at: dict[str, int] = {}  # payments that want no later time → append time
+        self._requested_at: dict[str, int] = {}  # payments that want no later time → append time
         self._lag_asked_s = 0.0
-        self.payments: dict[str, PaymentLifecycle] = {}  # all that changed, others' too
+        self.payments: dict[str, PaymentLifecycle] = {}  # every change, including others'
         self.own: set[str] = set()  # those that our records created
         self.changed: set[str] = set()
-        self.for_people: deque[Any] = deque()
+        self.for_people: deque[ForPeople] = deque()
         self.events = 0
-        self.results: Counter[str] = Counter()  # what became of our records
+        self.results: Counter[str] = Counter()  # what happened to our records
         self.settled_millis: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.engine_millis: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.lag = 0
@@ -105,7 +105,7 @@ class Watcher:
         return self.results.total()
 
     def look(self) -> None:
-        """Take what was committed since the last look."""
+        """Read the records committed since the last call."""
         for reader in self._readers:
             batches, _ = reader.read(READ_COUNT, READ_WAIT_SECONDS)
             for records in batches.values():
@@ -151,9 +151,9 @@ class Watcher:
         key = (record.key or b"").decode("utf-8", "replace")
         return key in self.own or is_of_run(record.headers, self._run)
 
-    def _behind(self) -> dict[tuple[str, int], tuple[int, int]]:
+    def _behind(self) -> dict[TopicPartition, tuple[int, int]]:
         """Committed offset and stable end of every input partition that differs."""
-        committed = self._groups.committed(PAYMENTS_GROUP)
+        committed = self._groups.committed(GROUP)
         names = [name for name in committed if name[0] in self._inputs]
         ends = self._cluster.ends.stable(names)
         return {
@@ -201,7 +201,7 @@ class Watcher:
             return
         self._account((origin.topic, origin.partition, origin.offset), QUARANTINED)
 
-    def _account(self, place: Place, became: str) -> None:
+    def _account(self, place: RecordPosition, became: str) -> None:
         topic, partition, offset = place
         if topic not in UPSTREAM or offset < self.start.get((topic, partition), 0):
             return
@@ -240,12 +240,12 @@ class Watcher:
             if appended is not None:
                 self.engine_millis.append(max(0, entry.at.timestamp_ms - appended))
                 if event.requested_execution_time is None:
-                    self._asked_at[header.payment_intent_id] = appended
+                    self._requested_at[header.payment_intent_id] = appended
         elif isinstance(event, events.PaymentSettled):
-            asked = self._asked_at.pop(header.payment_intent_id, None)
-            if asked is not None:
-                self.settled_millis.append(max(0, header.decided_at - asked))
-        elif isinstance(event, FOR_PEOPLE):
+            requested = self._requested_at.pop(header.payment_intent_id, None)
+            if requested is not None:
+                self.settled_millis.append(max(0, header.decided_at - requested))
+        elif isinstance(event, ForPeople):
             self.for_people.append(event)
 
 

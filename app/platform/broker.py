@@ -29,7 +29,7 @@ from app.platform.fetch import FetchError, Say, ensure_platform, say_on_stderr
 from app.platform.java import JVM_FAST_START, JVM_STEADY, JavaMissingError, Jvm, find_java
 from engine.clock import Clock, SystemClock
 
-START_WAIT_SECONDS = 60.0
+START_WAIT_SECONDS = 180.0  # a loaded machine; one that ended is noticed at once
 STOP_WAIT_SECONDS = 20.0
 FORMAT_WAIT_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.05
@@ -39,7 +39,7 @@ ClientConfig = dict[str, str | int | float | bool]
 
 
 class BrokerError(RuntimeError):
-    """A broker did not start, or ended by itself; the message carries the end of its log."""
+    """A broker did not start, or exited; the message has the end of its log."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Cluster:
     # -- life ----------------------------------------------------------------------------------
 
     def start(self) -> Cluster:
-        """Format what is new, start every node, return when all take part; raises BrokerError."""
+        """Format new nodes, start all, return once all are in the quorum; raises BrokerError."""
         try:
             self._prepare()
         except (FetchError, JavaMissingError) as error:
@@ -230,9 +230,9 @@ class Cluster:
         self._children[index] = start_child(command, log_file=log)
 
     def _await_started(self, index: int) -> None:
-        """The broker says so in its log once it is unfenced, whatever its listeners need to talk.
+        """Wait until the broker's log says that it has started and is unfenced.
 
-        A client cannot be asked: the listener may want a password, or a proxy may be between.
+        A client cannot tell: the listener may require a password, or a proxy may be in between.
         """
         child, log = self._running(index), self.log_file(index)
         deadline = self.clock.monotonic_s() + START_WAIT_SECONDS
@@ -257,7 +257,7 @@ def run_foreground(
     up: Callable[[str, Path], None] | None = None,
 ) -> int:
     """`npp broker start`: one plain node until SIGINT or SIGTERM. Returns the exit code.
-    `up` is told address and folder once it is there.
+    `up` gets address and folder once it is running.
 
     Must be called on the main thread. Raises BrokerError when the node does not start.
     """
@@ -279,7 +279,7 @@ def run_foreground(
 
 
 def _on_end_signals(call: Callable[[], None]) -> Callable[[], None]:
-    """Call on SIGINT and SIGTERM from now on; the answer puts the former handlers back."""
+    """Call `call` on SIGINT and SIGTERM; the returned function restores the former handlers."""
 
     def handler(_number: int, _frame: FrameType | None) -> None:
         call()

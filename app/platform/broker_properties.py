@@ -1,4 +1,4 @@
-"""What each node of the embedded Kafka is told: server properties and logging, as data."""
+"""The configuration of each node of the embedded Kafka: server properties and logging, as data."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Node:
 
 
 def node_properties(node: Node, security: Security, users: Mapping[str, str]) -> dict[str, str]:
-    """Everything a node is told but the caller's own properties, under Kafka's names."""
-    return _network(node, security) | _durability(node) | _small(node) | _sasl(security, users)
+    """A node's whole configuration except the caller's properties, by Kafka's names."""
+    return _network(node, security) | _durability(node) | _small() | _sasl(security, users)
 
 
 def _network(node: Node, security: Security) -> dict[str, str]:
@@ -81,12 +81,12 @@ def _durability(node: Node) -> dict[str, str]:
         "log.message.timestamp.type": "LogAppendTime",
         "offsets.retention.minutes": str(OFFSETS_RETENTION_MINUTES),
         "transactional.id.expiration.ms": str(TRANSACTIONAL_ID_EXPIRATION_MS),
-        # The transaction of a dead processor holds up its readers until it is found: look often.
+        # A dead processor's open transaction blocks readers until it is aborted: check often.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     }
 
 
-def _small(node: Node) -> dict[str, str]:
+def _small() -> dict[str, str]:
     return {
         "num.partitions": "1",
         "offsets.topic.num.partitions": str(INTERNAL_PARTITIONS),

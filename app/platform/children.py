@@ -19,7 +19,6 @@ from pathlib import Path
 from engine.clock import SystemClock
 
 PORTS = range(15_000, 32_000)
-PART_PORTS = 1_000
 
 LEASH = Path(__file__).with_name("leash.py")
 KILL_WAIT_SECONDS = 10.0  # SIGKILL is certain; only the kernel's cleaning up is waited for
@@ -29,7 +28,7 @@ STOPPED_POLL_SECONDS = 0.001
 # process starts them all. No thread exists before the first start.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="start-children")
 
-_given: set[int] = set()  # by this process, which may not have bound them yet
+_reserved: list[socket.socket] = []  # for as long as this process lives
 
 Child = subprocess.Popen[bytes]
 
@@ -67,13 +66,13 @@ def kill_child(child: Child) -> int:
 
 
 def pause_child(child: Child) -> None:
-    """SIGSTOP, and wait until every thread of it stands still: till then it may go on answering."""
+    """SIGSTOP, and wait until every thread has stopped: until then it may still answer."""
     clock = SystemClock()
     child.send_signal(signal.SIGSTOP)
     deadline_s = clock.monotonic_s() + KILL_WAIT_SECONDS
     while os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG) is None:
         if clock.monotonic_s() > deadline_s:
-            raise TimeoutError(f"process {child.pid} does not stand still")
+            raise TimeoutError(f"process {child.pid} does not stop")
         clock.sleep(STOPPED_POLL_SECONDS)
 
 
@@ -99,31 +98,28 @@ def await_end(child: Child, grace_seconds: float) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports that were free a moment ago.
+    """Distinct loopback ports, reserved for servers that this process or its children start.
 
     Below the range the kernel takes outgoing ports from: a client that keeps asking for a killed
     server's port could otherwise be given that very port, and the server would not come back.
-    None is given out twice by this process, and processes that were started one after the other
-    take from different parts of the range: a port is bound long after it was found.
+    A server binds its port long after it was found, so this process keeps a socket bound to it:
+    no other process finds it free, but a server with SO_REUSEADDR can bind it, as all of ours,
+    Kafka, PostgreSQL and Prometheus do. Raises OSError if there are not that many.
     """
-    part = os.getpid() % (len(PORTS) // PART_PORTS)
-    own = PORTS[part * PART_PORTS : (part + 1) * PART_PORTS]
     found: list[int] = []
-    for port in random.sample(own, k=len(own)):
-        if len(found) == count:
-            break
-        if port in _given:
+    for port in random.sample(PORTS, k=len(PORTS)):
+        one = socket.socket()
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            one.close()
             continue
-        with socket.socket() as one:
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reserved.append(one)
         found.append(port)
-    if len(found) < count:
-        raise OSError(f"no {count} free ports in {own.start}..{own.stop - 1}")
-    _given.update(found)
-    return found
+        if len(found) == count:
+            return found
+    raise OSError(f"no {count} free ports in {PORTS.start}..{PORTS.stop - 1}")
 
 
 def tail_of(log_file: Path, bytes_max: int = 4000) -> str:

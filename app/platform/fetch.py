@@ -2,7 +2,7 @@
 `requirements/jars.lock`, no others.
 
 Pure Python (jgo), no `mvn` and no Java needed. Every file is checked against the lock's SHA-256
-before it is used; a second run finds its stamp and costs milliseconds. Everything lies under
+before it is used; a second run finds its stamp and costs milliseconds. Everything is under
 `.cache/` beside the source (or `$NPP_CACHE_DIR`) and may be deleted at any time. `$NPP_MAVEN_URL`
 names a mirror where Maven Central cannot be reached; the hashes hold for it too.
 """
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 
 class FetchError(RuntimeError):
-    """An artifact could not be had, or is not the one that was locked."""
+    """An artifact could not be fetched, or is not the one that was locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def matches(file: Path, artifact: Artifact) -> bool:
 
 
 class _Progress:
-    """Counts downloaded bytes over all lanes and says so now and then."""
+    """Counts downloaded bytes over all downloads and prints progress from time to time."""
 
     def __init__(self, total_bytes: int, say: Say, clock: Clock) -> None:
         self._total, self._say, self.clock = total_bytes, say, clock
@@ -196,7 +196,8 @@ def ensure_platform(say: Say = say_on_stderr) -> Platform:
 
 def ensure_web(say: Say = say_on_stderr) -> Path:
     """The folder of the pages' libraries, fetched if they are not there yet: `<name>/…` as each
-    was published. Safe as `ensure_platform`. Raises FetchError."""
+    was published. Safe as `ensure_platform`. Raises FetchError.
+    """
     return _ensure("web", "the pages' libraries", web_libraries(), _place_web, say)
 
 
@@ -268,8 +269,9 @@ def _place_web(artifact: Artifact, file: Path, home: Path) -> None:
 
 
 def main() -> int:
-    """`python -m app.platform.fetch`; exit 1 with one line when it cannot be had. With `web`, the
-    pages' libraries alone."""
+    """`python -m app.platform.fetch`; exit 1 if something cannot be fetched. With `web`, only the
+    pages' libraries.
+    """
     try:
         ensure_web()
         if sys.argv[1:] != ["web"]:

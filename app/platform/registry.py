@@ -1,4 +1,4 @@
-"""A real schema registry (Apicurio, spoken to in Confluent's language) on loopback.
+"""A real schema registry (Apicurio, with Confluent's API) on loopback.
 
 It keeps its schemas in memory: a restart forgets them, and ids follow the order of registration.
 Registering the same schemas in the same order again gives the same ids; the process that starts it
@@ -24,7 +24,7 @@ from app.platform.fetch import FetchError, ensure_platform
 from app.platform.java import JVM_FAST_START, JavaMissingError, find_java
 from engine.clock import Clock, SystemClock
 
-START_WAIT_SECONDS = 60.0
+START_WAIT_SECONDS = 180.0  # a loaded machine; one that ended is noticed at once
 STOP_WAIT_SECONDS = 10.0
 LOOK_EVERY_SECONDS = 0.05
 PROBE_SECONDS = 2.0

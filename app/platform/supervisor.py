@@ -1,12 +1,14 @@
-"""Keeps a handful of named child processes running: start, restart what fell, kill one, end all.
+"""Keeps a few named child processes running: start, restart after a failure, kill one, end all.
 
 It has no thread of its own: its owner calls `tend` a few times a second. It knows processes,
 log files and exit codes, and nothing of what runs in them.
 
-    add ──▶ WAITING ──▶ RUNNING ──ended──▶ WAITING (back-off) ──▶ RUNNING …
-                           │ │                 └─ too often ──▶ GIVEN_UP
-                           │ └─exit 0, or not to be restarted──▶ ENDED
-                           └──────── end, end_all ─────────────▶ ENDED
+    WAITING ── added, or its pause is over ───────────────▶ RUNNING
+    RUNNING ── killed by us, or failed ───────────────────▶ WAITING
+    RUNNING ── exit code 0, or not to be restarted ───────▶ ENDED
+    RUNNING ── failed too often ──────────────────────────▶ GIVEN_UP
+
+`end` and `end_all` forget a child, whatever its status.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from app.platform.children import (
     Child,
@@ -29,31 +32,42 @@ from app.platform.children import (
     tail_of,
 )
 from engine.clock import Clock, SystemClock
+from engine.errors import check_move
 
 RESTARTS_MAX = 5
-RESTARTS_WINDOW_SECONDS = 60.0  # more than RESTARTS_MAX falls within it: give up
+RESTARTS_WINDOW_SECONDS = 60.0  # more than RESTARTS_MAX failures within it: give up
 BACK_OFF_FIRST_SECONDS = 0.2
 BACK_OFF_MAX_SECONDS = 5.0
 END_WAIT_SECONDS = 20.0
 
 
 class Restart(enum.Enum):
-    """What becomes of a child that ends by itself."""
+    """What to do when a child exits."""
 
     NEVER = "never"
     ON_FAILURE = "on failure"  # any exit code but 0
 
 
 class Status(enum.Enum):
+    """Of a child; drawn above."""
+
     WAITING = "waiting"
     RUNNING = "running"
     ENDED = "ended"
     GIVEN_UP = "given up"
 
 
+MOVES: Final = {
+    Status.WAITING: {Status.RUNNING},
+    Status.RUNNING: {Status.WAITING, Status.ENDED, Status.GIVEN_UP},
+    Status.ENDED: set[Status](),
+    Status.GIVEN_UP: set[Status](),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child to be: name, command, additions to our environment, what happens when it falls."""
+    """A child process to start: name, command, additions to our environment, restart policy."""
 
     name: str
     command: tuple[str, ...]
@@ -64,7 +78,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One end of one process. `killed_by_us` tells our own kill from a fall."""
+    """One exit of one process. `killed_by_us` distinguishes our own kill from a crash."""
 
     name: str
     pid: int
@@ -77,7 +91,7 @@ class SupervisorError(RuntimeError):
 
 
 class _Managed:
-    """One program with its present process and its recent falls."""
+    """One program with its current process and its recent failures."""
 
     def __init__(self, program: Program, log_file: Path) -> None:
         self.program, self.log_file = program, log_file
@@ -92,21 +106,29 @@ class _Managed:
             raise SupervisorError(f"{self.program.name} is {self.status.value}")
         return self.child
 
+    def move(self, after: Status) -> None:
+        """Raises WrongOrder for a move that is not in MOVES."""
+        check_move(self.program.name, MOVES, self.status, after)
+        self.status = after
+
     def start(self) -> None:
+        self.move(Status.RUNNING)
         program = self.program
         self.child = start_child(
             program.command, log_file=self.log_file, env=program.env, cwd=program.cwd
         )
-        self.status, self.killed_by_us = Status.RUNNING, False
+        self.killed_by_us = False
 
     def note_end(self, exit_code: int, now: float) -> Ended:
         """Move on after the process ended; decides about the restart."""
         assert self.child is not None
         ended = Ended(self.program.name, self.child.pid, exit_code, self.killed_by_us)
-        if self.killed_by_us:  # a kill was asked for, and is no sign of a fault
-            self.status, self.start_at = Status.WAITING, now
+        self.child = None
+        if self.killed_by_us:  # a requested kill is no sign of a fault
+            self.start_at = now
+            self.move(Status.WAITING)
         elif exit_code == 0 or self.program.restart is Restart.NEVER:
-            self.status = Status.ENDED
+            self.move(Status.ENDED)
         else:
             self._back_off(now)
         return ended
@@ -115,10 +137,11 @@ class _Managed:
         self.falls.append(now)
         recent = sum(1 for fall in self.falls if now - fall <= RESTARTS_WINDOW_SECONDS)
         if recent > RESTARTS_MAX:
-            self.status = Status.GIVEN_UP
+            self.move(Status.GIVEN_UP)
             return
         wait = min(BACK_OFF_FIRST_SECONDS * 2 ** (recent - 1), BACK_OFF_MAX_SECONDS)
-        self.status, self.start_at = Status.WAITING, now + wait
+        self.start_at = now + wait
+        self.move(Status.WAITING)
 
 
 class Supervisor:
@@ -139,7 +162,7 @@ class Supervisor:
         return managed.running().pid
 
     def tend(self) -> list[Ended]:
-        """Notice what ended, restart what is due; returns the ends since the last call."""
+        """Detect exits, restart what is due; returns the exits since the last call."""
         now = self._clock.monotonic_s()
         ends: list[Ended] = []
         for managed in self._managed.values():
@@ -154,7 +177,7 @@ class Supervisor:
     def kill(self, name: str) -> int:
         """SIGKILL one child and wait for its end; returns its process id.
 
-        `tend` starts it again at once, whatever its policy, and does not count it as a fall.
+        `tend` starts it again at once, whatever its policy, and does not count it as a crash.
         """
         managed = self._of(name)
         child = managed.running()
@@ -207,7 +230,7 @@ class Supervisor:
         return self._of(name).running().pid
 
     def log_tail(self, name: str) -> str:
-        """The end of a child's log, for the message about its fall."""
+        """The end of a child's log, for the message about its failure."""
         return tail_of(self._of(name).log_file)
 
     def __enter__(self) -> Supervisor:

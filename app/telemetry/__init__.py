@@ -1,1 +1,1 @@
-"""What a process tells of itself to systems outside."""
+"""What a process reports to outside systems: traces."""

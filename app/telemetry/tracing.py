@@ -3,7 +3,7 @@ else nothing of OpenTelemetry is imported. Its other OTEL_* variables count too 
 headers).
 
 What waits for the collector is bounded: QUEUE spans, then the oldest are dropped. No call here
-blocks, and a collector that is down costs what it cannot take.
+blocks, and spans that an unavailable collector cannot accept are dropped.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Tracer:
 
         counts = TraceMetrics(registry).spans
         self._ended, sent, not_taken = (counts.labels(each) for each in RESULTS)
-        # Its own complaints come with every batch: what matters is told once, below.
+        # Its own messages come with every batch: one message is logged below instead.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._local = local = threading.local()
 
@@ -148,7 +148,7 @@ def _exporter(sent: Any, not_taken: Any) -> Any:
     from opentelemetry.sdk.trace.export import SpanExportResult
 
     class Counted(OTLPSpanExporter):
-        """Counts, and tells once when the collector goes away and when it is back."""
+        """Counts, and logs once when the collector becomes unavailable and when it is back."""
 
         is_away = False
 
@@ -158,11 +158,11 @@ def _exporter(sent: Any, not_taken: Any) -> Any:
             (not_taken if away else sent).inc(len(spans))
             if away and not self.is_away:
                 log.warning(
-                    "the collector takes no spans; payments are not touched by it",
+                    "the collector accepts no spans; payments are not affected",
                     do="look at OTEL_EXPORTER_OTLP_ENDPOINT and at the collector",
                 )
             elif self.is_away and not away:
-                log.info("the collector takes spans again")
+                log.info("the collector accepts spans again")
             self.is_away = away
             return result
 

@@ -1,4 +1,4 @@
-"""Inputs of a payment: commands of upstream systems and operators, reports of the outside, due
+"""Inputs of a payment: commands of upstream systems and operators, reports of outside systems, due
 timers.
 
 Field names are the Avro names in snake_case. Times are epoch milliseconds, amounts integer cents.
@@ -44,18 +44,26 @@ class CreatePayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ExpirePayment(msgspec.Struct, frozen=True, kw_only=True):
-    """From an upstream topic `operator` is null; from the operators' topic it must not be."""
+    """`operator` is null on an upstream topic, and required on the operators' topic."""
 
     header: InputHeader
     operator: OperatorHeader | None = None
     reason: str | None = None
 
 
-class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask Resolve to allow `action`; the parameters are those the action will be bound to."""
-
+class _OfOperator(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
+
+
+class _OnAttempt(_OfOperator, frozen=True, kw_only=True):
+    attempt: int
+    reason: str
+
+
+class RequestApproval(_OfOperator, frozen=True, kw_only=True):
+    """Request Resolve's approval of `action`, which will be bound to these parameters."""
+
     action: ActionName
     reason: str
     attempt: int | None = None
@@ -65,30 +73,22 @@ class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
     amount: Cents | None = None
 
 
-class RetryPayment(msgspec.Struct, frozen=True, kw_only=True):
-    header: InputHeader
-    operator: OperatorHeader
+class RetryPayment(_OfOperator, frozen=True, kw_only=True):
     attempt_id: str
     reason: str
 
 
-class CancelPayment(msgspec.Struct, frozen=True, kw_only=True):
-    header: InputHeader
-    operator: OperatorHeader
+class CancelPayment(_OfOperator, frozen=True, kw_only=True):
     reason: str
     customer_id: str | None = None
 
 
-class MarkPaymentFailed(msgspec.Struct, frozen=True, kw_only=True):
-    header: InputHeader
-    operator: OperatorHeader
+class MarkPaymentFailed(_OfOperator, frozen=True, kw_only=True):
     reason: FailureReasonName
     details: str
 
 
-class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    header: InputHeader
-    operator: OperatorHeader
+class ResolveReconciliation(_OfOperator, frozen=True, kw_only=True):
     conflict_id: ConflictId
     attempt: int
     verdict: Verdict
@@ -96,64 +96,43 @@ class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     amount: Cents | None = None  # RETURNED states what came back
 
 
-class ReleaseFunds(msgspec.Struct, frozen=True, kw_only=True):
+class ReleaseFunds(_OnAttempt, frozen=True, kw_only=True):
     """Release a deferred hold before non-payment is certain (action RELEASE_EARLY)."""
 
-    header: InputHeader
-    operator: OperatorHeader
-    attempt: int
-    reason: str
+
+class ReverseCapture(_OnAttempt, frozen=True, kw_only=True):
+    """Give the captured funds of an attempt back (action REVERSE)."""
 
 
-class ReverseCapture(msgspec.Struct, frozen=True, kw_only=True):
-    header: InputHeader
-    operator: OperatorHeader
-    attempt: int
-    reason: str
-
-
-class DebitFunds(msgspec.Struct, frozen=True, kw_only=True):
+class DebitFunds(_OnAttempt, frozen=True, kw_only=True):
     """Debit the customer for a second settlement of the payment (action DEBIT_AGAIN)."""
 
-    header: InputHeader
-    operator: OperatorHeader
-    attempt: int
-    reason: str
 
+class RepeatFundsRequest(_OfOperator, frozen=True, kw_only=True):
+    """Repeat a request that Deposits Core refused, under the operation's next number."""
 
-class RepeatFundsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask Deposits Core again for what it refused, under the operation's next number."""
-
-    header: InputHeader
-    operator: OperatorHeader
     attempt: int
     operation: OperationName
     reason: str
 
 
-class DecideApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's decision of an approval that Resolve referred. `verdict` APPROVED or REJECTED."""
+class DecideApproval(_OfOperator, frozen=True, kw_only=True):
+    """A person's decision on an approval that Resolve referred. `verdict` APPROVED or REJECTED."""
 
-    header: InputHeader
-    operator: OperatorHeader
     approval_id: ApprovalId
     verdict: ApprovalAnswer
     reason: str
 
 
-class ResumeProcessing(msgspec.Struct, frozen=True, kw_only=True):
-    """Take a parked payment up again; `operator` confirms what `requested_by` asked for (two
-    persons).
-    """
+class ResumeProcessing(_OfOperator, frozen=True, kw_only=True):
+    """Resume a parked payment; `operator` confirms the request of `requested_by` (dual control)."""
 
-    header: InputHeader
-    operator: OperatorHeader
     requested_by: str
     reason: str
 
 
 class AssignedFrom(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Where an unmatched report came from and which two persons assigned it to this payment."""
+    """Where an unmatched report came from and which two people assigned it to this payment."""
 
     topic: str
     partition: int
@@ -164,8 +143,8 @@ class AssignedFrom(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RailReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rail, or its adapter, says of one attempt. `code` is the raw rail code; core maps it
-    by `adapter`'s table.
+    """What the rail, or its adapter, reports about one attempt. `code` is the raw rail code; core
+    maps it with `adapter`'s table.
     """
 
     header: InputHeader
@@ -190,9 +169,9 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Deposits Core's answer for one funds reference.
 
     `result` HELD, CAPTURED, RELEASED, DEBITED, REVERSED or CREDITED: done. DECLINED: the account
-    does not allow the hold. REFUSED: certain not to have happened. NEVER_HELD: the hold that a
+    does not allow the hold. REFUSED: certainly not carried out. NEVER_HELD: the hold that a
     RELEASE names was never carried out and never will be. FAILED: no readable answer; it may have
-    happened.
+    been carried out.
     """
 
     header: InputHeader
@@ -218,7 +197,7 @@ class PolicyVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApprovalDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """Resolve's answer: APPROVED, REJECTED or REFERRED (a person has to decide)."""
+    """Resolve's answer: APPROVED, REJECTED or REFERRED (a person must decide)."""
 
     header: InputHeader
     approval_id: ApprovalId

@@ -1,7 +1,8 @@
 """When a payment next needs a timer, and for what. Each deadline, when due, makes at least one
 event.
 
-A timer fails or expires a payment only before SENT; from SENT on it marks it overdue and enquires.
+A timer fails or expires a payment only before SENT; from SENT on it marks it overdue and enquires
+(rulings 7 and 12). All times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 
 
 def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, DeadlineKind | None]:
-    """(epoch ms, kind) of the earliest thing that time alone will bring, or (None, None)."""
+    """(epoch ms, kind) of the earliest deadline, or (None, None)."""
     if state.parked:
         return None, None
     windows = rules.windows
@@ -81,10 +82,11 @@ def with_deadline(state: Payment, rules: Rules) -> Payment:
 
 
 def next_enquiry_at(state: Payment, attempt: Attempt, windows: Windows) -> int | None:
-    """When the rail is asked (again) what became of the attempt; 0 is at once, None is never by
-    itself. At the time that follows the last enquiry, a person is asked instead.
+    """When the next enquiry about the attempt is due: 0 means at once, None that no timer enquires.
+    After the last enquiry, a conflict for a person is due instead (ruling 3).
 
-    Asked for when overdue, and after an end that does not say for certain that nothing was paid.
+    Enquiries start when the attempt is overdue, and after an end that does not make non-payment
+    certain.
     """
     if not attempt.sent_at and not attempt.rail_had_it:
         return None
@@ -96,15 +98,15 @@ def next_enquiry_at(state: Payment, attempt: Attempt, windows: Windows) -> int |
     waits = windows.enquiry_waits_ms
     done = attempt.enquiry_round
     if done == 0:
-        # A withdraw is under way: its answer may make the enquiry needless.
+        # A withdrawal is in progress: its answer may make the enquiry unnecessary.
         return attempt.ended_at + waits[0] if attempt.withdraw else 0
     if done > len(waits) and _is_contradicted(state, attempt):
-        return None  # a person has it already
+        return None  # already with a person
     return attempt.enquiry_at + waits[min(done, len(waits)) - 1]
 
 
 def enquiries_used_up(attempt: Attempt, windows: Windows) -> bool:
-    """Whether the rail was asked as often as it is asked since the last change (ruling 3)."""
+    """Whether all enquiries allowed since the last change have been made (ruling 3)."""
     return attempt.enquiry_round > len(windows.enquiry_waits_ms)
 
 
@@ -115,13 +117,14 @@ def _is_contradicted(state: Payment, attempt: Attempt) -> bool:
 
 
 def next_repeat_at(attempt: Attempt, ask: FundsRequestStatus, windows: Windows) -> int | None:
-    """When a request that Deposits Core has not answered is made again, with the same reference:
-    with growing pauses and no last try. A HOLD only while its attempt waits for it.
+    """When an unanswered request to Deposits Core is repeated, with the same reference, growing
+    pauses and no limit on tries (domain §3). A HOLD only while its attempt waits for it and
+    before its notAfter, else None.
     """
     waits = windows.funds_repeat_waits_ms
     wait = waits[min(ask.repeat, len(waits) - 1)]
     if ask.hold_number:
-        # From then on Deposits Core can say for good that the hold never stood.
+        # From then on Deposits Core can say finally that the hold never existed.
         final = ask.not_after + windows.never_held_margin_ms
         if ask.asked_at < final:
             wait = min(wait, final - ask.asked_at)
@@ -129,18 +132,18 @@ def next_repeat_at(attempt: Attempt, ask: FundsRequestStatus, windows: Windows) 
         if attempt.state not in UNSENT or attempt.outcome is not None:
             return None
         at = ask.asked_at + min(wait, windows.hold_repeat_ms_max)
-        return at if at < ask.not_after else None  # after it, it is never carried out
+        return at if at < ask.not_after else None  # later it would never be carried out
     return ask.asked_at + wait
 
 
 def send_allowed_at(state: Payment) -> int:
-    """The earliest time at which nothing but time holds the current attempt back."""
+    """The earliest time at which the current attempt may be sent."""
     return max(state.attempts[-1].frozen_until or 0, state.requested_execution_time or 0)
 
 
 def authorised_window_end(state: Payment, windows: Windows) -> int:
-    """From the later of authorised (for a retry: the attempt's start) and
-    requestedExecutionTime.
+    """The end of the window of AUTHORISED. It starts at the later of authorisation (for a retry:
+    the attempt's start) and requestedExecutionTime (ruling 12).
     """
     start = max(state.attempts[-1].started_at, state.requested_execution_time or 0)
     return _not_while_frozen(state, start + windows.authorised_ms, windows)
@@ -159,8 +162,8 @@ def _window_end(state: Payment, windows: Windows) -> int:
 
 
 def _not_while_frozen(state: Payment, end: int, windows: Windows) -> int:
-    """While a send is frozen no window runs out; it ends submit_ms after the freeze at the earliest
-    (ruling 8).
+    """While a send is frozen no window ends; the window ends submit_ms after the freeze at the
+    earliest (ruling 8).
     """
     frozen_until = state.attempts[-1].frozen_until
     return end if frozen_until is None else max(end, frozen_until + windows.submit_ms)
@@ -180,7 +183,7 @@ def _overdue_at(attempt: Attempt, windows: Windows) -> int | None:
 
 
 def window(state: Payment, windows: Windows) -> tuple[int, DeadlineKind] | None:
-    """Until when an unsent payment waits, and by which kind of deadline; None in a conflict."""
+    """Until when an unsent payment waits, and the kind of that deadline; None during a conflict."""
     if state.state not in UNSENT or open_conflicts(state):
         return None
     best = _window_end(state, windows)

@@ -1,7 +1,7 @@
 """decide(state, command, context): events, a duplicate, a refusal, or no effect. Pure.
 
-Order of checks: readable, valid shape, role, done before, known payment, state, approval,
-invariant.
+Order of checks (domain §5): readable, shape, role, done before, known payment, still valid
+(`notAfter`), state, approval, invariant.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ORIGINS: Final[dict[type, str]] = {
 
 
 def decide(state: Payment | None, command: c.Input, context: Context) -> Decision:
-    """What becomes of one input. Raises only on a defect: the payment is then parked by
+    """The decision about one input. Raises only on a defect: the payment is then parked by
     `suspend`.
     """
     decision = _decide(state, command, context)
@@ -56,16 +56,16 @@ def decide(state: Payment | None, command: c.Input, context: Context) -> Decisio
 
 
 def _decide_recovered(state: Payment, number: int, command: c.Input, context: Context) -> Decision:
-    """It would call an attempt unpaid for certain whose instruction was found: first the conflict,
-    and then what the input still does.
+    """The input would end an attempt as certainly unpaid although its instruction was found. First
+    open the conflict, then decide the input again with the conflict open.
     """
     draft = recovered_submissions.contradict(state, number, command, context)
     decision = _decide(with_deadline(draft.state, context.rules), command, context)
     if type(decision) is NoEffect:
         recovered_submissions.ask_the_rail(draft, number)
-        return finish(draft)  # a timer: nothing waits for it any more
+        return finish(draft)  # a timer, which the conflict has made void
     if type(decision) is not Accepted:
-        return decision  # a person's or upstream's command is refused: a conflict is open
+        return decision  # a command is refused: a conflict is open
     events = [*draft.events, *decision.events]
     work = instructions(state, events, decision.state)
     return Accepted(events=events, state=decision.state, instructions=work)
@@ -125,7 +125,7 @@ def _decide(state: Payment | None, command: c.Input, context: Context) -> Decisi
 
 
 def _expire(state: Payment | None, command: c.ExpirePayment, context: Context) -> Decision:
-    """From an upstream topic without an operator, from the operators' topic with one."""
+    """On an upstream topic without an operator, on the operators' topic with one."""
     if context.origin == "upstream":
         if command.operator is not None:
             return refuse(FIELD_INVALID, field="operator", problem="is not for upstream topics")

@@ -1,10 +1,12 @@
-"""A decision in the making: appended events, the state after each, and what their headers share."""
+"""A decision in progress: appended events, the state after each, and the common parts of their
+headers.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from core.decider import Context
+from core.decider import Context, Duplicate
 from core.header import Actor, EventHeader, InputHeader
 from core.payment.events import Event
 from core.payment.evolve import advance, evolve
@@ -17,8 +19,8 @@ SYSTEM: Final = Actor(kind="system", id="orchestrator")
 
 
 class Draft:
-    """Appends events; nothing can refuse any more. `now` is the decision's time (decidedAt), epoch
-    ms.
+    """Appends events; no refusal is possible from here on. `now` is the decision's time
+    (decidedAt), epoch ms.
     """
 
     __slots__ = (
@@ -50,7 +52,7 @@ class Draft:
         self.rules: Rules = context.rules
         self.payment_id = payment_id
         self.actor = actor
-        # A callback or a timer brings none: then it is the payment's own (domain §10).
+        # A callback or a timer carries none: then it is the payment's own (domain §10).
         self.traceparent = (
             traceparent if traceparent is not None or before is None else before.traceparent
         )
@@ -66,8 +68,8 @@ class Draft:
         approval_id: ApprovalId | None = None,
         actor: Actor | None = None,
     ) -> EventHeader:
-        """The next event's header, of the decision's actor or another; previous_hash comes with the
-        encoding.
+        """The next event's header, for the decision's actor or another; encoding fills in
+        previous_hash.
         """
         is_first = self.before is None and not self.events
         return EventHeader(
@@ -86,8 +88,8 @@ class Draft:
         )
 
     def append(self, event: Event) -> None:
-        """The event has happened: the state is the one after it. The first event makes a state of
-        our own; the others change it.
+        """Append the event and evolve the state. The first event copies the state; the others
+        change the copy in place.
         """
         if self.events:
             advance(self.state, event)
@@ -97,7 +99,7 @@ class Draft:
 
 
 def decided_at(state: Payment | None, now_ms: int) -> int:
-    """decidedAt never goes back within a payment (domain §8)."""
+    """decidedAt never decreases within a payment (domain §8)."""
     return now_ms if state is None else max(now_ms, state.decided_at)
 
 
@@ -108,8 +110,8 @@ def draft_of(
     header: InputHeader | None,
     now: int | None = None,
 ) -> Draft:
-    """The draft of a decision about a known payment; `header` is the input's, None for a defect at
-    it. `now` is decidedAt where it is not that of the context.
+    """The draft of a decision about a known payment; `header` is the input's, None if the input
+    caused a defect. `now` is decidedAt if it differs from the context's.
     """
     return Draft(
         before=state,
@@ -119,3 +121,12 @@ def draft_of(
         traceparent=None if header is None else header.traceparent,
         now=decided_at(state, context.now_ms) if now is None else now,
     )
+
+
+def duplicate_of(state: Payment, from_sequence: int) -> Duplicate:
+    """A repeat of the decision whose first event is `from_sequence`."""
+    if from_sequence == state.decision_from:
+        last = state.sequence
+    else:
+        last = state.ends.get(from_sequence, from_sequence)
+    return Duplicate(from_sequence=from_sequence, to_sequence=last)

@@ -1,9 +1,10 @@
-"""The history of a payment: eight lifecycle events, which alone change the state, and the records
-beside them (those about funds are in `events_funds`).
+"""The history of a payment: eight lifecycle events, which alone change the state, and the other
+records (those about funds are in `events_funds`).
 
 Field names are the Avro names in snake_case and are a storage format: add (with a default), never
-rename. Each record is declared once: its schema, its bytes and its reader are compared with it.
-Times are epoch milliseconds, amounts integer cents, `text` and `details` free text stored as sent.
+rename. Each record is declared once; tests compare its schema, its bytes and its reader with the
+declaration. Times are epoch milliseconds, amounts integer cents, `text` and `details` free text
+stored as sent.
 """
 
 from __future__ import annotations
@@ -14,14 +15,26 @@ import msgspec
 
 from core.header import Recorded
 from core.payment.commands import AssignedFrom
-from core.payment.events_funds import *  # noqa: F403 one history, in two files
-from core.payment.events_funds import FundsEvent
+from core.payment.events_funds import (
+    FundsCaptured,
+    FundsCredited,
+    FundsDebitForced,
+    FundsHeld,
+    FundsHoldDeclined,
+    FundsHoldTransferred,
+    FundsReleased,
+    FundsReleaseDeferred,
+    FundsRequested,
+    FundsRequestFailed,
+    FundsReversed,
+)
 from core.values import NO_CENTS, Cents, ConflictId, ExternalRef, Sealed
 from core.words import (
     ActionName,
     ApprovalPhase,
     ConflictKind,
     EndSource,
+    EnquiryReason,
     FailureReasonName,
     MessageKind,
     MessageResult,
@@ -77,7 +90,7 @@ class PaymentSentToRail(Recorded, frozen=True, kw_only=True):
 
 
 class PaymentAcknowledged(Recorded, frozen=True, kw_only=True):
-    """Cleared: the payee's side accepted. Never settled. `implied` when a settlement report came
+    """Cleared: the payee's side accepted. Not settled. `implied` if a settlement report came
     first.
     """
 
@@ -108,7 +121,8 @@ class PaymentSettled(Recorded, frozen=True, kw_only=True):
 
 class PaymentFailed(Recorded, frozen=True, kw_only=True):
     """`header.reason` is the failure reason; `source` rail, operator, upstream or system;
-    `late_failure` when it came from ACKNOWLEDGED.
+    `late_failure` when it came from ACKNOWLEDGED. `submitted_at` and `answered_at` only for the
+    technical answer to a submission; for a callback or an enquiry they are null.
     """
 
     attempt_id: str
@@ -125,6 +139,8 @@ class PaymentFailed(Recorded, frozen=True, kw_only=True):
     via_enquiry: bool = False
     assigned_from: AssignedFrom | None = None
     report_kind: ReportKind | None = None
+    submitted_at: int | None = None
+    answered_at: int | None = None
 
 
 class PaymentExpired(Recorded, frozen=True, kw_only=True):
@@ -164,7 +180,7 @@ class PolicyChecked(Recorded, frozen=True, kw_only=True):
 
 
 class ProcessingSuspended(Recorded, frozen=True, kw_only=True):
-    """The payment is parked: a defect was met at the cause's input."""
+    """The payment is parked: processing the cause's input met a defect."""
 
     error: str
 
@@ -175,9 +191,7 @@ class ProcessingResumed(Recorded, frozen=True, kw_only=True):
 
 
 class OperatorActionRequested(Recorded, frozen=True, kw_only=True):
-    """`header.approval_id` names the approval; `frozen_until` when the request holds the send
-    back.
-    """
+    """`header.approval_id` names the approval; `frozen_until` if the request freezes the send."""
 
     action: ActionName
     requester: str
@@ -193,7 +207,7 @@ class OperatorActionRequested(Recorded, frozen=True, kw_only=True):
 
 
 class ActionDecided(Recorded, frozen=True, kw_only=True):
-    """What was said of a request for approval, by Resolve or a person, and by which rules."""
+    """The decision on a request for approval, by Resolve or a person, and the rules evaluated."""
 
     action: ActionName
     decided_by: str
@@ -203,7 +217,7 @@ class ActionDecided(Recorded, frozen=True, kw_only=True):
 
 
 class OperatorActionReferred(ActionDecided, frozen=True):
-    """A person has to decide."""
+    """A person must decide."""
 
 
 class OperatorActionApproved(ActionDecided, frozen=True, kw_only=True):
@@ -213,7 +227,7 @@ class OperatorActionApproved(ActionDecided, frozen=True, kw_only=True):
 
 
 class OperatorActionRejected(ActionDecided, frozen=True):
-    """By a person or Resolve; by the system when nobody decided in time."""
+    """By a person or Resolve; by the system if it was not decided in time."""
 
 
 class PaymentOverdue(Recorded, frozen=True, kw_only=True):
@@ -226,13 +240,13 @@ class PaymentOverdue(Recorded, frozen=True, kw_only=True):
 
 class RailEnquiryRequested(Recorded, frozen=True, kw_only=True):
     external_ref: ExternalRef
-    why: str
+    why: EnquiryReason
     number: int
 
 
 class RailStatusReported(Recorded, frozen=True, kw_only=True):
-    """A note. `rail_has_it`: the rail, or our own record SUBMITTED, says that the rail has the
-    attempt (ruling 3). `retry_safe` false: the rail's reason forbids a retry (ruling 2).
+    """A note. `rail_has_it`: the rail, or the adapter's record SUBMITTED, says that the rail has
+    the attempt (ruling 3). `retry_safe` false: the rail's reason forbids a retry (ruling 2).
     """
 
     external_ref: ExternalRef
@@ -256,7 +270,8 @@ class RailStatusReported(Recorded, frozen=True, kw_only=True):
 
 class NonPaymentConfirmed(Recorded, frozen=True, kw_only=True):
     """`by` names the report or verdict that made non-payment certain. `retry_safe` is false when
-    the rail's reason forbids a retry that the recorded failure would allow.
+    the rail's reason forbids a retry that the recorded failure would allow. Times as in
+    PaymentFailed.
     """
 
     attempt_id: str
@@ -268,10 +283,12 @@ class NonPaymentConfirmed(Recorded, frozen=True, kw_only=True):
     via_enquiry: bool = False
     retry_safe: bool = True
     assigned_from: AssignedFrom | None = None
+    submitted_at: int | None = None
+    answered_at: int | None = None
 
 
 class RecallRequested(Recorded, frozen=True, kw_only=True):
-    """`code`: what the adapter's ALREADY_SUBMITTED rests on (ruling 3)."""
+    """`code`: the evidence for the adapter's ALREADY_SUBMITTED (ruling 3)."""
 
     external_ref: ExternalRef
     code: str | None = None
@@ -286,7 +303,7 @@ class RecallAnswered(Recorded, frozen=True, kw_only=True):
 
 
 class ReconciliationRequired(Recorded, frozen=True, kw_only=True):
-    """A conflict: kept, blocking, open until a person resolves it."""
+    """A conflict: it blocks until a person resolves it. Times as in PaymentFailed."""
 
     conflict_id: ConflictId
     kind: ConflictKind
@@ -298,10 +315,12 @@ class ReconciliationRequired(Recorded, frozen=True, kw_only=True):
     rail_message_id: str | None = None
     assigned_from: AssignedFrom | None = None
     report_kind: str | None = None
+    submitted_at: int | None = None
+    answered_at: int | None = None
 
 
 class ReconciliationResolved(Recorded, frozen=True, kw_only=True):
-    """`header.attempt` is the attempt the verdict speaks of."""
+    """`header.attempt` is the attempt that the verdict is about."""
 
     conflict_id: ConflictId
     verdict: Verdict
@@ -311,7 +330,7 @@ class ReconciliationResolved(Recorded, frozen=True, kw_only=True):
 
 class PaymentReturned(Recorded, frozen=True, kw_only=True):
     """`amount` as reported: one return, or the total so far when it has no message id or comes
-    `via_enquiry`. `total`: what has come back, this report included (ruling 13).
+    `via_enquiry`. `total`: what has been returned, including this report (ruling 13).
     """
 
     external_ref: ExternalRef
@@ -356,6 +375,19 @@ OtherEvent = (
     | PaymentReturned
     | CustomerNotificationRequested
     | CustomerNotified
+)
+FundsEvent = (
+    FundsRequested
+    | FundsRequestFailed
+    | FundsHeld
+    | FundsHoldDeclined
+    | FundsCaptured
+    | FundsReleased
+    | FundsDebitForced
+    | FundsReversed
+    | FundsCredited
+    | FundsReleaseDeferred
+    | FundsHoldTransferred
 )
 Event = LifecycleEvent | FundsEvent | OtherEvent
 

@@ -1,4 +1,4 @@
-"""What was asked of Deposits Core for an attempt, and what it answered: the funds events of
+"""Requests to Deposits Core for an attempt, and its answers: the funds events of
 `core.payment.events`.
 """
 
@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from core.header import Recorded
 from core.values import Cents, FundsRef
-from core.words import OperationName, RequestStatus
+from core.words import DeferralReason, OperationName, RequestStatus
 
 
 class FundsRequested(Recorded, frozen=True, kw_only=True):
-    """`repeat` counts how often the same reference was asked before: 0 for the first time.
+    """`repeat` counts earlier requests with the same reference: 0 for the first.
 
     `not_after` (HOLD): Deposits Core never carries it out after that. `hold_funds_ref` (RELEASE):
-    the HOLD that was not answered, and `not_after` is that HOLD's.
+    the unanswered HOLD; `not_after` is that HOLD's.
     """
 
     operation: OperationName
@@ -26,7 +26,7 @@ class FundsRequested(Recorded, frozen=True, kw_only=True):
 
 
 class FundsRequestFailed(Recorded, frozen=True, kw_only=True):
-    """`result` REFUSED: certain not to have happened; FAILED: no readable answer, it may have."""
+    """`result` REFUSED: certainly not carried out; FAILED: no readable answer, it may have been."""
 
     operation: OperationName
     funds_ref: FundsRef
@@ -36,7 +36,7 @@ class FundsRequestFailed(Recorded, frozen=True, kw_only=True):
 
 
 class FundsHeld(Recorded, frozen=True, kw_only=True):
-    """The balance verification."""
+    """Deposits Core reserves the amount: the runbook's balance verification."""
 
     funds_ref: FundsRef
     hold_ref: str
@@ -76,14 +76,14 @@ class FundsReversed(FundsMoved, frozen=True):
 
 
 class FundsCredited(FundsMoved, frozen=True):
-    """CREDIT: given back beyond a reversal."""
+    """CREDIT: given back other than by a reversal."""
 
 
 class FundsReleaseDeferred(Recorded, frozen=True, kw_only=True):
     """The hold stays until non-payment is certain for every attempt."""
 
     amount: Cents
-    why: str
+    why: DeferralReason
 
 
 class FundsHoldTransferred(Recorded, frozen=True, kw_only=True):
@@ -91,18 +91,3 @@ class FundsHoldTransferred(Recorded, frozen=True, kw_only=True):
     to_attempt: int
     hold_ref: str
     amount: Cents
-
-
-FundsEvent = (
-    FundsRequested
-    | FundsRequestFailed
-    | FundsHeld
-    | FundsHoldDeclined
-    | FundsCaptured
-    | FundsReleased
-    | FundsDebitForced
-    | FundsReversed
-    | FundsCredited
-    | FundsReleaseDeferred
-    | FundsHoldTransferred
-)

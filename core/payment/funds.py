@@ -1,9 +1,10 @@
-"""One attempt's money: sums and questions, from the state alone (domain §3).
+"""One attempt's money: sums and predicates, from the state alone (domain §3).
 
     held      = what Deposits Core holds for the attempt and has neither captured nor released
     taken     = captured + debited by force - given back (reversed, credited)
-    borne     = what the customer owes for the attempt: what the rail settled, less what came back
-    resolved  = unpaid for certain, or paid and its money taken, or returned and given back
+    borne     = what the customer owes for the attempt: what the rail settled, less what it returned
+                or a person waived (ruling 13)
+    resolved  = certainly unpaid, or paid and its money taken, or returned and given back
 
 The invariant behind every decision: taken + held never exceeds what has settled plus what may still
 settle. All amounts are integer cents.
@@ -51,7 +52,7 @@ def borne_cents(attempt: Attempt) -> Cents:
 
 
 def due_cents(attempt: Attempt) -> Cents:
-    """What is still to be taken from the customer; below zero, what is to be given back."""
+    """The amount still to be taken from the customer; negative: to be given back."""
     return Cents(borne_cents(attempt) - taken_cents(attempt))
 
 
@@ -64,8 +65,8 @@ def unanswered(attempt: Attempt) -> FundsRequestStatus | None:
 
 
 def blocking(attempt: Attempt) -> FundsRequestStatus | None:
-    """The first unanswered request that the next one has to wait for. A release by name of a hold
-    that was certainly not made does not block: there is no hold to release.
+    """The first unanswered request that the next one must wait for. A release by name of a hold
+    that certainly does not exist does not block: there is no hold to release.
     """
     for ask in attempt.funds_requests:
         if ask.status in UNANSWERED and not (
@@ -94,9 +95,9 @@ def latest(attempt: Attempt, operation: str) -> FundsRequestStatus | None:
 
 
 def may_request(attempt: Attempt, operation: str) -> bool:
-    """Whether the flow may make the operation's next request by itself: what was refused waits for
-    a person, who can ask again. A release by name is different: once the hold is known to exist, it
-    is released by its own reference.
+    """Whether the flow may make the operation's next request: a refused one waits for a person, who
+    can repeat it. A release by name is different: once the hold is known to exist, it is released
+    by its own reference.
     """
     last = latest(attempt, operation)
     if last is None:
@@ -107,7 +108,7 @@ def may_request(attempt: Attempt, operation: str) -> bool:
 
 
 def can_settle(attempt: Attempt) -> bool:
-    """Whether the rail may still settle the attempt: it is under way, or ended uncertainly."""
+    """Whether the rail may still settle the attempt: it is in progress, or ended uncertainly."""
     if attempt.outcome is not None:
         return False
     return attempt.state not in _ENDED or not attempt.certain
@@ -116,8 +117,8 @@ def can_settle(attempt: Attempt) -> bool:
 def needs_debit_approval(state: Payment, attempt: Attempt) -> bool:
     """Whether this is a second settlement whose debit no person has approved (ruling 5).
 
-    Of several second settlements the one whose money was asked for first needs none once the first
-    settlement is gone; before any was, the lowest attempt.
+    If the first settlement is denied, the second settlement whose money was requested first needs
+    no approval; if none was requested, the lowest attempt.
     """
     if not attempt.second_settlement or attempt.debit_approved or attempt.outcome != "PAID":
         return False
@@ -137,7 +138,9 @@ def _was_taking_asked(attempt: Attempt) -> bool:
 
 
 def is_resolved(attempt: Attempt) -> bool:
-    """Whether nothing more will be taken or given back for the attempt, whatever the rail says."""
+    """Whether nothing more will be taken or given back for the attempt, whatever the rail
+    reports.
+    """
     outcome = attempt.outcome
     if outcome is None:
         return attempt.state in _ENDED and attempt.certain
@@ -147,8 +150,8 @@ def is_resolved(attempt: Attempt) -> bool:
 
 
 def is_captured(state: Payment) -> bool:
-    """Whether a capture was made or is asked for anywhere: once per payment. One that was refused
-    is none.
+    """Whether a capture was made or requested for any attempt: once per payment. A refused one does
+    not count.
     """
     for attempt in state.attempts:
         last = latest(attempt, "CAPTURE")
@@ -158,15 +161,15 @@ def is_captured(state: Payment) -> bool:
 
 
 def serves_itself(attempt: Attempt) -> bool:
-    """Whether the attempt's hold still serves its own settlement: it may settle, or its money is
-    not taken yet. What waits to be given back needs no hold.
+    """Whether the attempt's own settlement needs its hold: it may settle, or its money is not taken
+    yet. Money to be given back needs no hold.
     """
     return can_settle(attempt) or due_cents(attempt) > 0
 
 
 def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
-    """Whether another attempt still has a hold that no settlement needs: it ends before money of
-    this attempt is debited, or the customer's money would be taken and blocked at once.
+    """Whether another attempt still has a hold that no settlement needs. That hold ends before this
+    attempt's money is debited, or the customer's money would be held and debited at once.
     """
     return any(
         held_cents(other) > 0 and not serves_itself(other)
@@ -176,8 +179,8 @@ def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
 
 
 def can_release(state: Payment, attempt: Attempt) -> bool:
-    """Whether the attempt's own hold serves no settlement any more: not its own, and every other
-    attempt is resolved or needs no hold, or the payment was captured already.
+    """Whether no settlement needs the attempt's hold: its own does not, and every other attempt is
+    resolved or needs no hold, or the payment was already captured.
     """
     if serves_itself(attempt):
         return False
@@ -190,19 +193,24 @@ def can_release(state: Payment, attempt: Attempt) -> bool:
 
 
 def _needs_no_hold(state: Payment, attempt: Attempt) -> bool:
-    """Whether the attempt has a hold of its own, or a debit by force that a person approves."""
+    """Whether the attempt has its own hold, or a forced debit that a person approves."""
     return has_own_hold(attempt) or needs_debit_approval(state, attempt)
 
 
 def has_own_hold(attempt: Attempt) -> bool:
-    """Whether the attempt has a hold of its own, or has asked for one: it needs no other's."""
+    """Whether the attempt has, or has requested, its own hold: it needs no other attempt's."""
     if held_cents(attempt) > 0:
         return True
     return any(a.operation == "HOLD" and a.status in UNANSWERED for a in attempt.funds_requests)
 
 
 def waits_for_repeat(attempt: Attempt) -> FundsRequestStatus | None:
-    """A request that Deposits Core refused although it is still needed: a person can ask again."""
+    """A request that Deposits Core refused although it is still needed: a person can repeat it."""
+    for ask in attempt.funds_requests:
+        if ask.status == "REFUSED":
+            break
+    else:
+        return None  # the usual case, found cheaply
     due = due_cents(attempt)
     needed = {
         "HOLD": attempt.state in _UNSENT and not attempt.held,
@@ -220,12 +228,12 @@ def waits_for_repeat(attempt: Attempt) -> FundsRequestStatus | None:
 
 
 def is_silent(ask: FundsRequestStatus) -> bool:
-    """Whether Deposits Core's answer is overdue: our adapter got none in all its time, or the
-    request was made again because none came within the rules' first wait.
+    """Whether Deposits Core's answer is overdue: the adapter got none within its tries, or the
+    request was repeated because none came within the rules' first wait.
     """
     return ask.status == "FAILED" or (ask.status == "REQUESTED" and ask.repeat > 0)
 
 
 def is_forced(ask: FundsRequestStatus) -> bool:
-    """Whether money is being taken by force: people look at it even while nothing is wrong."""
+    """Whether a forced debit is in progress: it raises attention even if nothing is wrong."""
     return ask.operation == "DEBIT_FORCED" and ask.status in UNANSWERED

@@ -1,5 +1,5 @@
-"""Work for the outside, given in the same decision as the event that made it. Derived by `flow`,
-never remembered.
+"""Instructions for outside systems, emitted in the same decision as their event. Derived by `flow`,
+never stored.
 
 Times are epoch milliseconds, amounts integer cents.
 """
@@ -28,7 +28,7 @@ from core.words import (
 
 class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
     """kind SUBMIT, WITHDRAW, RECALL or ENQUIRE. The same `external_ref` is the same instruction,
-    however often it comes.
+    however often it is delivered.
     """
 
     header: InstructionHeader
@@ -46,13 +46,13 @@ class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is
+    """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` if one is
     known.
 
     `parties` is given for HOLD only: Deposits Core needs the debtor's account. `not_after` of a
     HOLD: Deposits Core never carries it out after it. `hold_funds_ref` is given for the RELEASE of
-    a hold that was not answered: it names that HOLD, and `not_after` is that HOLD's, since Deposits
-    Core may never have seen it and says NEVER_HELD only later.
+    a hold that was not answered: it names that HOLD, and `not_after` is that HOLD's, because
+    Deposits Core may never have seen it, and answers NEVER_HELD only later.
     """
 
     header: InstructionHeader
@@ -103,7 +103,9 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CustomerNotification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """kind cancelled, failed, late_failure or retry_started; only in words that are certain."""
+    """kind cancelled, failed, late_failure or retry_started; sent only if its statement is
+    certain.
+    """
 
     header: InstructionHeader
     notification_id: str

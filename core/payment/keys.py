@@ -1,6 +1,6 @@
-"""Natural keys: what tells whether a result, a report or a conflict was there before.
+"""Natural keys: they identify an earlier result, report or conflict.
 
-They are short, since every packed state has them.
+They are short, because every packed state contains them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def recovered_key(reference: str, report_kind: str | None) -> str:
 
 
 def conflict_key(attempt: int, kind: str | None, content: str) -> bytes:
-    """What stands for the report behind a conflict that is only counted."""
+    """The key of the report behind a conflict that is only counted."""
     text = f"{attempt}:{kind}:{content}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def content_of(new: Payment, code: str | None, amount: Cents | None, currency: str | None) -> str:
-    """What a report says, without times and ids: two of one kind with equal content are the same.
+    """A report's content, without times and ids: two of one kind with equal content are the same.
 
-    An amount or currency that is not given, or is the payment's own, says nothing of its own.
+    A missing amount or currency equals the payment's own.
     """
     if (amount is None or amount == new.amount) and (currency is None or currency == new.currency):
         return compared(code or "")
@@ -41,14 +41,14 @@ def content_of(new: Payment, code: str | None, amount: Cents | None, currency: s
 
 
 def compared(text: str) -> str:
-    """A text that is only ever compared: itself, or what stands for it when it is longer."""
+    """A text that is only compared: itself, or a digest if it is longer."""
     if text.isascii() and len(text) <= COMPARED_CHARACTERS_MAX:
         return text
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def digest(outside_id: str | None) -> bytes | None:
-    """16 bytes of SHA-256 that stand for an id of the outside: its length is not ours to bound."""
+    """16 bytes of SHA-256 that represent an external id, whose length we do not control."""
     if outside_id is None:
         return None
     return hashlib.sha256(outside_id.encode("utf-8", "surrogatepass")).digest()[:16]

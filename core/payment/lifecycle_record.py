@@ -8,7 +8,7 @@ from core.records import STATE_VERSION, PaymentLifecycle
 
 
 def lifecycle_record(payment: Payment, head: bytes) -> PaymentLifecycle:
-    """What the compacted topic says of a payment: by name for others, and packed for the engine."""
+    """The compacted topic's record of a payment: public fields by name, and the packed state."""
     rests = payment_state.at_rest(payment)
     conflicts = payment_state.open_conflicts(payment)
     return PaymentLifecycle(

@@ -1,7 +1,8 @@
-"""How long each text of an input may be: one table, asked before anything else (domain §5).
+"""The maximum length of each text of an input: one table, checked first (domain §5).
 
-What can be decoded is answered: a text over its limit is VALIDATION_FAILED naming field and limit.
-BSB, account number and PayID inside `parties` have formats instead (core.payment.operator.checks).
+A record that can be decoded gets an outcome: a text over its limit is VALIDATION_FAILED naming
+field and limit. BSB, account number and PayID inside `parties` have formats instead
+(core.payment.operator.checks).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from core.decider import Refusal
+from core.declared import camel_case
 from core.header import InputHeader
 from core.payment import commands as c
 from core.payment.operator.checks import ID_CHARACTERS_MAX, ROLES_MAX, text_problem
@@ -20,7 +22,7 @@ from core.refusals import FIELD_INVALID, refuse
 from core.rules import Limits
 from core.values import EXTERNAL_REF_LENGTH, FUNDS_REF_LENGTH, PAYMENT_ID_LENGTH
 
-WORD_CHARACTERS_MAX: Final = 64  # of a word that has to be one of a list
+WORD_CHARACTERS_MAX: Final = 64  # of a value of a closed set
 CODE_CHARACTERS_MAX: Final = 35  # ISO 20022 Max35Text, which proprietary reason codes have too
 OUTSIDE_ID_CHARACTERS_MAX: Final = 140  # of an id that the rail or Deposits Core gives
 TRACEPARENT_CHARACTERS_MAX: Final = 128  # W3C Trace Context, version 00, has 55
@@ -32,7 +34,7 @@ _OUTSIDE: Final = OUTSIDE_ID_CHARACTERS_MAX
 _WORD: Final = WORD_CHARACTERS_MAX
 _TEXT: Final = "free_text_characters_max"
 
-# Path of attributes → characters, or the name of the rule set's limit that says how many.
+# Attribute path → characters, or the name of the rule set's limit.
 Table = dict[str, int | str]
 
 _HEADER: Final[Table] = {
@@ -149,8 +151,7 @@ class _Field(msgspec.Struct, frozen=True, kw_only=True):
 
 def wire_name(path: str) -> str:
     """The field's own name on the wire: `header.command_id` is `commandId`."""
-    first, *rest = path.rpartition(".")[2].split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    return camel_case(path.rpartition(".")[2])
 
 
 def _grouped(table: Table) -> tuple[tuple[str, tuple[_Field, ...]], ...]:
@@ -165,16 +166,16 @@ def _grouped(table: Table) -> tuple[tuple[str, tuple[_Field, ...]], ...]:
 
 
 _GROUPED: Final = {kind: _grouped(table) for kind, table in TEXTS.items()}
-# Parts that an input may lack, and lists: looked at only in the slow way.
+# Optional parts and lists: checked only on the slow path.
 _OPTIONAL: Final = frozenset({"operator", "assigned_from"})
 
 
 class _Quick(msgspec.Struct, frozen=True, kw_only=True):
-    """All plain texts of an input in one call, and the length that each may have by `limits`."""
+    """All plain texts of an input in one call, and the maximum length of each by `limits`."""
 
     texts: Callable[[Any], tuple[str | None, ...]]
     most: tuple[int, ...]
-    rest: tuple[str, ...]  # parts that are looked at only where they are there
+    rest: tuple[str, ...]  # parts that are checked only if present
     limits: Limits
 
 
@@ -199,16 +200,17 @@ _READY: Final[dict[type, _Quick]] = {}
 def over_limit(command: c.Input, limits: Limits) -> Refusal | None:
     """The refusal that names the first text that is too long, holds NUL or a lone surrogate.
 
-    Nearly every input is short ASCII: that is seen in one pass, and only the others are gone
-    through field by field.
+    Nearly every input is short ASCII, which one pass confirms; only others are checked field by
+    field.
     """
     kind = type(command)
     quick = _READY.get(kind)
     if quick is None or quick.limits is not limits:
         quick = _READY[kind] = _quick(kind, limits)
-    texts = quick.texts(command)
-    for text, most in zip(texts, quick.most):  # noqa: B905 one table made both
-        if text is not None and len(text) > most:
+    texts, most = quick.texts(command), quick.most
+    for index in range(len(most)):
+        text = texts[index]
+        if text is not None and len(text) > most[index]:
             return _first_over_limit(command, limits)
     together = "".join(filter(None, texts))
     if not together.isascii() or "\0" in together:
@@ -230,7 +232,7 @@ def _first_over_limit(command: c.Input, limits: Limits) -> Refusal | None:
                 continue
             most = field.most if isinstance(field.most, int) else getattr(limits, field.most)
             if type(value) is str and len(value) <= most and value.isascii() and "\0" not in value:
-                continue  # nearly every text there is
+                continue  # nearly every text
             problem = _problem(value, field, most)
             if problem is not None:
                 return refuse(FIELD_INVALID, field=field.name, problem=problem)
@@ -251,8 +253,8 @@ def _problem(value: Any, field: _Field, most: int) -> str | None:
 
 
 def command_id_of(header: InputHeader) -> str | None:
-    """The command's id for the cause of what becomes of it. One over its limit is recorded nowhere:
-    cut short it would be another id.
+    """The command's id for the cause of its result. An id over its limit is not recorded: truncated
+    it would be a different id.
     """
     found = header.command_id
     return found if found is not None and len(found) <= ID_CHARACTERS_MAX else None

@@ -1,8 +1,8 @@
-"""What a rail report does to the attempt it names, by that attempt's state: the table `decide`
-itself reads.
+"""The effect of a rail report on its attempt, by the attempt's state: the table that `decide`
+reads.
 
-A report is never refused for the state it finds: it applies, is a duplicate, has no effect, or
-opens a conflict.
+A report is never refused because of the state: it applies, is a duplicate, has no effect, or opens
+a conflict.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final, Literal
 from core.values import State
 from core.words import ConflictKind, ReportKind, StateName
 
-# What a report does; a CONFLICT comes with its kind, NO_EFFECT with its rule.
+# A report's effect; a CONFLICT has its kind, NO_EFFECT its rule.
 Effect = Literal[
-    "NOTE",  # recorded; moves nothing
+    "NOTE",  # recorded; changes nothing
     "ACKNOWLEDGE",
     "SETTLE",  # from SENT with an implied acknowledgement
     "FAIL",
@@ -30,7 +30,7 @@ Effect = Literal[
 
 STATES: Final[tuple[StateName, ...]] = tuple(s.value for s in State)
 
-# An attempt answers alike in the states of one column.
+# The states of one column have the same effects.
 _COLUMNS: Final[tuple[tuple[StateName, ...], ...]] = (
     ("CREATED", "AUTHORISED"), ("SENT",), ("ACKNOWLEDGED",), ("SETTLED",), ("FAILED", "EXPIRED"),
 )  # fmt: skip
@@ -59,9 +59,9 @@ REPORT_TABLE: Final[dict[tuple[ReportKind, StateName], Effect]] = {
     for state in states
 }
 
-# Conflict kinds that other rules than the table's name.
+# Conflict kinds from rules outside the table.
 SUBMISSION_FOUND: Final = "SUBMISSION_FOUND"  # by a recovery
-FATE_UNKNOWN: Final = "FATE_UNKNOWN"  # by the last enquiry's timer
+FATE_UNKNOWN: Final = "FATE_UNKNOWN"  # by the timer after the last enquiry
 FUNDS_CONTRADICTION: Final = "FUNDS_CONTRADICTION"  # by Deposits Core
 AMOUNT_DIFFERS: Final = "AMOUNT_DIFFERS"
 CURRENCY_DIFFERS: Final = "CURRENCY_DIFFERS"
@@ -69,7 +69,7 @@ RETURN_AMOUNT_MISSING: Final = "RETURN_AMOUNT_MISSING"
 RETURN_EXCEEDS_SETTLED: Final = "RETURN_EXCEEDS_SETTLED"
 RETURNS_TOO_MANY: Final = "RETURNS_TOO_MANY"
 
-# A clearing or settlement after the attempt has ended so.
+# A clearing or settlement after the attempt has ended in this state.
 ACKNOWLEDGED_AFTER: Final[dict[StateName, ConflictKind]] = {
     "FAILED": "ACKNOWLEDGED_AFTER_FAILED",
     "EXPIRED": "ACKNOWLEDGED_AFTER_EXPIRED",

@@ -1,5 +1,5 @@
-"""What a payment is: everything a decision reads of the past. Made by `evolve` alone, from events
-alone.
+"""What a payment is: everything that a decision reads about the past. Only `evolve` makes it, only
+from events.
 
 Array-like structs keep the packed form small; they are copied on write and never changed in place.
 Times are epoch milliseconds, amounts integer cents, sequences those of the journal.
@@ -20,7 +20,6 @@ from core.values import (
     Cents,
     ConflictId,
     ExternalRef,
-    MoneyOutcome,
     PaymentIntentId,
     Sealed,
     State,
@@ -56,22 +55,22 @@ CONFLICTS_LISTED_MAX: Final = 16  # open ones beyond are counted, not listed
 CONFLICTS_OPEN_MAX: Final = 64  # beyond, a contradiction has no effect but on a metric
 CONFLICTS_REMEMBERED_MAX: Final = 16  # resolved ones, so that their reports stay duplicates
 APPROVALS_REMEMBERED_MAX: Final = 8  # ended ones, so that their answers stay duplicates
-RETURNS_MAX: Final = 64  # returns of one payment that are told apart by their ids
+RETURNS_MAX: Final = 64  # returns of one payment that are remembered by their ids
 RECOVERED_MAX: Final = 64  # conflicts about attempts that a recovered history lacks
-ENDS_KEPT: Final = 64  # from here on, ends of decisions that nothing names are dropped
+ENDS_KEPT: Final = 64  # beyond, older decision ends that no record refers to are dropped
 
 ENDED: Final = frozenset({State.FAILED.value, State.EXPIRED.value})
 UNSENT: Final = frozenset({State.CREATED.value, State.AUTHORISED.value})
 
 
 class CorruptHistory(Exception):
-    """The events of a payment contradict each other: a defect or a foreign hand, never a business
-    answer. The payment is parked, or the verifier stops.
+    """The events of a payment contradict each other: a defect or a foreign writer, never a business
+    result. The payment is parked, or the verifier stops.
     """
 
 
 class Packed(msgspec.Struct, array_like=True, gc=False):
-    """What the packed state holds: an array, without cycles, copied on write."""
+    """Base of the packed state's structs: arrays, without cycles, copied on write."""
 
     if TYPE_CHECKING:
 
@@ -79,8 +78,8 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
 
 
 class FundsRequestStatus(Packed, kw_only=True):
-    """One request to Deposits Core. `status` REQUESTED or FAILED (no readable answer): it waits for
-    its answer; DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
+    """One request to Deposits Core. `status` REQUESTED or FAILED (no readable answer): unanswered;
+    DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
     """
 
     operation: OperationName
@@ -95,7 +94,7 @@ class FundsRequestStatus(Packed, kw_only=True):
 
 
 class SeenReport(Packed, kw_only=True):
-    """The first report of a kind; of STATUS and RECEIVED the last."""
+    """The first report of a kind; for STATUS, RECEIVED and NOTED the last."""
 
     kind: SeenKind
     message_id: bytes | None  # core.payment.keys.digest
@@ -104,7 +103,7 @@ class SeenReport(Packed, kw_only=True):
 
 
 class Attempt(Packed, kw_only=True):
-    """One way of carrying the intent out. `state` follows the payment's while it is the last
+    """One try to carry out the intent. `state` follows the payment's while it is the last
     attempt.
     """
 
@@ -127,24 +126,24 @@ class Attempt(Packed, kw_only=True):
     credited: Cents = NO_CENTS
     waived: Cents = NO_CENTS  # reversed on a person's request: not taken again
     returns_sum: Cents = NO_CENTS  # over the ids in `returns`
-    # the highest total that an enquiry, a report without id or a verdict said
-    returns_total: Cents = NO_CENTS
+    returns_total: Cents = NO_CENTS  # the highest: an enquiry's, a verdict's, without id
     returns: dict[bytes, Cents] = {}  # core.payment.keys.digest of each return's id -> amount
-    second_settlement: bool = False  # its debit needs an approval of its own
+    second_settlement: bool = False  # its debit needs a separate approval
     debit_approved: bool = False
     funds_requests: list[FundsRequestStatus] = []
     # the rail
     sent_at: int = 0
     submit_before: int = 0
     acknowledged_at: int = 0
+    tried_at: int = 0  # of the last submission whose answer is recorded as a note
     reports: list[SeenReport] = []
     enquiries: int = 0
     enquiry_round: int = 0  # since the last lifecycle change
     enquiry_at: int = 0
     overdue: Overdue | None = None  # ATTENTION, ESCALATED
     resend_rejected: bool = False
-    rail_had_it: bool = False  # its own word, a found submission, our record SUBMITTED (ruling 3)
-    never_submitted: bool = False  # so said our adapter, or the rail's "unknown" (ruling 3)
+    rail_had_it: bool = False  # by its report, a found submission or our SUBMITTED (ruling 3)
+    never_submitted: bool = False  # by our adapter's report or the rail's "unknown" (ruling 3)
     # the end
     ended_at: int = 0
     ended_by: EndSource | None = None  # rail, operator, upstream, system
@@ -161,7 +160,7 @@ class Attempt(Packed, kw_only=True):
 
 
 class Approval(Packed, kw_only=True):
-    """`status` REQUESTED, REFERRED, APPROVED, REJECTED, EXPIRED (nobody decided in time) or USED;
+    """`status` REQUESTED, REFERRED, APPROVED, REJECTED, EXPIRED (not decided in time) or USED;
     bound to everything here.
     """
 
@@ -183,7 +182,7 @@ class Approval(Packed, kw_only=True):
 
 
 class Conflict(Packed, kw_only=True):
-    """What contradicts the record. Open while `verdict` is None."""
+    """A contradiction of the record. Open while `verdict` is None."""
 
     id: ConflictId
     kind: ConflictKind
@@ -198,7 +197,7 @@ class Conflict(Packed, kw_only=True):
 
 
 class Notification(Packed, kw_only=True):
-    """A message to the customer and what became of it."""
+    """A message to the customer and its delivery result."""
 
     id: str
     kind: MessageKind
@@ -210,7 +209,7 @@ class Payment(Packed, kw_only=True):
     """The aggregate. The current attempt is the last one; there is always one."""
 
     payment_intent_id: PaymentIntentId
-    # content, as compared for duplicates
+    # its content, which a repeated CreatePayment is compared with
     source: str
     idempotency_key: str
     amount: Cents
@@ -224,7 +223,7 @@ class Payment(Packed, kw_only=True):
     customer_id: str | None
     requested_execution_time: int | None
     expires_at: int | None
-    # its index
+    # where it stands
     state: StateName
     created_at: int
     sequence: int
@@ -267,17 +266,17 @@ class Payment(Packed, kw_only=True):
         )
 
 
-_pack = packer()
+_pack = packer(Payment)
 _unpack = unpacker(Payment)
 
 
 def pack(state: Payment) -> bytes:
-    """The state as bytes: the same state is always the same bytes."""
+    """The state as bytes; equal states have equal bytes."""
     return _pack(state)
 
 
 def unpack(packed: bytes) -> Payment:
-    """State from its packed bytes. Raises ValueError when they cannot be read."""
+    """State from its packed bytes. Raises ValueError if they cannot be read."""
     try:
         state: Payment = _unpack(packed)
     except ValueError as error:  # msgspec's own, or text that is not UTF-8
@@ -286,15 +285,15 @@ def unpack(packed: bytes) -> Payment:
 
 
 def open_conflicts(state: Payment) -> int:
-    """How many conflicts are open, those that are only counted included."""
+    """The number of open conflicts, including those that are only counted."""
     if not state.conflicts:
         return state.conflicts_unlisted
     return state.conflicts_unlisted + sum(1 for c in state.conflicts if c.verdict is None)
 
 
 def was_never_submitted(attempt: Attempt) -> bool:
-    """Whether the attempt was not sent and nothing says that the rail has it all the same: then its
-    end is certain (ruling 3).
+    """Whether the attempt was not sent and there is no evidence that the rail has it: then its end
+    is certain (ruling 3).
     """
     return not attempt.sent_at and not attempt.rail_had_it
 
@@ -310,35 +309,33 @@ def certain_for_all(state: Payment) -> bool:
 
 
 def money_outcome(state: Payment) -> MoneyOutcomeName:
-    """What became of the money, over all attempts (ruling 6).
+    """What happened to the money, over all attempts (ruling 6).
 
     An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and
     not paid.
     """
     if (state.conflicts or state.conflicts_unlisted) and open_conflicts(state):
-        return MoneyOutcome.CONTRADICTED.value
+        return "CONTRADICTED"
     uncertain = returned = False
     for attempt in state.attempts:
         outcome = attempt.outcome
         if outcome == "PAID":
-            return MoneyOutcome.PAID.value
+            return "PAID"
         if outcome == "RETURNED":
             returned = True
         elif attempt.state in ENDED and not attempt.certain:
             uncertain = True
     if uncertain:
-        return MoneyOutcome.UNCERTAIN.value
+        return "UNCERTAIN"
     if returned:
-        return MoneyOutcome.RETURNED.value
+        return "RETURNED"
     if state.state in FINAL:
-        return MoneyOutcome.NOT_PAID.value
-    return MoneyOutcome.OPEN.value
+        return "NOT_PAID"
+    return "OPEN"
 
 
 def at_rest(state: Payment) -> bool:
-    """Whether nothing is outstanding: nothing is held, asked for, contradicted or waited for, by
-    time or by people.
-    """
+    """Whether nothing is outstanding: no hold, request, conflict, timer or person is awaited."""
     if state.state not in FINAL or state.deadline is not None or state.parked:
         return False
     for attempt in state.attempts:
@@ -350,39 +347,41 @@ def at_rest(state: Payment) -> bool:
 
 
 def waiting_for_person(state: Payment) -> bool:
-    """Whether only a person takes it further: parked, a conflict, a referred approval, a second
-    debit, or what Deposits Core refused.
+    """Whether only a person can continue it: parked, a conflict, a referred approval, a second
+    debit, or a refusal by Deposits Core.
     """
     return waits_for_person(state, open_conflicts(state), at_rest(state))
 
 
 def waits_for_person(state: Payment, conflicts: int, rests: bool) -> bool:
-    """`waiting_for_person`, for a caller that has counted the open conflicts and knows whether the
-    state is at rest.
+    """`waiting_for_person`, for a caller that already has the number of open conflicts and knows
+    whether the state is at rest.
     """
     if state.parked or conflicts:
         return True
-    if any(a.status == "REFERRED" and a.expires_at > state.decided_at for a in state.approvals):
-        return True
+    for approval in state.approvals:
+        if approval.status == "REFERRED" and approval.expires_at > state.decided_at:
+            return True
     return state.deadline is None and not rests
 
 
 def needs_attention(state: Payment) -> bool:
-    """Whether operators should look: overdue, a rejected resend, funds work that is refused,
-    repeated or forced, or a person's turn. It ends when its reason does.
+    """Whether it needs an operator's attention: overdue, a rejected resend, funds requests that are
+    refused, repeated or forced, or waiting for a person.
     """
     for attempt in state.attempts:
         if attempt.overdue is not None or resend_rejected(attempt):
             return True
         if funds.waits_for_repeat(attempt) is not None:
             return True
-        if any(funds.is_silent(ask) or funds.is_forced(ask) for ask in attempt.funds_requests):
-            return True
+        for ask in attempt.funds_requests:
+            if funds.is_silent(ask) or funds.is_forced(ask):
+                return True
     return waiting_for_person(state)
 
 
 def resend_rejected(attempt: Attempt) -> bool:
-    """Whether the rail rejected our own resend and the attempt's fate is still open (ruling 11)."""
+    """Whether the rail rejected our own resend and the attempt's result is open (ruling 11)."""
     return attempt.resend_rejected and attempt.outcome is None and not attempt.certain
 
 
@@ -391,10 +390,3 @@ def current_external_ref(state: Payment) -> ExternalRef | None:
     if not state.authorised_at:
         return None
     return external_ref(state.payment_intent_id, len(state.attempts))
-
-
-def range_of(state: Payment, from_sequence: int) -> tuple[int, int]:
-    """First and last sequence of the decision whose first event is `from_sequence`."""
-    if from_sequence == state.decision_from:
-        return from_sequence, state.sequence
-    return from_sequence, state.ends.get(from_sequence, from_sequence)

@@ -1,4 +1,4 @@
-"""Follows the control topic without a group: to its end before the first batch, then each second.
+"""Follows the control topic without a group: to its end before the first batch, then every second.
 
 A thread reads; the loop drains what was read and applies it to the application's ControlState in
 its own thread. Control that could not be read for UNREADABLE_S_MAX counts as STOP.
@@ -37,7 +37,7 @@ class ControlReader:
         clock: Clock,
         errors: PartitionErrors | None = None,
     ) -> None:
-        """`errors` of the process, for what the client says of the topic's partition."""
+        """`errors`: of the process, for the client's errors for the topic's partition."""
         self._errors = (errors or PartitionErrors(clock)).of(READER)
         self._connection = connection
         self._topic = topic
@@ -54,7 +54,7 @@ class ControlReader:
         self._thread = threading.Thread(target=self._run, name="npp-control", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start following."""
         self._thread.start()
 
     def drain(self, state: ControlState) -> None:
@@ -66,11 +66,9 @@ class ControlReader:
             state.apply(*records.popleft())
 
     def read_to_end(self, state: ControlState) -> bool:
-        """A whole pass that begins now; False when it could not be made within FIRST_READ_S_MAX."""
+        """Run a complete pass from now; False if it could not finish within FIRST_READ_S_MAX."""
         with self._done:
-            wanted = (
-                self._passes + 2
-            )  # a pass that is under way may have asked for the end before now
+            wanted = self._passes + 2  # a running pass may have captured an earlier end
             self._wanted.set()
             deadline_s = self._clock.monotonic_s() + FIRST_READ_S_MAX
             while self._passes < wanted and self._failure is None:
@@ -124,11 +122,11 @@ class ControlReader:
             reader.close()
 
     def _pass(self, reader: PartitionReader) -> bool:
-        """Read up to the current end; True when it was reached."""
+        """Read up to the current end; True if it was reached."""
         target = self._ends.stable_once([(self._topic, 0)])[self._topic, 0]
         deadline_s = self._clock.monotonic_s() + PASS_S_MAX
         while True:
-            # Once in any case: the client's own news would pile up unread in its queue.
+            # At least once: otherwise the client's own events pile up in its queue.
             wait_s = READ_WAIT_S if self._position < target else 0.0
             batches, ends = reader.read(READ_COUNT, wait_s)
             for record in batches.get(0, ()):

@@ -1,5 +1,5 @@
-"""Looks at consumer groups and broker settings from outside, and sets a group's offsets when nobody
-is in it. For the command line's doctor and recovery; the loop does not use it.
+"""Reads consumer groups and broker settings from outside, and sets the offsets of an empty group.
+For the command line's doctor and recovery; the loop does not use it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GroupAdmin:
         self._clock = clock or SystemClock()
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Committed offsets of a group by (topic, partition); empty when it has none."""
+        """Committed offsets of a group by (topic, partition); empty if it has none."""
         topics = self._until(lambda: self._admin.list_topics(timeout=REQUEST_S)).topics
         places = [ClientPartition(t, n) for t, known in topics.items() for n in known.partitions]
         with self._outsider(group) as consumer:
@@ -37,7 +37,7 @@ class GroupAdmin:
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def members(self, group: str) -> int:
-        """How many members a group has; 0 when nobody is in it or it is not known."""
+        """The number of a group's members; 0 if it is empty or unknown."""
 
         def ask() -> Any:
             answers = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)
@@ -46,7 +46,7 @@ class GroupAdmin:
         return len(self._until(ask).members)
 
     def set_offsets(self, group: str, offsets: Mapping[TopicPartition, int], metadata: str) -> None:
-        """Commit offsets for a group that nobody is in. Raises one of the four meanings."""
+        """Commit offsets for an empty group. Raises EngineError."""
         places = [
             ClientPartition(topic, number, offset, metadata)
             for (topic, number), offset in offsets.items()
@@ -60,8 +60,8 @@ class GroupAdmin:
     @contextmanager
     def _outsider(self, group: str) -> Iterator[Consumer]:
         """A consumer that never joins the group. The admin client's own calls for a group's offsets
-        take the process with them (librdkafka follows a null pointer) when the group's coordinator
-        is just moving or loading.
+        crash the process (a null pointer in librdkafka) while the group's coordinator is moving or
+        loading.
         """
         consumer = Consumer(
             {
@@ -69,7 +69,7 @@ class GroupAdmin:
                 **self._connection,
                 "group.id": group,
                 "enable.auto.commit": False,
-                # As it is, not waiting for a transaction that may be committing.
+                # The current value, without waiting for a transaction that may be committing.
                 "isolation.level": "read_uncommitted",
             }
         )

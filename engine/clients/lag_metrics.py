@@ -1,4 +1,4 @@
-"""How many records each partition has that its reader has not done, asked for at the scrape."""
+"""The number of unprocessed records of each partition, computed at the scrape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.ports import TopicPartition
 
 
 class LagMetrics(Collector):
-    """One series for each partition that this process has: what is another's is not shown twice."""
+    """One series for each partition of this process, so that no partition is shown twice."""
 
     NAME: Final = "npp_consumer_lag_records"
     LABELS: Final = ("reader", "topic", "partition")
@@ -23,14 +23,14 @@ class LagMetrics(Collector):
         registry.register(self)
 
     def watch(self, reader: str, lag: Callable[[], Mapping[TopicPartition, int]]) -> None:
-        """`lag`: decided records by partition that are not done yet."""
+        """`lag`: committed records by partition that are not processed yet."""
         self._readers[reader] = lag
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             self.NAME,
-            "Records of a partition that its reader has still to do; as of the last look, seconds "
-            "ago.",
+            "Records of a partition that its reader has not processed yet, as of its last check, "
+            "seconds ago.",
             labels=self.LABELS,
         )
         for reader, lag in self._readers.items():

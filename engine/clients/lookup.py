@@ -1,7 +1,7 @@
-"""Finds records by topic, partition and offset, for who reads what others' records name.
+"""Finds records by topic, partition and offset, for readers of records that refer to others.
 
-One client without a group follows every partition that it was asked for, since the offsets asked
-for mostly rise. What was read ahead is kept, within a bound.
+One client without a group follows every requested partition, because requested offsets mostly rise.
+Records read ahead are kept, within a bound.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import Any, Final
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.reader import READING, LogEnds
+from engine.clients.assigned_reader import READING
+from engine.clients.partition_errors import sort_messages
+from engine.clients.reader import LogEnds
 from engine.clock import Clock
-from engine.errors import Exit, Step, call, check_message_error, is_end_of_partition
+from engine.errors import Exit, Step, call, check_message_error
+from engine.ports import RecordPosition, TopicPartition
 from engine.records import LogRecord, to_log_record
-
-Place = tuple[str, int, int]  # topic, partition, offset
 
 READ_COUNT: Final = 5_000
 READ_WAIT_S: Final = 0.02
-AHEAD_MAX: Final = 50_000  # records kept of all partitions; then those not needed are paused
+# records of about 1.5 KB kept for all partitions; beyond it, those not needed now are paused
+AHEAD_MAX: Final = 20_000
 STUCK_S: Final = 60.0
 
 
 class RecordLookup:
-    """Committed records at places. Not for two threads."""
+    """Committed records by position. Not thread-safe."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._config = {
@@ -41,20 +43,20 @@ class RecordLookup:
         self._clock = clock
         self._ends = LogEnds(connection, clock)
         self._consumer: Consumer | None = None
-        self._next: dict[tuple[str, int], int] = {}  # where each partition is read on
-        self._ahead: dict[tuple[str, int], deque[LogRecord]] = {}
-        self._paused: set[tuple[str, int]] = set()
+        self._next: dict[TopicPartition, int] = {}  # the next offset of each partition
+        self._ahead: dict[TopicPartition, deque[LogRecord]] = {}
+        self._paused: set[TopicPartition] = set()
 
-    def at(self, places: Iterable[Place]) -> dict[Place, LogRecord]:
-        """The records at these places; one that is not there is missing.
+    def at(self, places: Iterable[RecordPosition]) -> dict[RecordPosition, LogRecord]:
+        """The records at these positions; absent ones are missing from the result.
 
-        Raises Exit READ_STUCK when one that must be there does not come.
+        Raises Exit READ_STUCK if one that must exist does not arrive.
         """
-        wanted: dict[tuple[str, int], list[int]] = {}
+        wanted: dict[TopicPartition, list[int]] = {}
         for topic, partition, offset in sorted(set(places)):
             if offset >= 0:
                 wanted.setdefault((topic, partition), []).append(offset)
-        found: dict[Place, LogRecord] = {}
+        found: dict[RecordPosition, LogRecord] = {}
         open_ones = {name: deque(offsets) for name, offsets in wanted.items()}
         self._drop_absent(open_ones)
         for name, offsets in open_ones.items():
@@ -68,17 +70,17 @@ class RecordLookup:
                 self._take(open_ones, found)
             elif self._clock.monotonic_s() - moved_s > STUCK_S:
                 name, offsets = next(iter(open_ones.items()))
-                raise Exit("READ_STUCK", f"{name[0]}[{name[1]}]@{offsets[0]} does not come")
+                raise Exit("READ_STUCK", f"{name[0]}[{name[1]}]@{offsets[0]} does not arrive")
         return found
 
     def close(self) -> None:
-        """Give the client back."""
+        """Close the client."""
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
 
-    def _go_to(self, name: tuple[str, int], offset: int) -> None:
-        """Be sure that the partition is read from `offset` on, at the latest."""
+    def _go_to(self, name: TopicPartition, offset: int) -> None:
+        """Make sure that the partition is read from `offset` or before."""
         if self._consumer is None:
             self._consumer = Consumer(self._config)
         ahead, position = self._ahead.get(name), self._next.get(name)
@@ -93,7 +95,7 @@ class RecordLookup:
         self._next[name], self._ahead[name] = offset, deque()
 
     def _take(
-        self, open_ones: dict[tuple[str, int], deque[int]], found: dict[Place, LogRecord]
+        self, open_ones: dict[TopicPartition, deque[int]], found: dict[RecordPosition, LogRecord]
     ) -> None:
         for name in list(open_ones):
             offsets, ahead = open_ones[name], self._ahead[name]
@@ -103,36 +105,30 @@ class RecordLookup:
                 if ahead and ahead[0].offset == offsets[0]:
                     found[(*name, offsets.popleft())] = ahead[0]
                 elif ahead or self._next[name] > offsets[0]:
-                    offsets.popleft()  # a marker is there, or nothing
+                    offsets.popleft()  # a transaction marker, or no record
                 else:
                     break
             if not offsets:
                 del open_ones[name]
 
-    def _read(self, open_ones: Mapping[tuple[str, int], deque[int]]) -> bool:
+    def _read(self, open_ones: Mapping[TopicPartition, deque[int]]) -> bool:
         assert self._consumer is not None
         messages = call(Step.READ, self._consumer.consume, READ_COUNT, READ_WAIT_S)
         moved = False
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                if is_end_of_partition(error):
-                    name = (message.topic() or "", int(message.partition() or 0))
-                    self._next[name] = max(self._next.get(name, 0), int(message.offset() or 0))
-                    moved = moved or name in open_ones
-                else:
-                    check_message_error(message)
-                continue
-            record = to_log_record(message)
+        records, ends = sort_messages(messages, check_message_error)
+        for record in map(to_log_record, records):
             name = (record.topic, record.partition)
             if name in self._ahead and record.offset >= self._next[name]:
                 self._ahead[name].append(record)
                 self._next[name] = record.offset + 1
                 moved = moved or name in open_ones
+        for name, end in ends.items():
+            self._next[name] = max(self._next.get(name, 0), end)
+            moved = moved or name in open_ones
         return moved
 
-    def _pause_others(self, open_ones: Mapping[tuple[str, int], deque[int]]) -> None:
-        """Read on what is needed alone, when much was read ahead of it."""
+    def _pause_others(self, open_ones: Mapping[TopicPartition, deque[int]]) -> None:
+        """Pause all other partitions while too much was read ahead."""
         assert self._consumer is not None
         if back := [name for name in open_ones if name in self._paused]:
             call(Step.READ, self._consumer.resume, [ClientPartition(*name) for name in back])
@@ -144,8 +140,8 @@ class RecordLookup:
             call(Step.READ, self._consumer.pause, [ClientPartition(*name) for name in others])
             self._paused.update(others)
 
-    def _drop_absent(self, open_ones: dict[tuple[str, int], deque[int]]) -> None:
-        """Forget offsets that are not on the log (any more): a client cannot be put there."""
+    def _drop_absent(self, open_ones: dict[TopicPartition, deque[int]]) -> None:
+        """Drop offsets that are not on the log (any more): a client cannot seek to them."""
         if not open_ones:
             return
         ends, low = self._ends.stable(list(open_ones)), self._ends.low(list(open_ones))

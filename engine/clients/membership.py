@@ -1,14 +1,18 @@
-"""Whether a client still reaches the cluster, and how often a lost one may be replaced.
+"""Whether a client still reaches the cluster, and how often a lost one may be replaced. librdkafka
+forgets each broker that a metadata response does not name.
 
-librdkafka forgets each broker that a metadata answer does not name. One answer that names none (all
-of them were taken for dead at that moment: the only broker comes back from a pause, the controllers
-from an outage) leaves the client with nobody to ask, for minutes or for ever, and no error says so
-(librdkafka issue 5301). So a client that gets no answers asks a question, and is replaced when
-there is still none.
+A response that names none (all were considered dead at that moment: the only broker resumes from a
+pause, the controllers from an outage) leaves the client without any broker, for minutes or forever,
+and without an error (librdkafka issue 5301). So a client that gets no responses sends a probe, and
+is replaced if there is still none.
 
-What counts as an answer is counted by the client itself, in its statistics: any response of any
-broker, however late. The question alone would prove nothing: it waits on the connection behind a
-fetch that the broker holds open for half a second, and behind the load of a busy machine.
+A client may also lose the leader of a single partition (issue 5430): it gets responses for the
+others, so the same statistics are asked whether each assigned partition is being fetched, and a
+publisher watches its oldest record.
+
+The client's own statistics count the responses: any response of any broker, however late. The probe
+alone would prove nothing: it waits on the connection after a fetch that the broker holds open for
+half a second, and suffers from the load of a busy machine.
 """
 
 from __future__ import annotations
@@ -22,78 +26,123 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Consumer
 
-from engine.clock import Clock
+from engine.clock import MS_PER_S, Clock
 from engine.errors import ConsumerLost, EngineError, Exit, Step, call
 from engine.loop.groupmeta import parse
 
-ASK_AFTER_S: Final = 5.0  # of silence, and again so long after each question
-ANSWER_S_MAX: Final = 0.5  # the caller waits so long; a later answer counts all the same
-STATISTICS_MS: Final = 2_000  # less than ASK_AFTER_S: a client with answers is never asked
+ASK_AFTER_S: Final = 5.0  # of silence, and the same time after each probe
+ANSWER_S_MAX: Final = 0.5  # the caller waits so long; a later answer counts anyway
+STATISTICS_S: Final = 2.0  # less than ASK_AFTER_S: a client with answers is never asked
 CLIENTS_KEPT_MAX: Final = 4  # this one, and those it has replaced that are still being closed
 LOST_AFTER_S: Final = 15.0
 CLOSE_S_MAX: Final = 5.0
 UNREACHABLE: Final = "UNREACHABLE"
+FETCHING: Final = "active"  # librdkafka's word
 NOT_JOINED: Final = "NOT_JOINED"
 NOT_FETCHING: Final = "NOT_FETCHING"
 SEEN_LATE: Final = frozenset({UNREACHABLE, NOT_JOINED, NOT_FETCHING})
 LOOK_EVERY_S: Final = 1.0
-JOIN_S_MAX: Final = 45.0  # a member that is slow to give its partitions up holds the others up
+JOIN_S_MAX: Final = 45.0  # a member that is slow to release its partitions delays the others
 RENEWALS_MAX: Final = 3
 RENEWALS_S: Final = 120.0
 
 
+class PartitionStatistics(msgspec.Struct, frozen=True):
+    """What the client does about one partition."""
+
+    desired: bool  # assigned, so it is to be fetched
+    broker: int  # -1: it knows no leader
+    fetch_state: str
+
+
+class TopicStatistics(msgspec.Struct, frozen=True):
+    """A topic's partitions, by number."""
+
+    partitions: dict[str, PartitionStatistics] = {}
+
+
 class Statistics(msgspec.Struct, frozen=True):
-    """What is read of librdkafka's statistics."""
+    """The parts of librdkafka's statistics that are used."""
 
     name: str  # of the client
     rx: int  # responses of all its brokers so far
+    topics: dict[str, TopicStatistics] = {}
+
+    def fetches_all(self) -> bool:
+        """Whether every assigned partition is being fetched from a broker."""
+        return all(
+            each.broker >= 0 and each.fetch_state == FETCHING
+            for topic in self.topics.values()
+            for each in topic.partitions.values()
+            if each.desired
+        )
 
 
 _statistics: Final = msgspec.json.Decoder(Statistics).decode
 
 
 class BrokerLiveness:
-    """One client's. `answered` whenever something came; `lost` when nothing did."""
+    """One client's liveness. Call `answered` for every response; ask `lost` when there was none."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._responses: dict[str, int] = {}  # by client
+        self._idle_client = ""  # its last statistics named a partition that it does not fetch
+        self._idle_s = 0.0
         self.answered()
 
-    def told_by(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A client's configuration, with which it tells this one of every answer.
+    def with_statistics(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A client configuration that reports every response here.
 
-        The client must be polled all the time, or its statistics pile up in its queue.
+        The client must be polled continuously, or its statistics pile up in its queue.
         """
         return {
             **config,
-            "statistics.interval.ms": STATISTICS_MS,
+            "statistics.interval.ms": int(STATISTICS_S * MS_PER_S),
             "stats_cb": self.note_statistics,
         }
 
     def note_statistics(self, text: str) -> None:
-        """The client's own count of answers: one more than the last time is a sign of life."""
+        """The client's own count of responses: an increase is a sign of life."""
         seen = _statistics(text)
         if seen.rx > self._responses.get(seen.name, 0):
             self.answered()
         self._responses[seen.name] = seen.rx
+        if seen.fetches_all():
+            self._idle_s = 0.0
+        else:
+            before_s = self._idle_s if seen.name == self._idle_client else 0.0
+            self._idle_client, self._idle_s = seen.name, before_s + STATISTICS_S
         if len(self._responses) > CLIENTS_KEPT_MAX:
             del self._responses[next(iter(self._responses))]
 
+    def stuck(self) -> bool:
+        """True if by its own statistics the client has fetched not all of its assigned partitions
+        for LOST_AFTER_S, although it may get responses for the others: it knows no leader of one,
+        or waits for an offset.
+        """
+        return self._idle_s >= LOST_AFTER_S
+
+    def replaced(self) -> None:
+        """Another client begins."""
+        self._idle_s = 0.0
+        self.answered()
+
     def answered(self) -> None:
-        """The client has an answer."""
-        self._heard_s = self._asked_s = self._clock.monotonic_s()
+        """The client got a response."""
+        self._heard_s = self._requested_s = self._clock.monotonic_s()
         self._unanswered = 0
 
     def lost(self, ask: Callable[..., Any], *arguments: Any) -> bool:
-        """True when the client has had no answer for LOST_AFTER_S and `ask(*arguments, timeout=)`,
-        a question that any broker answers, had none more than once: a process that stood still
-        itself asks again first. Waits ANSWER_S_MAX at most, every ASK_AFTER_S. Raises Exit when
-        asking is forbidden."""
+        """True if the client has had no response for LOST_AFTER_S and the probe `ask(*arguments,
+        timeout=)`, which any broker answers, failed more than once: a process that was itself
+        suspended probes again first. Waits at most ANSWER_S_MAX, every ASK_AFTER_S. Raises Exit if
+        the request is forbidden.
+        """
         now_s = self._clock.monotonic_s()
-        if now_s - self._asked_s < ASK_AFTER_S:
+        if now_s - self._requested_s < ASK_AFTER_S:
             return False
-        self._asked_s = now_s
+        self._requested_s = now_s
         try:
             call(Step.READ, ask, *arguments, timeout=ANSWER_S_MAX)
         except Exit:
@@ -106,8 +155,9 @@ class BrokerLiveness:
 
 
 class Membership:
-    """Whether a consumer is in its group. One that subscribed and never joins says nothing of it:
-    it polls, reaches the brokers, and is given no partition."""
+    """Whether a consumer is in its group. A consumer that subscribed and never joins reports no
+    error: it polls, reaches the brokers, and gets no partition.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -119,15 +169,16 @@ class Membership:
         self._missing_s = 0.0
 
     def check(self, consumer: Consumer) -> float:
-        """For how many seconds it has been seen not to be a member; looks at most once in
-        LOOK_EVERY_S. Raises ConsumerLost after JOIN_S_MAX."""
+        """For how many seconds it has not been a member; checks at most once per LOOK_EVERY_S.
+        Raises ConsumerLost after JOIN_S_MAX.
+        """
         now_s = self._clock.monotonic_s()
         elapsed_s = now_s - self._looked_s
         if elapsed_s >= LOOK_EVERY_S:
             self._looked_s = now_s
             if parse(consumer.consumer_group_metadata()).is_member:
                 self._missing_s = 0.0
-            else:  # a process that stood still itself has seen nothing meanwhile
+            else:  # a process that was itself suspended observed nothing in that time
                 self._missing_s += min(elapsed_s, 2 * LOOK_EVERY_S)
         if self._missing_s >= JOIN_S_MAX:
             raise ConsumerLost(NOT_JOINED, f"not in its group for {self._missing_s:.0f} s")
@@ -135,16 +186,18 @@ class Membership:
 
 
 class Renewals:
-    """Bounds how often a consumer whose place was taken takes it back: two processes that have one
-    instance id would take it from each other for ever."""
+    """Limits how often a consumer that was fenced rejoins: two processes with one instance id would
+    fence each other forever.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at_s: deque[float] = deque(maxlen=RENEWALS_MAX)
 
     def note(self, error: EngineError) -> None:
-        """One more, for this reason. Raises Exit beyond RENEWALS_MAX within RENEWALS_S. What takes
-        its time to be seen does not count: it says nothing of another process."""
+        """Count one more, for this reason. Raises Exit beyond RENEWALS_MAX within RENEWALS_S.
+        Slowly detected losses do not count: they are no evidence of another process.
+        """
         if error.code in SEEN_LATE:
             return
         now_s = self._clock.monotonic_s()
@@ -157,11 +210,12 @@ class Renewals:
 
 
 def close_aside(consumer: Consumer) -> None:
-    """Close a client without waiting longer than CLOSE_S_MAX: one that reaches nobody may take its
-    time, and its place in the group is kept or lost whatever it does."""
+    """Close a client, waiting at most CLOSE_S_MAX: one that reaches no broker may take long, and
+    its group membership does not depend on it.
+    """
 
     def close() -> None:
-        with contextlib.suppress(EngineError):  # a lost client says so once more
+        with contextlib.suppress(EngineError):  # a lost client reports it again
             call(Step.READ, consumer.close)
 
     thread = threading.Thread(target=close, name="npp-close", daemon=True)

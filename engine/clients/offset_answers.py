@@ -1,4 +1,4 @@
-"""What the brokers answer when they are asked for offsets; see engine.clients.reader.LogEnds."""
+"""Reads the brokers' responses to offset requests; see engine.clients.reader.LogEnds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import OffsetSpec
 
 from engine.errors import Retry
+from engine.ports import TopicPartition
 
 _NOT_THERE: Final = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 )
 
 
-def results(futures: Mapping[ClientPartition, Any]) -> dict[tuple[str, int], int]:
-    """Raises Retry for an answer without an offset: while a partition's leader is not known, as
-    after an outage, the client gives -1001 and no error."""
+def results(futures: Mapping[ClientPartition, Any]) -> dict[TopicPartition, int]:
+    """Raises Retry for a response without an offset: while a partition's leader is unknown, as
+    after an outage, the client returns -1001 and no error.
+    """
     found = {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
     if missing := [name for name, offset in found.items() if offset < 0]:
         topic, number = missing[0]
@@ -27,10 +29,10 @@ def results(futures: Mapping[ClientPartition, Any]) -> dict[tuple[str, int], int
 
 
 def counts(known: Any, topics: Sequence[str]) -> dict[str, int]:
-    """Partitions by topic, of a cluster's description; 0 for a topic that is not there.
+    """Partition counts by topic from a cluster description; 0 for a missing topic.
 
-    Raises Retry for a description without brokers or of a topic that is not ready: after an outage
-    the client may give one, and nothing would be read of what is there.
+    Raises Retry for a description without brokers or of a topic that is not ready: the client may
+    return one after an outage, and existing records would not be read.
     """
     if not known.brokers:
         raise Retry("NO_BROKERS", "the cluster's description names no broker")

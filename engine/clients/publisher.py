@@ -1,9 +1,9 @@
 """Publishes records outside of transactions: idempotent, acks=all, partitioned explicitly, and
 confirmed.
 
-For commands, adapters' answers and control records. Idempotent means no doubles and no gaps *within
-one life* of the producer; what is published again after an unclear end must be recognised by the
-identity in the record.
+For commands, adapters' reports and control records. Idempotent means no duplicates and no gaps
+*within one lifetime* of the producer; a record published again after an unclear result must be
+recognised by its own identity.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from engine.clients.membership import BrokerLiveness
+from engine.clients.membership import LOST_AFTER_S, BrokerLiveness
 from engine.clients.producing import COMPRESSION, producing
 from engine.clock import Clock, SystemClock
 from engine.errors import Abort, EngineError, Exit, Step, call, call_until, refuses_content
@@ -28,8 +28,9 @@ CONFIRM_S: Final = 30.0
 METADATA_S: Final = 5.0
 METADATA_DEADLINE_S: Final = 30.0
 POLL_S: Final = 0.05
-JOIN_S_MAX: Final = 10.0  # on a busy machine a thread may wait long for its turn
+JOIN_S_MAX: Final = 10.0  # on a busy machine a thread may be scheduled late
 PURGED_S_MAX: Final = 1.0
+LOOK_S_MAX: Final = 1.0
 QUEUE_MESSAGES_MAX: Final = 100_000
 QUEUE_KBYTES_MAX: Final = 128 * 1024
 
@@ -47,7 +48,9 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """The place of a confirmed record; `timestamp_ms` is the broker's for LogAppendTime topics."""
+    """The position of a confirmed record; `timestamp_ms` is the broker's for LogAppendTime
+    topics.
+    """
 
     topic: str
     partition: int
@@ -56,8 +59,9 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class NotConfirmed(Exception):
-    """The record may or may not be in the log: publish it again under the same identity, or say
-    so."""
+    """The record may or may not be in the log: publish it again under the same identity, or report
+    that.
+    """
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}")
@@ -65,12 +69,13 @@ class NotConfirmed(Exception):
 
 
 class Refused(NotConfirmed):
-    """The record is certainly not in the log and never will be: it is refused for what it is, as
-    too large. Publishing it again changes nothing."""
+    """The record is certainly not in the log and never will be: the record itself is refused, for
+    example as too large. Publishing it again does not help.
+    """
 
 
 class _Pending:
-    """One call's records on their way."""
+    """The records of one call in flight."""
 
     __slots__ = ("done", "error", "left", "placed")
 
@@ -82,13 +87,37 @@ class _Pending:
 
 
 class _Client:
-    """A client and how many of its records are not answered yet."""
+    """A client and its unacknowledged records, numbered in the order in which they were sent."""
 
-    __slots__ = ("producer", "under_way")
+    __slots__ = ("_clock", "_looked_s", "_oldest", "_sent", "_waited_s", "producer", "unanswered")
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], clock: Clock) -> None:
         self.producer = Producer(config)
-        self.under_way = 0
+        self.unanswered: dict[int, None] = {}
+        self._sent = 0
+        self._clock = clock
+        self._looked_s = clock.monotonic_s()
+        self._oldest: int | None = None
+        self._waited_s = 0.0
+
+    def sends(self) -> int:
+        """Another record; returns its number."""
+        self._sent += 1
+        self.unanswered[self._sent] = None
+        return self._sent
+
+    def waited_s(self) -> float:
+        """For how long the oldest record has had no acknowledgement; call it at least every
+        LOOK_S_MAX. A process that was suspended observed nothing in that time.
+        """
+        now_s = self._clock.monotonic_s()
+        elapsed_s = min(now_s - self._looked_s, LOOK_S_MAX)
+        self._looked_s = now_s
+        oldest = next(iter(self.unanswered), None)
+        still = oldest is not None and oldest == self._oldest
+        self._waited_s = self._waited_s + elapsed_s if still else 0.0
+        self._oldest = oldest
+        return self._waited_s
 
 
 class Publisher:
@@ -130,7 +159,7 @@ class Publisher:
         headers: Headers | None = None,
         timeout_s: float = CONFIRM_S,
     ) -> Placed:
-        """One record, confirmed. Raises NotConfirmed, Refused among them, or Exit (not allowed)."""
+        """Publish one record and wait for confirmation. Raises as `publish_all`."""
         return self.publish_all(
             [Outgoing(topic, key, value, partition, headers or [])], timeout_s=timeout_s
         )[0]
@@ -138,8 +167,10 @@ class Publisher:
     def publish_all(
         self, records: Sequence[Outgoing], *, timeout_s: float = CONFIRM_S
     ) -> list[Placed]:
-        """Every record confirmed, in order per partition. Raises NotConfirmed or Exit (not
-        allowed)."""
+        """Publish records in order per partition and wait up to `timeout_s` seconds for all
+        confirmations. Raises NotConfirmed (or its subclass Refused), or EngineError, such as Exit
+        if it is not allowed.
+        """
         if not records:
             return []
         deadline_s = self._clock.monotonic_s() + timeout_s
@@ -154,7 +185,9 @@ class Publisher:
         return [placed for placed in pending.placed if placed is not None]
 
     def _wait(self, pending: _Pending, deadline_s: float) -> bool:
-        """True when every record was answered. Raises Exit when the client is of no more use."""
+        """True if every record was acknowledged or refused. Raises Exit if the client is no longer
+        usable.
+        """
         while not pending.done.wait(POLL_S):
             if self._failure is not None:
                 raise Exit(self._failure.code, self._failure.detail) from self._failure
@@ -163,7 +196,9 @@ class Publisher:
         return True
 
     def partitions(self, topic: str) -> int:
-        """The topic's partition count, asked once."""
+        """The topic's partition count, requested once. Raises Exit if the topic is missing or the
+        cluster does not answer.
+        """
         count = self._counts.get(topic)
         if count is None:
             deadline_s = self._clock.monotonic_s() + METADATA_DEADLINE_S
@@ -181,13 +216,13 @@ class Publisher:
         return count
 
     def close(self, timeout_s: float = CONFIRM_S) -> int:
-        """Wait for what is on its way; gives the number of records that were not acknowledged."""
+        """Wait for records in flight; returns the number of unacknowledged records."""
         left = self._client.producer.flush(timeout_s)
         self._closing = True
         self._thread.join(JOIN_S_MAX)
         if self._thread.is_alive():
-            return left  # closing a client under its poll takes the process with it
-        with contextlib.suppress(EngineError):  # a forbidden client says so once more
+            return left  # closing a client while a thread polls it crashes the process
+        with contextlib.suppress(EngineError):  # an unauthorised client reports it again
             call(Step.WORK, self._client.producer.close)
         return left
 
@@ -200,48 +235,51 @@ class Publisher:
         headers: Any = record.headers or None
 
         while True:
-            client = self._client
+            with self._lock:  # never to a client that has been replaced: nobody polls it
+                client = self._client
+                number = client.sends()
 
-            def report(
-                error: KafkaError | None, message: Message, client: _Client = client
-            ) -> None:
-                self._reported(client, pending, index, error, message)
+                def report(
+                    error: KafkaError | None,
+                    message: Message,
+                    client: _Client = client,
+                    number: int = number,
+                ) -> None:
+                    self._reported(client, number, pending, index, error, message)
 
-            try:
-                with self._lock:
-                    client.under_way += 1
-                call(
-                    Step.WORK,
-                    client.producer.produce,
-                    record.topic,
-                    record.value,
-                    record.key,
-                    partition,
-                    on_delivery=report,
-                    headers=headers,
-                )
-                return
-            except (BufferError, EngineError) as error:
-                with self._lock:
-                    client.under_way -= 1
-                if isinstance(error, Abort) and error.by_content:
-                    raise Refused(error.code, error.detail) from error
-                if isinstance(error, EngineError):
-                    raise
-                if self._clock.monotonic_s() >= deadline_s:
-                    raise NotConfirmed("QUEUE_FULL", "the client's queue did not drain") from None
-                self._clock.sleep(POLL_S)
+                try:
+                    call(
+                        Step.WORK,
+                        client.producer.produce,
+                        record.topic,
+                        record.value,
+                        record.key,
+                        partition,
+                        on_delivery=report,
+                        headers=headers,
+                    )
+                    return
+                except (BufferError, EngineError) as error:
+                    del client.unanswered[number]
+                    if isinstance(error, Abort) and error.by_content:
+                        raise Refused(error.code, error.detail) from error
+                    if isinstance(error, EngineError):
+                        raise
+            if self._clock.monotonic_s() >= deadline_s:
+                raise NotConfirmed("QUEUE_FULL", "the client's queue did not drain") from None
+            self._clock.sleep(POLL_S)
 
     def _reported(
         self,
         client: _Client,
+        number: int,
         pending: _Pending,
         index: int,
         error: KafkaError | None,
         message: Message,
     ) -> None:
         with self._lock:
-            client.under_way -= 1
+            del client.unanswered[number]
             if error is not None:
                 pending.error = error
             else:
@@ -259,23 +297,32 @@ class Publisher:
     def _serve(self) -> None:
         while not self._closing:
             try:
-                call(Step.WORK, self._client.producer.poll, POLL_S)
-                if not self._client.under_way:
-                    self._liveness.answered()  # nobody waits for an answer
-                elif self._liveness.lost(self._client.producer.list_topics):
-                    self._renew()
+                client = self._client
+                call(Step.WORK, client.producer.poll, POLL_S)
+                with self._lock:
+                    waited_s = client.waited_s()
+                    waits = bool(client.unanswered)
+                if not waits:
+                    self._liveness.answered()  # no caller waits
+                elif waited_s >= LOST_AFTER_S:
+                    self._renew(f"a record was not acknowledged for {waited_s:.0f} s")
+                elif self._liveness.lost(client.producer.list_topics):
+                    self._renew("no broker answers it any more")
             except EngineError as error:
                 self._failure = error
                 return
 
     def _made(self) -> _Client:
-        return _Client(self._liveness.told_by(self._config))
+        return _Client(self._liveness.with_statistics(self._config), self._clock)
 
-    def _renew(self) -> None:
-        """Another client takes this one's place. Each waiting caller learns that nothing is
-        confirmed, and publishes again under the same identity."""
-        _log.warning("publisher's client is replaced: no broker answers it any more")
-        lost, self._client = self._client.producer, self._made()
-        self._liveness.answered()
+    def _renew(self, why: str) -> None:
+        """Replace the client. Each waiting caller gets NotConfirmed, and publishes again under the
+        same identity.
+        """
+        _log.warning("publisher's client is replaced: %s", why)
+        made = self._made()
+        with self._lock:
+            lost, self._client = self._client.producer, made
+        self._liveness.replaced()
         lost.purge()
         call(Step.WORK, lost.flush, PURGED_S_MAX)

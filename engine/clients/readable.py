@@ -1,5 +1,6 @@
-"""Whether partitions can be read on from given offsets, and where a bad batch ends: for people's
-commands, from outside every group."""
+"""Whether partitions can be read from given offsets, and where an unreadable batch ends: for
+operators' commands, outside every group.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ TRY_S_MAX: Final = 10.0
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """What came of reading: errors, and the places that gave nothing in time."""
+    """The result of a trial read: errors, and the positions that returned nothing in time."""
 
     errors: list[PartitionError]
     silent: list[TopicPartition]
@@ -30,8 +31,10 @@ class Tried(msgspec.Struct, frozen=True):
 def try_places(
     connection: Mapping[str, Any], clock: Clock, start: Mapping[TopicPartition, int], wait_s: float
 ) -> Tried:
-    """Read from each place until it gives a record, its end or an error, `wait_s` at most. Every
-    start must be on the log, with something behind it. Raises what a reader raises."""
+    """Read from each position until it returns a record, its end or an error, for at most `wait_s`.
+    Every start must be on the log, with a record after it. Raises Exit or
+    ConsumerLost.
+    """
     if not start:
         return Tried([], [])
     errors = PartitionErrors(clock).of("a look from outside")
@@ -52,11 +55,11 @@ def try_places(
 def bad_batch(
     connection: Mapping[str, Any], clock: Clock, topic: str, partition: int, offset: int, end: int
 ) -> tuple[int, int] | None:
-    """First and last offset of the batch at this place that no client can read; None when it can be
-    read. `end`: the partition's, which is behind the batch.
+    """First and last offset of the unreadable batch at this position; None if it can be read.
+    `end`: the partition's end, after the batch.
 
-    The client names a batch by its first offset, from wherever in it one begins; so its end is
-    found by halves. Raises Exit READ_STUCK when nothing comes: then nobody knows.
+    The client reports a batch by its first offset, wherever in it the read starts, so a binary
+    search finds its end. Raises Exit READ_STUCK if nothing arrives: then it is unknown.
     """
 
     def batch_at(at: int) -> int | None:
@@ -67,7 +70,7 @@ def bad_batch(
         return tried.errors[0].offset if tried.errors else None
 
     first = batch_at(offset)
-    if first is None or first > offset:  # there is a readable record here
+    if first is None or first > offset:  # a readable record
         return None
     inside, step = offset, 1
     while inside + step < end and batch_at(inside + step) == first:

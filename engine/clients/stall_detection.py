@@ -1,7 +1,7 @@
-"""Partitions that do not move although decided records lie before them: for how long.
+"""For how long partitions have made no progress although committed records are available.
 
-Nothing else tells that a partition is not read: a client that does not fetch it, a record that
-hangs, a process that waits for what never comes. All are silent while the topic grows.
+Nothing else shows that a partition is not read: a client that does not fetch it, a record that
+hangs, a process that waits for something that never comes. All are silent while the topic grows.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from engine.loop.timer_gate import Ends
 from engine.ports import TopicPartition
 
 LOOK_EVERY_S: Final = 2.0
-ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: no partition was seen to stall meanwhile
+ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one check: no partition stalled in that time
 NOT_FETCHING_S: Final = 10.0
-TURN_S_MAX: Final = 60.0  # in a backlog the client's one queue is full of others' records
+# in a backlog the client's single queue is full of other partitions' records
+TURN_S_MAX: Final = 60.0
 
 
 class StalledPartitions:
-    """Seconds by place. A partition is stalled between two looks that saw it at the same offset,
-    and a last stable offset beyond it, both times."""
+    """Seconds by partition. A partition is stalled if two successive checks saw the same position,
+    and a last stable offset beyond it both times.
+    """
 
     def __init__(self) -> None:
         self._at: dict[TopicPartition, int] = {}
-        self.seconds: dict[TopicPartition, float] = {}  # of places before which something lies
-        self.records: dict[TopicPartition, int] = {}  # that lie before each place
+        self.seconds: dict[TopicPartition, float] = {}  # of partitions with unread records
+        self.records: dict[TopicPartition, int] = {}  # available after each position
 
     def look(
         self,
@@ -37,8 +39,9 @@ class StalledPartitions:
         stable: Mapping[TopicPartition, int],
         elapsed_s: float,
     ) -> None:
-        """`positions`: next offsets, past the markers of transactions. `elapsed_s`: since the last
-        look."""
+        """`positions`: next offsets, past transaction markers. `elapsed_s`: since the last
+        check.
+        """
         waiting = {n: at for n, at in positions.items() if stable.get(n, at) > at}
         self.seconds = {
             name: self.seconds[name] + elapsed_s if self._at.get(name) == at else 0.0
@@ -49,33 +52,36 @@ class StalledPartitions:
         self.records = {name: max(0, stable[name] - at) for name, at in known.items()}
 
     def at(self, name: TopicPartition) -> int | None:
-        """Where the last look saw it wait; None when nothing lay before it."""
+        """The position at which the last check saw it stalled; None if it had no available
+        records.
+        """
         return self._at.get(name)
 
     def longest(self) -> float:
-        """Seconds of the place that has stood longest."""
+        """Seconds of the partition that has been stalled longest."""
         return max(self.seconds.values(), default=0.0)
 
 
 class StallDetector:
-    """Whether a consumer is given what is on the log: its positions are compared with what another
-    client says, now and then, never waited for.
+    """Whether a consumer receives the available records: its positions are compared from time to
+    time with offsets from another client, without waiting.
 
-    Each partition is judged by itself, unless it is paused or the client has said why it cannot
-    read it: whatever happens to the others, records that lie before it must come.
+    Each partition is judged separately, unless it is paused or the client has reported why it
+    cannot read it: its available records must arrive, whatever happens to the others.
     """
 
     def __init__(self, ends: LogEnds, clock: Clock) -> None:
         self._ends = ends
         self._clock = clock
-        self._asked: Callable[[], Ends | None] | None = None
+        self._pending: Callable[[], Ends | None] | None = None
         self.begin()
 
     def begin(self) -> None:
-        """Partitions were assigned, perhaps the same again after a long restore: nothing is known
-        of them, and none is paused."""
+        """Partitions were assigned, perhaps the same ones after a long restore: nothing is known
+        about them, and none is paused.
+        """
         self._stalled = StalledPartitions()
-        self._asked = None
+        self._pending = None
         self._looked_s = self._began_s = self._clock.monotonic_s()
         self._backlog_s = float("-inf")
         self._paused: set[TopicPartition] = set()
@@ -83,27 +89,27 @@ class StallDetector:
 
     @property
     def seconds(self) -> Mapping[TopicPartition, float]:
-        """For how long partitions have stood; those alone before which something lies."""
+        """For how long partitions have been stalled; only those with available records."""
         return self._stalled.seconds
 
     @property
     def records(self) -> Mapping[TopicPartition, int]:
-        """How many records lay before each partition at the last look."""
+        """The number of available records of each partition at the last check."""
         return self._stalled.records
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
-        """These fetch nothing from now on, and are meant to."""
+        """These are deliberately paused from now on."""
         self._paused.update(names)
 
     def resume(self, names: Iterable[TopicPartition]) -> None:
-        """These are fetched again: they are given time before anything is expected."""
+        """These are fetched again: they get a grace period before records are expected."""
         now_s = self._clock.monotonic_s()
         for name in names:
             self._paused.discard(name)
             self._resumed_s[name] = now_s
 
     def backlog(self) -> None:
-        """A full batch was read: each partition waits for its turn, but not for ever."""
+        """A full batch was read: each partition waits for its turn, for a limited time."""
         self._backlog_s = self._clock.monotonic_s()
 
     def check(
@@ -112,12 +118,11 @@ class StallDetector:
         idle: Callable[[], Container[TopicPartition]],
         explained: Container[TopicPartition] = (),
     ) -> float:
-        """The seconds for which some partition has stood. `positions` as in StalledPartitions;
-        `idle`: those with nothing under way; `explained`: those of which the client has said why it
-        cannot read them.
+        """The longest stall in seconds. `positions` as in StalledPartitions; `idle`: partitions
+        without work in progress; `explained`: partitions that the client reported as unreadable.
 
-        Raises ConsumerLost when a partition was not given a record for NOT_FETCHING_S (in a
-        backlog: TURN_S_MAX) though one was there and nothing explains it; Exit when asking is
+        Raises ConsumerLost if a partition received no record for NOT_FETCHING_S (in a backlog:
+        TURN_S_MAX) although one was available and nothing explains it; Exit if the request is
         forbidden.
         """
         now_s = self._clock.monotonic_s()
@@ -127,23 +132,23 @@ class StallDetector:
             if stood_s < limit_s or name in self._paused or name in explained:
                 continue
             fetched_s = now_s - max(self._began_s, self._resumed_s.get(name, self._began_s))
-            # The last look is seconds old: what has moved since then is not stalled.
+            # The last check is seconds old: a partition that moved since is not stalled.
             still = self._stalled.at(name) == positions.get(name)
             if still and fetched_s >= limit_s and name in idle():
                 topic, number = name
                 raise ConsumerLost(
                     NOT_FETCHING,
-                    f"{topic} {number} has records that did not come for {stood_s:.0f} s",
+                    f"{topic} {number} has records that did not arrive for {stood_s:.0f} s",
                 )
         return self._stalled.longest()
 
     def _look(self, now_s: float, positions: Mapping[TopicPartition, int]) -> None:
-        """Note the answer that has come, or ask again when it is time."""
-        if self._asked is not None:
-            stable = self._asked()
+        """Record the response if there is one, or send the next request when due."""
+        if self._pending is not None:
+            stable = self._pending()
             if stable is not None:
                 elapsed_s = min(now_s - self._looked_s, ELAPSED_S_MAX)
                 self._stalled.look(positions, stable, elapsed_s)
-                self._looked_s, self._asked = now_s, None
+                self._looked_s, self._pending = now_s, None
         elif now_s - self._looked_s >= LOOK_EVERY_S:
-            self._asked = self._ends.ask_stable(list(positions))
+            self._pending = self._ends.ask_stable(list(positions))

@@ -1,7 +1,7 @@
-"""What an assignment must look like before a partition is served, and from which offsets it starts.
+"""The conditions on an assignment before a partition is served, and its starting offsets.
 Pure rules.
 
-A payment's inputs must meet in one process: only the range assignor keeps partition n of every
+One process must read all of a payment's inputs: only the range assignor keeps partition n of every
 topic on one member.
 """
 
@@ -10,31 +10,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from engine.errors import Exit
+from engine.errors import OFFSETS_LOST, Exit
+from engine.ports import TopicPartition
 
 # A process clock further from the broker's than this takes no partition (domain §8).
 CLOCK_DIFFERENCE_MS_MAX: Final = 60_000
 INIT_METADATA: Final = "init"
-NO_OFFSET: Final = -1001
 
 
 class Committed(NamedTuple):
-    """A committed offset and its metadata; offset < 0 when there is none."""
+    """A committed offset and its metadata; offset < 0 if there is none."""
 
     offset: int
     metadata: str
 
 
 class Start(NamedTuple):
-    """Where to read from, and what has to be committed first (with metadata `init`)."""
+    """Where to read from, and what must be committed first (with metadata `init`)."""
 
-    offsets: dict[tuple[str, int], int]
-    to_initialise: dict[tuple[str, int], int]
+    offsets: dict[TopicPartition, int]
+    to_initialise: dict[TopicPartition, int]
 
 
-def whole_partitions(assigned: Iterable[tuple[str, int]], inputs: Sequence[str]) -> list[int]:
-    """The partition numbers assigned. Raises Exit ASSIGNMENT_SPLIT when one misses an input
-    topic."""
+def whole_partitions(assigned: Iterable[TopicPartition], inputs: Sequence[str]) -> list[int]:
+    """The partition numbers assigned. Raises Exit ASSIGNMENT_SPLIT if one lacks an input topic."""
     by_number: dict[int, set[str]] = {}
     for topic, number in assigned:
         by_number.setdefault(number, set()).add(topic)
@@ -61,7 +60,7 @@ def check_partition_counts(counts: Mapping[str, int], expected: int) -> None:
 def starting_offsets(
     numbers: Iterable[int],
     inputs: Sequence[str],
-    committed: Mapping[tuple[str, int], Committed],
+    committed: Mapping[TopicPartition, Committed],
     journal_high: Mapping[int, int],
     added_inputs: Collection[str],
 ) -> Start:
@@ -80,7 +79,7 @@ def starting_offsets(
                 start.offsets[name] = start.to_initialise[name] = 0
             else:
                 raise Exit(
-                    "OFFSETS_LOST",
+                    OFFSETS_LOST,
                     f"no committed offset for {topic}[{number}] though its journal has records; "
                     "see `npp control recover`",
                 )

@@ -1,5 +1,4 @@
-"""Taking an assignment: everything that must hold, and everything that must be read, before a
-partition is served.
+"""Setting up an assignment: everything that must be checked and read before a partition is served.
 
 whole partitions → control to its end → clock → committed offsets → restore → first commit →
 journal's tail → fetch
@@ -36,34 +35,33 @@ from engine.ports import (
 from engine.records import LogRecord
 from engine.settings import Alarm, EngineSettings
 from engine.store.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
-from engine.store.states import PartitionStates
+from engine.store.states import PartitionStates, divide_cache
 from engine.store.store import Store
 
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 STATE_DIFFERS: Final = "STATE_DIFFERS"
 FOREIGN_RECORD: Final = "FOREIGN_RECORD"
 STORE_DISCARDED: Final = "STORE_DISCARDED"
-# A store written so soon after a recovery, by another clock, may be of before it.
+# A store written so soon after a recovery may, by another clock, be from before it.
 RECOVERY_MARGIN_MS: Final = 2 * CLOCK_DIFFERENCE_MS_MAX
 CLOCK_OFF: Final = "CLOCK_OFF"
-CLOCK_TRIES_MAX: Final = 3  # then no partition is taken, and all of it is tried again
+CLOCK_TRIES_MAX: Final = 3  # then no partition is taken, and the whole set-up is retried
 CLOCK_PAUSE_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
 
 class Blocked(Exception):
-    """No partition may be taken now; the same assignment is tried again."""
+    """No partition may be taken now; the same assignment is retried."""
 
     def __init__(self, reason: str, phase: Phase = Phase.BLOCKED) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.phase = phase  # HALTED: trying again helps nothing, a person has to
+        self.phase = phase  # HALTED: retrying does not help, people must recover it
 
 
 class AssignmentSetup:
-    """Makes the states of an assignment ready. Keeps those of partitions that come back after a
-    rebalance."""
+    """Makes the states of an assignment ready, and keeps those of partitions that come back."""
 
     def __init__(
         self,
@@ -92,11 +90,10 @@ class AssignmentSetup:
         self._kept: dict[int, PartitionStates] = {}
         self._unchecked: set[int] = set()  # kept, but not yet compared with the journal's tail
         self._alarmed: set[tuple[str, int | None]] = set()
-        self.epoch = 0  # of the rebalance last acted upon
+        self.epoch = 0  # of the last handled rebalance
 
     def check_topics(self) -> None:
-        """Inputs, journal and state have the recorded partition count, the other topics exist.
-        Raises Exit."""
+        """Raises Exit unless inputs, journal and state have the recorded partition count."""
         topology = self._topology
         topics = [*topology.inputs, topology.journal, topology.state]
         check_partition_counts(self._ends.partition_counts(topics), topology.partitions)
@@ -104,7 +101,7 @@ class AssignmentSetup:
     def released(self) -> None:
         """Nothing is assigned at the moment."""
         self._health.partitions = ()
-        self._health.wait(Phase.STARTING, "no partitions assigned")
+        self._health.report(Phase.STARTING, "no partitions assigned")
         self._metrics.partitions(0, 0, 0)
 
     def take(
@@ -114,10 +111,10 @@ class AssignmentSetup:
         control: ControlReader,
         producer: TransactionalProducer,
     ) -> tuple[dict[int, PartitionStates], dict[TopicPartition, int]] | None:
-        """States and positions of the assignment, being fetched; None when a rebalance came in
-        between.
+        """States and positions of the assignment, now being fetched; None if another rebalance
+        happened.
 
-        Raises Blocked when it must be tried again later, Exit when it must not be served at all.
+        Raises Blocked if it must be retried later, Exit if it must not be served at all.
         """
         topology = self._topology
         numbers = whole_partitions(assigned, topology.inputs)
@@ -144,7 +141,7 @@ class AssignmentSetup:
             states = self._restore(numbers, marks, consumer)
         except Interrupted:
             return None
-        except DependencyDown as down:  # a state of another version, whose schema must be asked for
+        except DependencyDown as down:  # a state of another version, whose schema must be fetched
             raise Blocked(str(down)) from down
         if start.to_initialise:
             consumer.initialise(start.to_initialise)
@@ -153,7 +150,7 @@ class AssignmentSetup:
         consumer.fetch_from(start.offsets)
         self._health.partitions = tuple(numbers)
         self._metrics.partitions(len(numbers), 0, 0)
-        self._health.wait(Phase.RUNNING, "")
+        self._health.report(Phase.RUNNING, "")
         return states, start.offsets
 
     def _check_ready(self, control: ControlReader, producer: TransactionalProducer) -> None:
@@ -171,18 +168,19 @@ class AssignmentSetup:
             raise Blocked(f"clock is {-difference_ms} ms off the broker's")
 
     def _clock_difference_ms(self, producer: TransactionalProducer) -> int:
-        """Broker time minus our time. Raises Blocked when the broker does not say it: a clock that
-        nobody has compared may be any time off (domain §8)."""
+        """Broker time minus our time. Raises Blocked if the broker does not return its time: an
+        unchecked clock may be wrong by any amount (domain §8).
+        """
         why = ""
         for _ in range(CLOCK_TRIES_MAX):
             try:
                 return producer.probe_clock(self._topology.quarantine)
             except Retry as unknown:
                 why = str(unknown)
-                _log.warning("the broker did not say its time: %s", why)
+                _log.warning("the broker did not report its time: %s", why)
                 self._health.beat()
                 self._clock.sleep(CLOCK_PAUSE_S)
-        raise Blocked(f"the broker did not say its time, {CLOCK_TRIES_MAX} times: {why}")
+        raise Blocked(f"the broker did not report its time, {CLOCK_TRIES_MAX} times: {why}")
 
     def _watermarks(self, numbers: Sequence[int]) -> dict[TopicPartition, Watermarks]:
         topology = self._topology
@@ -204,6 +202,7 @@ class AssignmentSetup:
             self._kept[number] = self._open(number)
         self._unchecked = (self._unchecked & set(numbers)) | set(fresh)
         states = {n: self._kept[n] for n in numbers}
+        divide_cache(self._settings.cache_bytes, states.values())
         if self._health.phase is not Phase.HALTED:  # else it stays so until the log is whole again
             self._restoring(len(numbers))
         try:
@@ -241,7 +240,7 @@ class AssignmentSetup:
             keep_alive,
             self._crash,
         )
-        # Not the fresh ones alone here: a rebalance may have come in between.
+        # Not only the new ones: another rebalance may have happened.
         self._check_tails(
             {n: states[n] for n in self._unchecked},
             {n: marks[topology.journal, n] for n in self._unchecked},
@@ -256,7 +255,7 @@ class AssignmentSetup:
         return states
 
     def _restoring(self, count: int) -> None:
-        self._health.wait(Phase.RESTORING, "")
+        self._health.report(Phase.RESTORING, "")
         self._metrics.partitions(0, count, 0)
 
     def _open(self, number: int) -> PartitionStates:
@@ -270,7 +269,7 @@ class AssignmentSetup:
         return states
 
     def _discard_vanished(self, state: PartitionStates) -> None:
-        """People let this partition go on since the store was written: the log alone counts."""
+        """Discard a store that was written before the partition's last recovery."""
         recovered_ms = self._control_state.recovered_at(state.number)
         if not recovered_ms or not state.written_at_ms:
             return
@@ -281,8 +280,7 @@ class AssignmentSetup:
     def _check_floors(
         self, states: Mapping[int, PartitionStates], highs: Mapping[int, int]
     ) -> None:
-        """Compare the journal's ends with what the store knows and what is signed. Raises
-        LogTailLost."""
+        """Compare the journal's ends with store and checkpoints. Raises LogTailLost."""
         for number, state in states.items():
             if state.journal_offset > highs[number]:
                 raise LogTailLost(
@@ -342,8 +340,10 @@ class AssignmentSetup:
         journal: Watermarks,
         keep_alive: Callable[[], bool],
     ) -> None:
-        """Fold these again from the whole journal, read once for all. What cannot be folded, or has
-        a record that is none of ours, stays: its next input is parked. Raises Interrupted."""
+        """Fold these again from the whole journal, in one pass for all. A state that cannot be
+        folded, or whose history has a foreign record, is kept: its next input is parked. Raises
+        Interrupted.
+        """
         histories: dict[bytes, list[bytes]] = {key.encode(): [] for key in keys}
         for batch in self._journal({states.number: journal.low}, {states.number: journal.high}):
             for record in batch:
@@ -370,13 +370,13 @@ class AssignmentSetup:
                 else:
                     states.replace(key, packed, self._clock.now_ms())
                     sentence = f"state of {key} folded again from the journal"
-            states.unreadable.discard(key)  # tried once: the journal says no more at the next time
+            states.unreadable.discard(key)  # once only: the journal will not change
             self._raise_alarm(STATE_DIFFERS, states.number, sentence)
 
     def _journal(
         self, start: Mapping[int, int], ends: Mapping[int, int]
     ) -> Iterator[list[LogRecord]]:
-        """Without the records that two persons ruled foreign."""
+        """Without the records ruled FOREIGN."""
         foreign = {number: self._control_state.foreign(number) for number in start}
         for batch in read_all(
             self._settings.connection,
@@ -389,8 +389,7 @@ class AssignmentSetup:
             yield [r for r in batch if not r.is_one_of(foreign[r.partition])]
 
     def _raise_alarm(self, name: str, partition: int | None, sentence: str) -> None:
-        """Each alarm once per partition and process; the metric counts, the application may write a
-        STOP."""
+        """Raise each alarm once per partition; the application may write a STOP."""
         if (name, partition) in self._alarmed and name != STATE_DIFFERS:
             return
         self._alarmed.add((name, partition))

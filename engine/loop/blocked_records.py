@@ -1,7 +1,7 @@
-"""Records that wait for something outside, partition by partition, in order.
+"""Records that wait for an outside dependency, by partition, in order.
 
-While a partition waits it fetches nothing, and nothing of it is decided: what is at hand of it
-queues up behind.
+While a partition waits it fetches nothing and none of its records is decided: those already fetched
+queue after it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEPENDENCY_PAUSE_S: Final = 1.0
 
 
 class BlockedRecords:
-    """What could not be read yet; everything again after a pause."""
+    """Records that could not be read yet; all are retried after a pause."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -33,14 +33,15 @@ class BlockedRecords:
         return len(self._records)
 
     def add(self, waiting: Mapping[int, list[InputRecord]]) -> None:
-        """These wait from now on, each partition's in offset order."""
+        """Add these, in offset order for each partition."""
         if waiting:
             self._records.update(waiting)
             self._until_s = self._clock.monotonic_s() + DEPENDENCY_PAUSE_S
 
     def let_pass(self, records: Sequence[InputRecord]) -> list[InputRecord]:
-        """Those that need not wait: what an earlier part of the same batch holds up queues
-        behind it."""
+        """Those that need not wait: a record whose partition is blocked earlier in the same batch
+        queues after it.
+        """
         if not self._records:
             return list(records)
         free: list[InputRecord] = []
@@ -49,12 +50,12 @@ class BlockedRecords:
         return free
 
     def take_due(self) -> dict[int, list[InputRecord]]:
-        """All of them once the pause is over, to be tried again; nothing before."""
+        """All of them once the pause is over, to be retried; none before."""
         if not self._records or self._clock.monotonic_s() < self._until_s:
             return {}
         due, self._records = self._records, {}
         return due
 
     def forget(self) -> None:
-        """The assignment has changed: they are read again from what is committed."""
+        """The assignment has changed: they are read again from the committed offsets."""
         self._records = {}

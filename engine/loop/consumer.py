@@ -1,8 +1,8 @@
 """The plain group consumer of the loop: range assignor, nothing committed or stored by the client,
 and its callbacks.
 
-Callbacks run only inside `poll` and do no slow work: they note what was assigned and leave the
-fetching empty.
+Callbacks run only inside `poll` and do no slow work: they record the assignment and start no
+fetching.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.clients.membership import (
     Renewals,
     close_aside,
 )
-from engine.clients.partition_errors import PartitionErrors
+from engine.clients.partition_errors import PartitionErrors, sort_messages
 from engine.clock import Clock
 from engine.errors import (
     ConsumerLost,
@@ -32,7 +32,6 @@ from engine.errors import (
     call,
     call_until,
     check_message_error,
-    is_end_of_partition,
 )
 from engine.loop.assignment import INIT_METADATA, Committed
 from engine.loop.groupmeta import parse
@@ -54,15 +53,15 @@ class GroupConsumer:
         clock: Clock,
         errors: PartitionErrors,
     ) -> None:
-        """`errors` of the process, for partitions that cannot be read on."""
+        """`errors`: of the process, for partitions that cannot be read further."""
         self._settings = settings
         self.errors = errors.of(f"npp-{application}")
         self._clock = clock
         self._inputs = list(inputs)
         self._assigned: list[TopicPartition] | None = (
-            None  # assigned by the group, not yet taken by the loop
+            None  # assigned by the group, not yet set up by the loop
         )
-        self.epoch = 0  # rises with every rebalance callback
+        self.epoch = 0  # increases with every rebalance callback
         self.rebalances = 0
         self._liveness = BrokerLiveness(clock)
         self._membership = Membership(clock)
@@ -70,7 +69,7 @@ class GroupConsumer:
         self._config = {
             **settings.connection,
             "group.id": f"npp-{application}",
-            # A killed instance takes its place again at once, without a rebalance. See `leave`.
+            # A killed instance rejoins at once, without a rebalance. See `leave`.
             "group.instance.id": settings.transactional_id(application),
             "partition.assignment.strategy": "range",
             "isolation.level": "read_committed",
@@ -81,8 +80,7 @@ class GroupConsumer:
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": settings.session_timeout_ms // 8,
             "max.poll.interval.ms": settings.poll_interval_ms_max,
-            # Of the whole client queue, not of each partition: beyond it nothing at all is
-            # fetched.
+            # For the whole client queue, not each partition: beyond it nothing is fetched.
             "queued.min.messages": settings.queued_messages_min,
             "max.partition.fetch.bytes": settings.partition_fetch_bytes,
             "queued.max.messages.kbytes": settings.queued_kbytes_max,
@@ -93,7 +91,7 @@ class GroupConsumer:
         self._consumer = self._made()
 
     def _made(self) -> Consumer:
-        return Consumer(self._liveness.told_by(self._config))
+        return Consumer(self._liveness.with_statistics(self._config))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -107,9 +105,9 @@ class GroupConsumer:
         )
 
     def renew(self, error: ConsumerLost) -> None:
-        """Join the group again with another client, after `error`: nothing is assigned until then.
+        """Rejoin the group with a new client, after `error`: nothing is assigned until then.
 
-        Raises Exit when that came too often.
+        Raises Exit if that happened too often.
         """
         self._renewals.note(error)
         lost, self._consumer = self._consumer, self._made()
@@ -121,55 +119,49 @@ class GroupConsumer:
         close_aside(lost)
 
     def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[TopicPartition, int]]:
-        """Records and the offsets of partitions that came to their end. Rebalances happen in
-        here. Raises ConsumerLost and Exit."""
+        """Records, and the end offsets of partitions that reached them. Rebalances happen in here.
+        Raises ConsumerLost and Exit.
+        """
         self._membership.check(self._consumer)
         before = self.epoch
-        records: list[Message] = []
-        ends: dict[TopicPartition, int] = {}
-        for message in call(Step.READ, self._consumer.consume, count, wait_s):
-            error = message.error()
-            if error is None:
-                records.append(message)
-            elif is_end_of_partition(error):
-                ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
-            else:
-                found = check_message_error(message)
-                if found is not None:
-                    self.errors.note(found)
+        messages = call(Step.READ, self._consumer.consume, count, wait_s)
+        records, ends = sort_messages(messages, self._note)
         if self.epoch != before:
-            # Polled for an assignment that is no more: read again from what is committed.
+            # Polled for an old assignment: read again from the committed offsets.
             self._liveness.answered()
             return [], {}
-        if self.errors:
-            read = {(m.topic() or "", m.partition() or 0): (m.offset() or 0) + 1 for m in records}
-            self.errors.given(read | ends)
+        self.errors.polled(records, ends)
         if records or ends:
             self._liveness.answered()
         else:
             self._check_reached()
         return records, ends
 
+    def _note(self, message: Message) -> None:
+        error = check_message_error(message)
+        if error is not None:
+            self.errors.note(error)
+
     def _check_reached(self) -> None:
-        """Raises ConsumerLost when no broker has answered this client for long."""
+        """Raises ConsumerLost if no broker has answered this client for too long."""
         if self._liveness.lost(self._consumer.list_topics, self._inputs[0]):
             raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
 
     def take_assigned(self) -> list[TopicPartition] | None:
-        """What the group has assigned and nobody has taken yet."""
+        """The assignment that the loop has not taken yet."""
         assigned, self._assigned = self._assigned, None
         return assigned
 
     def give_back(self, assigned: list[TopicPartition]) -> None:
-        """Not now: offer the same assignment again unless a newer one came."""
+        """Not now: offer the same assignment again unless a newer one arrived."""
         if self._assigned is None:
             self._assigned = assigned
 
     def fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Begin to fetch these input partitions at these offsets, and no others.
+        """Fetch these input partitions from these offsets, and no others.
 
-        The client keeps a pause over a new assignment: one that a STOP or a priority left from
-        before a rebalance would hold the partition back for ever.
+        The client keeps pauses across assignments: one left by a STOP or a priority before a
+        rebalance would block the partition forever.
         """
         self.errors.forget()
         places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
@@ -181,7 +173,7 @@ class GroupConsumer:
         call(Step.READ, self._consumer.assign, [])
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
-        """Stop fetching these; what the client has fetched ahead of them is dropped."""
+        """Stop fetching these; the client's prefetched records are dropped."""
         call(Step.READ, self._consumer.pause, [ClientPartition(t, p) for t, p in names])
 
     def resume(self, names: Iterable[TopicPartition]) -> None:
@@ -190,7 +182,8 @@ class GroupConsumer:
 
     def committed(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
         """Committed offsets with metadata; open transactions are waited for. Raises ConsumerLost at
-        the deadline."""
+        the deadline.
+        """
         if not names:
             return {}
         deadline_s = self._clock.monotonic_s() + self._settings.committed_s
@@ -215,7 +208,9 @@ class GroupConsumer:
         return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in answer}
 
     def initialise(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit first offsets with metadata `init`, fenced by the group's generation."""
+        """Commit first offsets with metadata `init`, fenced by the group's generation. Raises
+        LostMembership if the commit is refused.
+        """
         self.metadata_for_commit()
         positions = [
             ClientPartition(t, p, offset, INIT_METADATA) for (t, p), offset in offsets.items()
@@ -226,15 +221,16 @@ class GroupConsumer:
                 raise LostMembership(position.error.name(), position.error.str())
 
     def metadata_for_commit(self) -> Any:
-        """The group metadata, fresh. Raises LostMembership when a broker would take the commit
-        unfenced."""
+        """The current group metadata. Raises LostMembership if a broker would accept the commit
+        unfenced.
+        """
         raw = self._consumer.consumer_group_metadata()
         if not parse(raw).is_member:
             raise LostMembership("NOT_A_MEMBER", "no generation or no member id")
         return raw
 
     def is_member(self) -> bool:
-        """True while a commit would be fenced by a generation."""
+        """True while a commit carries a generation that can be fenced."""
         return parse(self._consumer.consumer_group_metadata()).is_member
 
     def leave(self) -> None:
@@ -243,7 +239,7 @@ class GroupConsumer:
 
         A static member does not leave by closing; unsubscribing makes it do so.
         """
-        with contextlib.suppress(ConsumerLost):  # then its session's end has to do
+        with contextlib.suppress(ConsumerLost):  # then the session must time out
             call(Step.READ, self._consumer.unsubscribe)
             deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
             while self.is_member() and self._clock.monotonic_s() < deadline_s:
@@ -259,7 +255,7 @@ class GroupConsumer:
         consumer.assign([])
 
     def _on_gone(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
-        if consumer is self._consumer:  # else one that was replaced is being closed
+        if consumer is self._consumer:  # else it is a replaced consumer that is being closed
             self.epoch += 1
             self._assigned = None
         consumer.unassign()

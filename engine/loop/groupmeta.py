@@ -1,6 +1,6 @@
-"""Reads the generation and the member id out of the client's group metadata.
+"""Reads the generation and the member id from the client's group metadata.
 
-The client gives them only as an opaque string of its own format: `CGMDv2:`, generation as int32
+The client provides them only as an opaque string in its own format: `CGMDv2:`, generation as int32
 little-endian, then group id and member id, each ended by NUL. Any other format is refused; a test
 pins it to the client's version.
 """
@@ -15,10 +15,9 @@ _HEADER: Final = struct.Struct("<7si")
 
 
 class GroupMetadata(NamedTuple):
-    """Membership as it stood when the metadata was read."""
+    """Membership when the metadata was read."""
 
     generation: int
-    group_id: str
     member_id: str
 
     @property
@@ -28,7 +27,7 @@ class GroupMetadata(NamedTuple):
 
 
 class UnknownFormat(Exception):
-    """The client's format has changed; committing would be blind."""
+    """The client's format has changed; a commit might be unfenced."""
 
 
 def parse(raw: object) -> GroupMetadata:
@@ -39,4 +38,4 @@ def parse(raw: object) -> GroupMetadata:
     parts = raw[_HEADER.size :].split(b"\x00", 2)
     if len(parts) != 3:
         raise UnknownFormat("group metadata has no member id")
-    return GroupMetadata(generation, parts[0].decode(), parts[1].decode())
+    return GroupMetadata(generation, parts[1].decode())

@@ -1,9 +1,9 @@
 """The consume-decide-produce loop: one transaction per batch, all partitions of the process in it.
 
     poll ─▶ decide ─▶ begin, send offsets, produce, commit ─▶ apply to memory and store
-             ▲                   │ Abort: same batch again, halved when it goes on
+             ▲                   │ Abort: same batch again, halved if that repeats
              └───────────────────┤ Rebuild: new producer, the nonce in the offsets decides
-                                 ▼ LostMembership: drop, read again from what is committed
+                                 ▼ LostMembership: drop, read again from the committed offsets
                                    ConsumerLost: the same, with a new consumer
 
 Nothing stays open across `poll`. Only the thread that calls `run` touches Kafka's group, the states
@@ -56,8 +56,7 @@ _log = logging.getLogger(__name__)
 
 
 class Loop:
-    """One instance of one application. `run` returns after `request_stop`; raises Exit for what it
-    cannot cure."""
+    """One instance of one application. `run` returns after `request_stop`, or raises Exit."""
 
     def __init__(
         self,
@@ -92,27 +91,28 @@ class Loop:
             settings.connection, identity, clock, settings.transaction
         )
         self._store_identity = f"{self._ends.cluster_id()} {topology.state}"
-        self._store = Store(settings.data_dir / identity, self._store_identity)
+        folder = settings.data_dir / identity
+        self._store = Store(folder, self._store_identity, settings.cache_bytes)
         self._setup = AssignmentSetup(
             app, control, settings, clock, metrics, health, alarm, self._ends, self._store, crash
         )
         self._gate = TimerGate(topology.read_before_timers, self._ends.ask_high)
         self._priority = PriorityPause(topology, self._ends.ask_stable)
-        self._lag = Lag(topology.journal, self._ends, metrics)
+        self._lag = Lag(topology.journal, self._ends, metrics, self._store)
         self._stalls = StallDetector(self._ends, clock)
         self._pauses = Pauses(self._consumer, self._stalls)
-        self._sizer = BatchSizer()
+        self._sizer = BatchSizer(settings.transaction_interval_s)
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._blocked = BlockedRecords(clock)
         self._stopped = False
 
     def request_stop(self) -> None:
-        """End after the batch in hand; safe from a signal handler."""
+        """Stop after the current batch; safe from a signal handler."""
         self._stopping = True
 
     def run(self) -> None:
-        """Serve until asked to stop, then leave the group and close the store."""
+        """Run until a stop is requested, then leave the group and close the store."""
         try:
             self._setup.check_topics()
             self._control.start()
@@ -146,7 +146,7 @@ class Loop:
         if reason or not self._states:
             wait_s = STOPPED_WAIT_S
         else:
-            wait_s = self._sizer.wait_s(self._settings.poll_wait_s)
+            wait_s = self._sizer.wait_s(self._settings.poll_wait_s, started_s)
         try:
             messages, ends = self._consumer.poll(self._sizer.count, wait_s)
         except Retry:
@@ -164,17 +164,18 @@ class Loop:
                 self._note_ends(ends)
             return
         now_ms = self._clock.now_ms()
-        records = [to_input_record(message, now_ms) for message in messages]
+        count, records = len(messages), [to_input_record(each, now_ms) for each in messages]
+        del messages  # their memory is used again for what the batch makes
         work = records + self._held_records()
         self._crash("after_poll")
         if self._process(in_decision_order(work, self._topology.inputs)):
             self._note_ends(ends)
         done_s = self._clock.monotonic_s()
         size = sum(len(r.value) for r in records if r.value is not None)
-        self._sizer.note(len(messages), size, (done_s - polled_s) * MS_PER_S)
-        if messages:
-            self._metrics.polled(len(messages), polled_s - started_s)
-        backlog = len(messages) >= self._sizer.count // 2
+        self._sizer.note(count, size, polled_s, (done_s - polled_s) * MS_PER_S)
+        if count:
+            self._metrics.polled(count, polled_s - started_s)
+        backlog = count >= self._sizer.count // 2
         self._balance(backlog)
         self._pauses.want(self._unwanted())
         if backlog:
@@ -186,8 +187,7 @@ class Loop:
     # -- a batch -----------------------------------------------------------------------------------
 
     def _process(self, records: list[InputRecord]) -> bool:
-        """Bring a polled batch to its end: committed, or dropped (False) because the group moved
-        on."""
+        """Process a polled batch: committed, or dropped (False) because the group rebalanced."""
         work: list[tuple[list[InputRecord], int]] = [(records, 0)]
         refused: BaseException | None = None
         for _ in range(ATTEMPTS_MAX):
@@ -226,7 +226,7 @@ class Loop:
         )
 
     def _commit(self, run: BatchRun, started_s: float) -> bool:
-        """One transaction; False when it certainly did not happen and may be run again."""
+        """One transaction; False if it certainly did not happen and may be run again."""
         if run.is_empty():
             self._blocked.add(run.blocked)
             return True
@@ -235,8 +235,8 @@ class Loop:
         marks_s = [started_s, self._clock.monotonic_s()]
         try:
             producer.begin()
-            # First the offsets: the client asks for them every few milliseconds until the last
-            # transaction's markers are written, but lets partitions wait 20 ms (decision 12).
+            # Offsets first: the client retries them every few milliseconds until the last
+            # transaction's markers are written, but partitions only after 20 ms (decision 12).
             producer.send_offsets(offsets, self._consumer.metadata_for_commit())
             marks_s.append(self._clock.monotonic_s())
             self._crash("after_send_offsets")
@@ -253,7 +253,7 @@ class Loop:
         except Rebuild as error:
             if not self._resolve(offsets, error):
                 return False
-            marks_s = []  # a doubtful end is counted, not timed
+            marks_s = []  # an unclear end is counted, not timed
         marks_s.append(self._clock.monotonic_s())
         self._crash("after_commit")
         now_ms = self._clock.now_ms()
@@ -265,15 +265,13 @@ class Loop:
         return True
 
     def _abort(self) -> None:
-        """End the open transaction; a doubtful end costs the producer, and the batch runs again all
-        the same."""
+        """Abort the transaction; if its end is unclear, replace the producer."""
         self._metrics.transaction("abort")
         if self._producer.abort_or_rebuild():
             self._metrics.transaction("rebuild")
 
     def _resolve(self, offsets: dict[TopicPartition, int], error: EngineError) -> bool:
-        """After an unknown end: a new producer, then what is committed decides. True when it was
-        committed."""
+        """After an unknown end: a new producer. True if the batch was committed."""
         nonce = self._producer.nonce
         self._metrics.transaction("rebuild")
         self._producer.rebuild()
@@ -288,7 +286,8 @@ class Loop:
 
     def _anchor(self, run: BatchRun) -> dict[TopicPartition, int]:
         """A batch of timers only commits its timers partitions at their current offsets, to carry
-        the nonce."""
+        the nonce.
+        """
         names = [(self._topology.timers, number) for number in run.partitions()]
         return {name: self._positions[name] for name in names}
 
@@ -306,11 +305,11 @@ class Loop:
     # -- waiting for a dependency ------------------------------------------------------------------
 
     def _held_records(self) -> list[InputRecord]:
-        """What is to be tried again now; its partitions fetch nothing until it could be read."""
+        """Records to retry now; their partitions fetch nothing until these could be read."""
         return [record for records in self._blocked.take_due().values() for record in records]
 
     def _note_ends(self, ends: dict[TopicPartition, int]) -> None:
-        """Positions past control markers: everything before the end was decided."""
+        """Advance positions past control markers: everything before the end was decided."""
         for name, offset in ends.items():
             if name[1] not in self._blocked and offset > self._positions.get(name, offset):
                 self._positions[name] = offset
@@ -318,7 +317,7 @@ class Loop:
     # -- assignment, stop, fairness ----------------------------------------------------------------
 
     def _take(self, assigned: list[TopicPartition] | None) -> None:
-        """A rebalance has happened: serve exactly what is assigned now."""
+        """After a rebalance: serve exactly the current assignment."""
         self._states, self._positions = {}, {}
         self._blocked.forget()
         self._gate.reset()
@@ -334,7 +333,7 @@ class Loop:
         try:
             taken = self._setup.take(assigned, self._consumer, self._control, self._producer)
         except Blocked as blocked:
-            self._health.wait(blocked.phase, blocked.reason)
+            self._health.report(blocked.phase, blocked.reason)
             self._consumer.give_back(assigned)
             self._clock.sleep(BLOCKED_WAIT_S)
             return
@@ -346,8 +345,9 @@ class Loop:
             self._stalls.begin()
 
     def _renew(self, error: ConsumerLost) -> None:
-        """Another consumer takes this one's place; everything is taken again from what is
-        committed. Raises Exit when that came too often."""
+        """Replace the consumer; everything continues from the committed offsets. Raises Exit if
+        that happened too often.
+        """
         _log.warning("engine's consumer is replaced: %s", error)
         self._metrics.consumer_lost()
         if self._producer.status is Status.OPEN:
@@ -356,20 +356,18 @@ class Loop:
         self._take(None)
 
     def _rewind(self) -> None:
-        """What was polled is forgotten; the same assignment is taken again from what is
-        committed."""
+        """Drop polled records; set up the same assignment again from the committed offsets."""
         self._consumer.fetch_nothing()
         self._consumer.give_back(list(self._positions))
         self._states, self._positions = {}, {}
         self._blocked.forget()
 
     def _obey(self, reason: str | None) -> None:
-        """STOP pauses every input at the batch boundary; no timers, no batches until it is
-        lifted."""
+        """STOP pauses every input at the batch boundary, until it is lifted."""
         if not self._states:
             return
         if reason is not None:
-            self._health.wait(Phase.STOPPED, reason)
+            self._health.report(Phase.STOPPED, reason)
             self._stopped = True
             self._pauses.want(frozenset(self._positions))
             return
@@ -377,11 +375,12 @@ class Loop:
             self._stopped = False
             self._priority.reset()
             self._pauses.want(self._unwanted())
-        self._health.wait(Phase.RUNNING, "")
+        self._health.report(Phase.RUNNING, "")
 
     def _balance(self, backlog: bool) -> None:
-        """While answers and operators' commands are unread, command partitions are paused. What
-        cannot be read now holds up its own partition only."""
+        """While answers and operators' commands are unread, command partitions are paused. An
+        unreadable record blocks only its own partition.
+        """
         blocked, errors, positions = self._blocked, self._consumer.errors, self._positions
         if blocked or errors:
             positions = {
@@ -390,9 +389,10 @@ class Loop:
         self._priority.decide(backlog, positions, self._clock.monotonic_s())
 
     def _unwanted(self) -> frozenset[TopicPartition]:
-        """What fetches nothing: partitions with a record that waits for a dependency, commands
-        behind others, and batches that were just tried in vain."""
-        names = self._consumer.errors.resting()
+        """Partitions to pause: with a record that waits for a dependency, commands of lower
+        priority, and unreadable batches that were just tried.
+        """
+        names = self._consumer.errors.awaiting_retry()
         if self._priority.paused:
             names |= {*self._priority.low_names(self._positions)}
         if self._blocked:

@@ -1,7 +1,7 @@
-"""Which input partitions fetch nothing at the moment: the loop's only way to pause and resume.
+"""Which input partitions are paused: the loop's only way to pause and resume.
 
-Reasons come and go independently (STOP, answers that go before commands, a record that waits for
-a dependency, a batch that was just tried in vain). Paused is what any of them wants.
+Reasons change independently (STOP, priority over commands, a record that waits for a dependency, an
+unreadable batch that was just tried). A partition is paused while any reason holds.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from engine.ports import TopicPartition
 
 
 class Pausing(Protocol):
-    """Who is told: the group's client, and the check whether it gets its records."""
+    """Notified of pauses: the group's client, and the stall detector."""
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
-        """Fetch nothing of these."""
+        """Stop fetching these."""
 
     def resume(self, names: Iterable[TopicPartition]) -> None:
         """Fetch these again."""
 
 
 class Pauses:
-    """What is paused; tells the difference alone."""
+    """The paused partitions; passes on changes only."""
 
-    def __init__(self, *told: Pausing) -> None:
-        self._told = told
+    def __init__(self, *observers: Pausing) -> None:
+        self._observers = observers
         self.paused: frozenset[TopicPartition] = frozenset()
 
     def forget(self) -> None:
-        """A new assignment: the client that fetches it has resumed all of it."""
+        """A new assignment: its client has resumed all of it."""
         self.paused = frozenset()
 
     def want(self, names: frozenset[TopicPartition]) -> None:
-        """These are to be paused and no others."""
+        """Pause exactly these."""
         if names == self.paused:
             return
         begins, ends = names - self.paused, self.paused - names
-        for each in self._told:
+        for each in self._observers:
             if begins:
                 each.pause(begins)
             if ends:

@@ -1,20 +1,19 @@
-"""Fairness: a hundred thousand queued commands must not hold up a cancel.
+"""Fairness: 100,000 queued commands must not delay a cancel.
 
-While other inputs hold unread records, the low-priority partitions (commands) are paused; pausing
-also drops what the client has fetched ahead of them. The brokers are asked for the ends, since the
-client, once its one queue is full of commands, does not look at the other inputs at all.
+While other inputs have unread records, the low-priority partitions (commands) are paused; pausing
+also drops their prefetched records. The ends come from the brokers, because a client whose single
+queue is full of commands does not fetch the other inputs at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from engine.loop.timer_gate import AskEnds, Ends
 from engine.ports import EngineTopology, TopicPartition
 
-Ends = Mapping[TopicPartition, int]
-AskEnds = Callable[[Sequence[TopicPartition]], Callable[[], Ends | None]]
-# Between a resume and the next question: commands get their share while answers keep coming.
+# Between a resume and the next request: commands get their share while answers keep coming.
 SHARE_S: Final = 0.1
 
 
@@ -22,7 +21,7 @@ class PriorityPause:
     """Decides when to pause and resume; the loop does it."""
 
     def __init__(self, topology: EngineTopology, ask: AskEnds) -> None:
-        """`ask`: last stable offsets, without waiting for them."""
+        """`ask`: requests last stable offsets without waiting for them."""
         self._low = frozenset(topology.low_priority)
         self._ask = ask
         self._answer: Callable[[], Ends | None] | None = None
@@ -35,13 +34,15 @@ class PriorityPause:
         self._answer = None
 
     def low_names(self, positions: Mapping[TopicPartition, int]) -> list[TopicPartition]:
-        """The input partitions that wait."""
+        """The low-priority input partitions."""
         return [name for name in positions if name[0] in self._low]
 
     def decide(
         self, backlog: bool, positions: Mapping[TopicPartition, int], now_s: float
     ) -> bool | None:
-        """True: pause now, False: resume now, None: leave it. Asks only when it may matter."""
+        """True: pause now, False: resume now, None: no change. Requests offsets only if it may
+        matter.
+        """
         if self._answer is None:
             if self.paused or (backlog and now_s - self._resumed_s >= SHARE_S):
                 self._answer = self._ask([n for n in positions if n[0] not in self._low])

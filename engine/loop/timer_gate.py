@@ -1,4 +1,4 @@
-"""Who may speak before a timer: its partition's answers, up to their ends as they stood after the
+"""Holds a timer back until its partition's answers have been read up to their ends as of the
 deadline.
 
 So an answer that waits in its topic is decided before the timeout, and load cannot starve it
@@ -9,30 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-Ends = Mapping[tuple[str, int], int]
-# Asks for the ends of some partitions; gives a function that answers None until they are known.
-AskEnds = Callable[[Sequence[tuple[str, int]]], Callable[[], Ends | None]]
+from engine.ports import TopicPartition
+
+Ends = Mapping[TopicPartition, int]
+# Requests the ends of some partitions; the returned function returns None until they are known.
+AskEnds = Callable[[Sequence[TopicPartition]], Callable[[], Ends | None]]
 
 
 class TimerGate:
-    """One question at a time; a partition whose inputs are not read yet does not hold up the
-    others."""
+    """One request at a time; a partition with unread inputs does not delay the others."""
 
     def __init__(self, topics: Sequence[str], ask: AskEnds) -> None:
         self._topics = topics
         self._ask = ask
-        self._asked: list[int] = []
-        self._asked_ms = 0
+        self._due: list[int] = []
+        self._requested_ms = 0
         self._answer: Callable[[], Ends | None] | None = None
         self._waiting: dict[int, tuple[int, Ends]] = {}
 
     def reset(self) -> None:
-        """The assignment has changed: forget every question and answer."""
+        """The assignment has changed: drop requests and responses."""
         self._answer = None
         self._waiting.clear()
 
     def open_for(
-        self, due: Mapping[int, int], positions: Mapping[tuple[str, int], int], now_ms: int
+        self, due: Mapping[int, int], positions: Mapping[TopicPartition, int], now_ms: int
     ) -> dict[int, int]:
         """Partitions whose inputs have been read, with the time up to which their timers may be
         made.
@@ -41,19 +42,19 @@ class TimerGate:
         partition.
         """
         if self._answer is None:
-            self._asked = [n for n, at in due.items() if at <= now_ms and n not in self._waiting]
-            if self._asked:
-                self._asked_ms = now_ms
-                self._answer = self._ask([(t, n) for n in self._asked for t in self._topics])
+            self._due = [n for n, at in due.items() if at <= now_ms and n not in self._waiting]
+            if self._due:
+                self._requested_ms = now_ms
+                self._answer = self._ask([(t, n) for n in self._due for t in self._topics])
         if self._answer is not None:
             ends = self._answer()
             if ends is not None:
                 self._answer = None
-                for number in self._asked:
-                    self._waiting[number] = (self._asked_ms, ends)
+                for number in self._due:
+                    self._waiting[number] = (self._requested_ms, ends)
         read = {
-            number: asked_ms
-            for number, (asked_ms, ends) in self._waiting.items()
+            number: requested_ms
+            for number, (requested_ms, ends) in self._waiting.items()
             if all(positions.get((t, number), -1) >= ends[t, number] for t in self._topics)
         }
         for number in read:

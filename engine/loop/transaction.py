@@ -1,13 +1,13 @@
 """The transactional producer as a status machine that refuses the wrong order.
 
     NEW ──init──▶ READY ──begin──▶ OPEN ──commit, abort──▶ READY
-                    ▲               │ unknown end, slow end, error during it
-                    └── rebuild ── BROKEN
+                    ▲               │ unknown end, slow end, error during it, no acknowledgement
+                    └── rebuild ── BROKEN              any ──destroy──▶ CLOSED
 
 librdkafka ends transactions by the old protocol (no epoch bump per transaction, KIP-890), so a
-delayed EndTxn could end a *later* one. Hence: after any doubtful end this producer is destroyed, a
-new one calls init_transactions (which completes or aborts what is open), and the nonce in the
-committed offsets' metadata says what became of it.
+delayed EndTxn could end a *later* one. Hence: after any unclear end this producer is destroyed, a
+new one calls init_transactions (which completes or aborts the open transaction), and the nonce in
+the committed offsets' metadata shows whether it was committed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Producer
 from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.producing import producing
+from engine.clients.producing import hand_over, producing
 from engine.clock import MS_PER_S, Clock
 from engine.errors import (
     Abort,
@@ -34,6 +34,7 @@ from engine.errors import (
     Rebuild,
     Retry,
     Step,
+    WrongOrder,
     call,
     call_until,
 )
@@ -58,18 +59,14 @@ class Status(enum.Enum):
     CLOSED = "closed"
 
 
-class WrongOrder(Exception):
-    """A call that the status does not allow: a defect of ours."""
-
-
 class TransactionSettings(msgspec.Struct, frozen=True):
-    """Times of the transactional producer; every one bounds a wait."""
+    """Time limits of the transactional producer; each limits a wait."""
 
     timeout_ms: int = 10_000
     flush_s: float = 5.0  # until every record is acknowledged: nothing has been ended yet
     end_s: float = 5.0  # waiting for one commit or abort
     send_offsets_s: float = 5.0
-    slow_ms: int = 1_000  # an end slower than this is doubtful even when it answered
+    slow_ms: int = 1_000  # an end slower than this is unclear even if it was answered
     init_s: float = 60.0
 
 
@@ -109,7 +106,8 @@ class TransactionalProducer:
 
     def init(self) -> None:
         """Take the transactional id: older producers with it are fenced, their open transaction is
-        ended."""
+        ended.
+        """
         self._expect(Status.NEW)
         self._producer = Producer(self._config)
         deadline_s = self._clock.monotonic_s() + self._settings.init_s
@@ -124,10 +122,9 @@ class TransactionalProducer:
         self._status = Status.READY
 
     def begin(self) -> str:
-        """Open a transaction; gives the nonce that its offsets will carry."""
+        """Open a transaction; returns the nonce that its offsets will carry."""
         self._expect(Status.READY)
-        # First of all: an old nonce would say "committed" for a transaction that could not even
-        # begin.
+        # First: an old nonce would report a transaction as committed that could not even begin.
         self.nonce = secrets.token_hex(NONCE_BYTES)
         self._acknowledged = {}
         self._error_seen = self._refusal = None
@@ -138,9 +135,9 @@ class TransactionalProducer:
         return self.nonce
 
     def produce(self, outputs: Sequence[Output], last_kept: Mapping[TopicPartition, int]) -> None:
-        """Hand over the records; only those in `last_kept` report back their offset.
+        """Pass the records to the client; only those in `last_kept` report their offset.
 
-        Raises Abort (`by_content`) when the client refuses one of them.
+        Raises Abort (`by_content`) if the client refuses one of them.
         """
         self._expect(Status.OPEN)
         at = 0
@@ -155,7 +152,7 @@ class TransactionalProducer:
         at = 0
         for _ in range(QUEUE_FULL_RETRIES_MAX):
             try:
-                at = call(Step.WORK, _hand_over, produce, outputs, at, report)
+                at = call(Step.WORK, hand_over, produce, outputs, at, report)
             except EngineError:
                 self._doubt_if_late()
                 raise
@@ -167,8 +164,8 @@ class TransactionalProducer:
     def send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         """Add the inputs' next offsets, each with the nonce as its metadata.
 
-        Raises LostMembership or Abort when they were refused, Rebuild when nobody knows: a request
-        that is still on its way could join the next transaction.
+        Raises LostMembership or Abort if they were refused, Rebuild if that is unknown: a request
+        still in flight could join the next transaction.
         """
         self._expect(Status.OPEN)
         if not offsets:
@@ -183,10 +180,9 @@ class TransactionalProducer:
         )
 
     def commit(self) -> dict[TopicPartition, int]:
-        """End it for good; gives the offsets acknowledged for `last_kept`.
+        """Commit; returns the offsets acknowledged for `last_kept`.
 
-        Raises Rebuild whenever the end is unknown or was slow, Abort when the broker refused before
-        it.
+        Raises Rebuild if the end is unknown or was slow, Abort if the broker refused before it.
         """
         self._expect(Status.OPEN)
         self._flush()
@@ -196,19 +192,21 @@ class TransactionalProducer:
         return self._acknowledged
 
     def _flush(self) -> None:
-        """Until every record is acknowledged or has failed, so that what can be doubtful about the
-        end is the end alone. Raises Abort."""
+        """Wait until every record is acknowledged or has failed, so that only the end itself can be
+        unclear. Raises Abort. The client is then replaced: it may have lost the leader of one
+        partition for good (decision 13).
+        """
         left = self._serve(self._current().flush, self._settings.flush_s)
         if left:
             self._doubt_if_late()
+            self._status = Status.BROKEN
             raise Abort("_TIMED_OUT", f"{left} records are not acknowledged")
 
     def _serve(self, function: Callable[[float], int], wait_s: float) -> int:
         """Let the client run its callbacks; the transaction has not been ended yet.
 
-        A fatal error that comes between two callbacks can get lost: the client then says only that
-        it failed. Taking the transaction back makes it say the error again. Raises what it says
-        then, else Rebuild.
+        A fatal error between two callbacks can get lost: the client then reports only a failure.
+        Aborting makes it report the error again. Raises that error, else Rebuild.
         """
         try:
             return call(Step.WORK, function, wait_s)
@@ -221,7 +219,7 @@ class TransactionalProducer:
             raise Rebuild("_LOST_ERROR", str(error)) from error
 
     def abort(self) -> None:
-        """Take everything back. Raises Rebuild when the end is unknown or was slow."""
+        """Abort. Raises Rebuild if the end is unknown or was slow."""
         self._expect(Status.OPEN)
         started_s = self._clock.monotonic_s()
         try:
@@ -237,24 +235,24 @@ class TransactionalProducer:
         self._check_end("abort", started_s)
 
     def rebuild(self) -> None:
-        """Destroy this producer and take the id again; whatever was open is ended by it."""
+        """Destroy this producer and take the id again, which ends any open transaction."""
         self.destroy()
         self._status = Status.NEW
         self.init()
 
     def destroy(self) -> None:
-        """Let the client go without waiting for what is in its queue, or for a broker.
+        """Drop the client without waiting for its queue or for a broker.
 
-        Not by `Producer.close`: that aborts an open transaction first and waits for it without a
-        limit, and an abort that a hanging broker has swallowed never ends. Without a reference the
-        client is destroyed, and what it left open is ended by the next `init`.
+        Not by `Producer.close`: that first aborts an open transaction and waits without a limit,
+        and an abort lost by a hanging broker never ends. Without a reference the client is
+        destroyed, and the next `init` ends its open transaction.
         """
         producer, self._producer = self._producer, None
         self._status = Status.CLOSED
         if producer is None:
             return
         producer.purge()
-        # A fenced or forbidden client says so once more, or has lost the error and says that.
+        # A fenced or forbidden client reports it again, or reports that it lost the error.
         with contextlib.suppress(EngineError, SystemError):
             call(Step.END, producer.flush, PURGED_S_MAX)  # its callbacks, so that they are freed
         _forget_locals(sys.exception())
@@ -267,8 +265,8 @@ class TransactionalProducer:
     def probe_clock(self, topic: str) -> int:
         """Broker time minus our time in ms, from one record that is never committed.
 
-        Raises Retry when the broker did not say its time: an unknown clock is no good clock. Raises
-        Exit when a newer instance has taken the id.
+        Raises Retry if the broker did not return its time: an unknown clock difference is not
+        acceptable. Raises Exit if a newer instance has taken the id.
         """
         try:
             self.begin()
@@ -285,8 +283,7 @@ class TransactionalProducer:
         return seen_ms - now_ms
 
     def abort_or_rebuild(self) -> bool:
-        """Take everything back, whatever it costs; True when it cost the producer. READY
-        afterwards."""
+        """Abort, replacing the producer if necessary (then True). READY afterwards."""
         try:
             if self._status is Status.OPEN:
                 self.abort()
@@ -308,8 +305,9 @@ class TransactionalProducer:
             raise
 
     def _doubt_if_late(self) -> None:
-        """A coordinator that gave up on a slow transaction answers like a fence: then nobody newer
-        is there."""
+        """Raises Rebuild if the transaction is open longer than its timeout: the coordinator then
+        answers as if this producer were fenced, although there is no newer one.
+        """
         open_ms = (self._clock.monotonic_s() - self._begun_s) * MS_PER_S
         if self._status is Status.OPEN and open_ms >= self._settings.timeout_ms:
             self._status = Status.BROKEN
@@ -329,7 +327,7 @@ class TransactionalProducer:
         offset, partition, topic = message.offset(), message.partition(), message.topic()
         if error is not None or offset is None or partition is None or topic is None:
             self._refusal = None if error is None else error.str()
-            return  # the transaction cannot commit any more; commit says so
+            return  # the transaction can no longer commit; commit reports it
         kind, at_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:
             self.log_append_ms = at_ms
@@ -346,26 +344,7 @@ class TransactionalProducer:
 
 
 def _forget_locals(error: BaseException | None) -> None:
-    """Drop what the ended calls behind an error still hold: a client among them would live on."""
+    """Drop the locals that an error's traceback still references: they may include the client."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _hand_over(produce: Any, outputs: Sequence[Output], start: int, report: Any) -> int:
-    """Produce from `start` on; gives the index of the first that did not fit into the client's
-    queue."""
-    at = start
-    try:
-        while at < len(outputs):
-            topic, value, key, partition, headers = outputs[at]
-            if headers:
-                produce(topic, value, key, partition, report, None, 0, headers)
-            elif report is None:
-                produce(topic, value, key, partition)
-            else:
-                produce(topic, value, key, partition, report)
-            at += 1
-    except BufferError:
-        return at
-    return at

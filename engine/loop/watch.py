@@ -1,5 +1,4 @@
-"""Whether the process is well: the phase it is in, its heartbeat, and the watchdog that ends it
-when it hangs."""
+"""Health of the process: its phase, its heartbeat, and the watchdog that ends it when it hangs."""
 
 from __future__ import annotations
 
@@ -26,14 +25,16 @@ _log = logging.getLogger(__name__)
 
 
 class Phase(enum.Enum):
-    """What the loop is doing."""
+    """What the loop is doing, as last observed. Not a status machine: a rebalance, a STOP or a
+    dependency that is down may interrupt any phase.
+    """
 
     STARTING = "starting"
-    BLOCKED = "blocked"  # may not take a partition yet: no rule set, clock off
+    BLOCKED = "blocked"  # may not take a partition yet: no rule set, or the clock is wrong
     RESTORING = "restoring"
     RUNNING = "running"
     STOPPED = "stopped"
-    HALTED = "halted"  # the log's tail is lost: only recovery by hand goes on
+    HALTED = "halted"  # the log's tail is lost: only a recovery helps
     STOPPING = "stopping"
 
 
@@ -47,7 +48,7 @@ class Health:
         self.reason = ""
         self.partitions: tuple[int, ...] = ()
         self.progress = RestoreProgress()
-        self.stalled_s = 0.0  # of a worker: for how long some record waits that could be done
+        self.stalled_s = 0.0  # of a worker: for how long a processable record has waited
         self.lag: Mapping[TopicPartition, int] = {}  # records not done, by partition
         self.partition_errors = PartitionErrors(clock)
 
@@ -59,8 +60,8 @@ class Health:
         """Seconds since the last progress."""
         return self._clock.monotonic_s() - self._beat_s
 
-    def wait(self, phase: Phase, reason: str) -> None:
-        """Note the phase and why."""
+    def report(self, phase: Phase, reason: str) -> None:
+        """Record the phase and its reason: an observation, in any order."""
         if phase is not self.phase or reason != self.reason:
             _log.info("engine is %s%s", phase.value, f": {reason}" if reason else "")
         self.phase, self.reason = phase, reason
@@ -73,7 +74,7 @@ class Health:
 def start_watchdog(
     health: Health, progress_s_max: float, end: Callable[[int], object] = os._exit
 ) -> None:
-    """End the process when the loop makes no progress: the client can hang inside a call."""
+    """End the process if the loop makes no progress: the client can hang inside a call."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -88,7 +89,8 @@ def start_watchdog(
 
 def stop_on_signals(request_stop: Callable[[], None], shutdown_s_max: float) -> None:
     """SIGTERM and SIGINT end cleanly within `shutdown_s_max`; a second one ends at once,
-    uncommitted work aborts."""
+    uncommitted work aborts.
+    """
     seen = False
 
     def handle(number: int, frame: FrameType | None) -> None:

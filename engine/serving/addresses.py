@@ -1,4 +1,4 @@
-"""Which client an address counts for: IPv4 by address, IPv6 by its /64."""
+"""The client that an address counts for: IPv4 by address, IPv6 by its /64."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import ipaddress
 from functools import lru_cache
 from typing import Final
 
-IPV6_PREFIX_BITS: Final = 64  # what one subscriber has: he may choose among 2^64 addresses
+IPV6_PREFIX_BITS: Final = 64  # one subscriber's prefix, with 2^64 addresses to choose from
 REMEMBERED_COUNT_MAX: Final = 4_096
 
 
 @lru_cache(REMEMBERED_COUNT_MAX)
 def block_of(host: str) -> str:
-    """`2001:db8::/64` of `2001:db8::7`; an IPv4 address, and what is no address, is itself. An IPv4
-    address that is written as IPv6 is the IPv4 address."""
+    """`2001:db8::/64` of `2001:db8::7`; an IPv4 address, or anything else, is returned unchanged.
+    An IPv4-mapped IPv6 address is the IPv4 address.
+    """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

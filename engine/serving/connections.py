@@ -1,8 +1,7 @@
-"""Who is connected to a port: bounded in all and for one address, and who keeps us waiting longest
-makes room for who comes. Used from one event loop.
+"""The connections of a port: limited in total and for each address. A new connection replaces the
+one that has kept us waiting longest. Used from one event loop.
 
-A connection that has sent a whole request is never closed to make room; one that has not is only
-worth what it has sent.
+A connection with a complete request is never closed to make room; an incomplete one may be.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from engine.serving.metrics import Closed
 
 
 class Waits(IntEnum):
-    """What a connection keeps us waiting for; the first is closed first."""
+    """What we are waiting for from a connection; the first kind is closed first."""
 
     HEAD = 0  # of a request: it is silent, or slow
     BODY = 1
@@ -24,13 +23,13 @@ class Waits(IntEnum):
 
 
 class Connection(Protocol):
-    """Closes at once when it is told to."""
+    """A connection that can be closed at once."""
 
     def evict(self, reason: Closed) -> None: ...
 
 
 class _Group:
-    """Some connections, and those of them that keep us waiting, the oldest first."""
+    """Some connections, and the waiting ones among them, oldest first."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -56,7 +55,8 @@ class Connections:
         self, count_max: int, of_one_max: int, exempt: Callable[[str], bool] = lambda _: False
     ) -> None:
         """`of_one_max`: from one address block (`block_of`); `exempt` says which addresses are
-        proxies: they stand for many."""
+        proxies, which carry many clients.
+        """
         self._count_max: Final = count_max
         self._of_one_max: Final = of_one_max
         self._exempt = exempt
@@ -68,7 +68,7 @@ class Connections:
         return self._all.count
 
     def enter(self, one: Connection, host: str) -> bool:
-        """Take it in, closing another one if need be. False: all that are there are at work."""
+        """Admit it, closing another one if necessary. False: all existing ones are busy."""
         block = block_of(host)
         own = self._blocks.get(block)
         if (
@@ -87,7 +87,7 @@ class Connections:
         return True
 
     def set_waiting(self, one: Connection, waits: Waits | None) -> None:
-        """What it keeps us waiting for from now on; None: it is at work."""
+        """What we now wait for from it; None: it is busy."""
         found = self._known.get(one)
         if found is None or found[1] is waits:
             return
@@ -97,7 +97,7 @@ class Connections:
         self._known[one] = (block, waits)
 
     def leave(self, one: Connection) -> None:
-        """It is closed; may be said twice."""
+        """It is closed; may be called twice."""
         self.set_waiting(one, None)
         found = self._known.pop(one, None)
         if found is None:

@@ -1,4 +1,4 @@
-"""How many connections a process closed by itself, and why: the slow, the many, the malformed."""
+"""Connections that the process closed, and why: slow, too many, malformed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def uncounted(_: Closed) -> None:
 
 
 class ServingMetrics:
-    """Made once a process; ports are named, never numbered."""
+    """Created once per process; ports are named, never numbered."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -41,7 +41,7 @@ class ServingMetrics:
         )
 
     def of(self, port: str) -> Count:
-        """Counts for one port, each reason from 0."""
+        """Counters of one port, each reason from 0."""
         for reason in Closed:
             self._closed.labels(port, reason.value)
         return partial(self._count, port)

@@ -1,5 +1,5 @@
-"""An HTTP server that slow, silent and many clients cannot hold up: uvicorn with `BoundedProtocol`.
-One for the API, the rail's callbacks and the metrics.
+"""An HTTP server that slow, silent or very many clients cannot block: uvicorn with
+`BoundedProtocol`. The API, the rail's callbacks and the metrics use it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.serving.protocol import BoundedProtocol, Patience
 HEAD_BYTES_MAX: Final = 32_768  # of a request line and its headers; a token may have 8 KiB
 BACKLOG: Final = 1_024
 DRAIN_S_MAX: Final = 15  # open requests, after the stop
-OTHER_FILES_COUNT: Final = 1_024  # open beside connections: stores, Kafka, the database
+OTHER_FILES_COUNT: Final = 1_024  # open in addition to connections: stores, Kafka, the database
 START_S_MAX: Final = 10.0
 STOP_S_MAX: Final = 20.0
 LOOK_EVERY_S: Final = 0.2
@@ -34,8 +34,9 @@ LOOK_EVERY_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one port holds. `proxies` are addresses or networks that stand for many clients: they
-    have no limit of their own."""
+    """Limits of one port. `proxies` are addresses or networks that carry many clients: they have no
+    per-address limit.
+    """
 
     connections_max: int = 1_000
     of_one_max: int = 100
@@ -45,17 +46,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """With which a port is served over TLS 1.2 or later, PEM; the key may be in the same file.
+    """The PEM certificate for serving TLS 1.2 or later; the key may be in the same file.
 
-    A handshake may take asyncio's minute and counts against no limit here: for networks that only
-    a proxy with limits of its own reaches.
+    A handshake has asyncio's timeout of a minute and counts against no limit here, so use it only
+    on networks behind a proxy with its own limits.
     """
 
     file: Path
     key: Path | None = None
 
     def settings(self) -> dict[str, Any]:
-        """As uvicorn takes it."""
+        """As uvicorn's settings."""
         return {"ssl_certfile": self.file, "ssl_keyfile": self.key}
 
 
@@ -66,8 +67,10 @@ def config(
     certificate: Certificate | None = None,
     **settings: Any,
 ) -> uvicorn.Config:
-    """uvicorn's configuration within these bounds; `settings` are uvicorn's own. What a stranger
-    causes is counted and not logged: he would fill the log. Plain HTTP without a certificate."""
+    """uvicorn's configuration within these bounds; `settings` are uvicorn's own. Events caused by
+    strangers are counted and not logged, because they could fill the log. Plain HTTP without a
+    certificate.
+    """
     if certificate is not None:
         settings |= certificate.settings()
     make_room_for_files(bounds.connections_max + OTHER_FILES_COUNT)
@@ -93,7 +96,9 @@ def config(
 
 
 def proxy_among(proxies: Sequence[str]) -> Callable[[str], bool]:
-    """Whether an address is one of these addresses and networks; what is neither is none."""
+    """A predicate: whether an address is in these addresses and networks; invalid entries match
+    nothing.
+    """
     networks = []
     for each in proxies:
         with contextlib.suppress(ValueError):
@@ -110,7 +115,7 @@ def proxy_among(proxies: Sequence[str]) -> Callable[[str], bool]:
 
 
 def make_room_for_files(count: int) -> None:
-    """Let the process open so many files, as far as it may by itself."""
+    """Raise the process's open-file limit, as far as its hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -126,7 +131,7 @@ class Server(uvicorn.Server):
 
 
 class ThreadedServer:
-    """Serves on a thread of its own. The port is taken when it is made: raises OSError then."""
+    """Serves on its own thread. The constructor binds the port: raises OSError."""
 
     def __init__(
         self,
@@ -144,7 +149,8 @@ class ThreadedServer:
         self._clock = clock or SystemClock()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        # Inherited by each connection: else a body waits 40 ms for the acknowledgement of its head.
+        # Inherited by each connection: without it a body waits 40 ms for its head's
+        # acknowledgement.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         taken = self._socket.getsockname()
         self._address = (str(taken[0]), int(taken[1]))
@@ -163,7 +169,7 @@ class ThreadedServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on (useful when 0 was asked for)."""
+        """The port it listens on (useful if port 0 was requested)."""
         return self._address[1]
 
     def start(self) -> None:
@@ -176,7 +182,7 @@ class ThreadedServer:
             self._clock.sleep(0.02)
 
     def run(self) -> None:
-        """Serve until asked to stop. Raises RuntimeError when it ends by itself."""
+        """Serve until a stop is requested. Raises RuntimeError if it ends otherwise."""
         self.start()
         while self._thread.is_alive() and not self._server.should_exit:
             self._thread.join(LOOK_EVERY_S)
@@ -185,11 +191,11 @@ class ThreadedServer:
         self._thread.join(STOP_S_MAX)
 
     def request_stop(self) -> None:
-        """Finish what runs; safe from a signal handler."""
+        """Finish running requests; safe from a signal handler."""
         self._server.should_exit = True
 
     def close(self) -> None:
-        """Finish what runs, bounded; also when it was never started."""
+        """Finish running requests, within a time limit; also if it was never started."""
         self.request_stop()
         if self._thread.is_alive():
             self._thread.join(STOP_S_MAX)

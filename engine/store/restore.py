@@ -1,8 +1,8 @@
 """Brings partitions' states up to the end of the state topic before they are served.
 
 Reads without a group from each store's own offset, committed records only, up to the *uncommitted*
-high watermark taken after assignment: an open transaction of the previous owner is waited for. No
-progress fails loudly.
+high watermark taken after assignment: an open transaction of the previous owner is waited for.
+Without progress it raises.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from engine.clients.reader import TO_AN_END, PartitionReader
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import CrashPoint
+from engine.records import pairs_of
 from engine.store.states import PartitionStates
 
 NO_PROGRESS_S_MAX: Final = (
@@ -24,15 +25,14 @@ READ_WAIT_S: Final = 0.02
 
 
 class Watermarks(NamedTuple):
-    """First offset that is still there, and the next one to be written (uncommitted records
-    included)."""
+    """First available offset, and the next one to be written (including uncommitted records)."""
 
     low: int
     high: int
 
 
 class LogTailLost(Exception):
-    """The store is past the log's end: committed payments have vanished."""
+    """The store is past the log's end: committed payments are lost."""
 
     def __init__(self, partition: int, detail: str) -> None:
         super().__init__(f"partition {partition}: {detail}")
@@ -41,7 +41,7 @@ class LogTailLost(Exception):
 
 
 class Interrupted(Exception):
-    """A rebalance came while restoring; what is loaded stays valid."""
+    """A rebalance happened during the restore; loaded data stays valid."""
 
 
 class RestoreProgress:
@@ -49,14 +49,12 @@ class RestoreProgress:
 
     def __init__(self) -> None:
         self.remaining: dict[int, int] = {}
-        self.active = False
 
 
 def prepare(state: PartitionStates, marks: Watermarks, now_ms: int, store_age_ms_max: int) -> bool:
-    """Decide from where a partition starts; True when its store had to be discarded (too old, or
-    cut off).
+    """Decide where a partition starts; True if its store had to be discarded (too old, or cut off).
 
-    Raises LogTailLost when the store is past the log's end.
+    Raises LogTailLost if the store is past the log's end.
     """
     if state.state_offset > marks.high:
         raise LogTailLost(
@@ -82,14 +80,12 @@ def restore(
 ) -> None:
     """Read until every partition has reached its target.
 
-    `keep_alive` is called between reads and answers False when a rebalance makes this restore
-    useless (Interrupted). Raises Exit RESTORE_STUCK when nothing moves for NO_PROGRESS_S_MAX.
+    `keep_alive` is called between reads and returns False if a rebalance makes this restore useless
+    (Interrupted). Raises Exit RESTORE_STUCK without progress for NO_PROGRESS_S_MAX.
     """
     by_number = {s.number: s for s in states if s.state_offset < targets[s.number].high}
-    progress.active = True
     progress.remaining = {n: targets[n].high - s.state_offset for n, s in by_number.items()}
     if not by_number:
-        progress.active = False
         return
     start = {n: max(s.state_offset, targets[n].low) for n, s in by_number.items()}
     reader = PartitionReader(connection, topic, start, extra=TO_AN_END)
@@ -108,7 +104,6 @@ def restore(
                 )
     finally:
         reader.close()
-        progress.active = False
 
 
 def _read_some(
@@ -119,15 +114,14 @@ def _read_some(
     progress: RestoreProgress,
     crash: CrashPoint,
 ) -> bool:
-    """One read; True when any partition's position moved."""
+    """One read; True if any partition's position advanced."""
     moved = False
-    batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
-    for number, records in batches.items():
+    batches, ends = reader.polled(READ_COUNT, READ_WAIT_S)
+    for number, found in batches.items():
         state = by_number.get(number)
         if state is None:
             continue
-        pairs = [(r.key.decode(errors="replace"), r.value) for r in records if r.key is not None]
-        state.load(pairs, records[-1].offset + 1, now_ms)
+        state.load(*pairs_of(found), now_ms)
         moved = True
         crash("during_restore")
     for number, end in ends.items():

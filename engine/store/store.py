@@ -1,8 +1,8 @@
-"""The local copy of the states: a cache with an offset, never the truth.
+"""The local copy of the states: a cache with an offset, not the source of truth.
 
 One column family per partition holds its states *and* its offset key, because families are flushed
-separately: with the write-ahead log off, a killed process then loses the end of both together, and
-the store is behind or exact. It is written only after the Kafka commit.
+separately: without a write-ahead log a killed process then loses the tail of both together, and the
+store is behind or exact. It is written only after the Kafka commit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, Protocol
 
-from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedIndexType,
+    BlockBasedOptions,
+    Cache,
+    DBCompactionStyle,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from engine.errors import Exit
+from engine.store.budget import CACHE_BYTES, CacheBudget
 
 _STATE: Final = b"s"
 _OPEN: Final = b"o"
@@ -24,32 +35,34 @@ _META: Final = b"\x00meta"
 _META_LAYOUT: Final = struct.Struct(">QQQ")
 _IDENTITY: Final = b"identity"
 BLOOM_BITS_PER_KEY: Final = 10
-MEMTABLE_BYTES: Final = 16 * 1024 * 1024
+# Memtables grow by this much at a time: many partitions' share one limit.
+ARENA_BLOCK_BYTES: Final = 16 * 1024
+MEMTABLE_BYTES_MIN: Final = 256 * 1024
+# Files of a column family before some are merged. Each is open, in every partition held.
+FILES_BEFORE_MERGE: Final = 8
 
 
 class StoreMeta(NamedTuple):
     """A partition's position: next offset of the state topic and of the journal, and when
-    written."""
+    written.
+    """
 
     state_offset: int
     journal_offset: int
     written_at_ms: int
 
 
-class Change(NamedTuple):
-    """One state to write, or to forget (`packed` None). `listed`: put it on the list of open
-    states, which are read at start, or take it off; None: it is where it belongs."""
-
-    key: str
-    packed: bytes | None
-    listed: bool | None
+Change = tuple[str, bytes | None, bool | None]
+"""A key; its packed state, or None to forget it; and whether to add the key to the list of open
+states, which are read at start (True), remove it (False) or leave the list unchanged (None).
+"""
 
 
 class PartitionStore(Protocol):
     """One partition's states on disk (or, in the driver, in memory)."""
 
     def meta(self) -> StoreMeta | None:
-        """None when nothing was ever written."""
+        """None if nothing was ever written."""
 
     def get(self, key: str) -> bytes | None:
         """One point look-up."""
@@ -64,12 +77,56 @@ class PartitionStore(Protocol):
         """Forget everything: the partition will be restored from offset zero."""
 
 
+class StoreMemory:
+    """The memory of RocksDB: what is not yet written to files, and blocks of files. All column
+    families of a process share it, so it is bounded whatever their number.
+    """
+
+    def __init__(self, budget: CacheBudget) -> None:
+        # Each memtable is a part of the limit: RocksDB stops writes at two per family, so memory is
+        # bounded even if the disk hangs.
+        self._memtable_bytes = max(budget.memtables // 4, MEMTABLE_BYTES_MIN)
+        # Above the limit the oldest memtable is written to a file; no write waits for that.
+        self._memtables = WriteBufferManager(budget.memtables, False)
+        self._blocks = Cache(budget.blocks)
+
+    def used_bytes(self) -> int:
+        """Bytes in use now."""
+        return self._memtables.get_usage() + self._blocks.get_usage()
+
+    def options(self) -> Options:
+        """The options of each column family."""
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.create_missing_column_families(True)
+        options.set_write_buffer_manager(self._memtables)
+        options.set_write_buffer_size(self._memtable_bytes)
+        options.set_arena_block_size(ARENA_BLOCK_BYTES)
+        options.set_keep_log_file_num(2)
+        # Files of like size are merged. By levels, each merge would rewrite all older states of
+        # the partition, because the ids of payments are random (docs/performance.md).
+        options.set_compaction_style(DBCompactionStyle.universal())
+        options.set_level_zero_file_num_compaction_trigger(FILES_BEFORE_MERGE)
+        table = BlockBasedOptions()
+        table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
+        table.set_block_cache(self._blocks)
+        # Indexes and filters in pieces, in the same cache: else they stay in memory as long as
+        # their file, and that grows with all the states there ever were.
+        table.set_index_type(BlockBasedIndexType.two_level_index_search())
+        table.set_partition_filters(True)
+        table.set_cache_index_and_filter_blocks(True)
+        table.set_pin_top_level_index_and_filter(False)
+        options.set_block_based_table_factory(table)
+        return options
+
+
 class RocksPartitionStore:
     """A column family of the process's RocksDB."""
 
-    def __init__(self, database: Rdict, name: str) -> None:
+    def __init__(self, database: Rdict, name: str, memory: StoreMemory) -> None:
         self._database = database
         self._name = name
+        self._memory = memory
         self._write_options = WriteOptions()
         setattr(self._write_options, "disable_wal", True)  # noqa: B010 mistyped as a method
         self._bind()
@@ -113,19 +170,20 @@ class RocksPartitionStore:
 
     def clear(self) -> None:
         self._database.drop_column_family(self._name)
-        self._database.create_column_family(self._name, _options())
+        self._database.create_column_family(self._name, self._memory.options())
         self._bind()
 
     def flush(self) -> None:
-        """Bring the memtable to disk, so that the next start is exact."""
+        """Flush the memtable to disk, so that the next start is exact."""
         self._family.flush()
 
 
 class Store:
     """One folder per application and instance, locked exclusively."""
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, cache_bytes: int = CACHE_BYTES) -> None:
         """`identity` names cluster and state topic; a folder written for another one is refused.
+        `cache_bytes`: the process's budget, of which this takes its part.
 
         Raises Exit STORE_LOCKED or STORE_FOREIGN. An unreadable database is discarded.
         """
@@ -133,13 +191,14 @@ class Store:
         self._path = path
         self._lock = _lock(path / "lock")
         self._partitions: dict[int, RocksPartitionStore] = {}
+        self._memory = StoreMemory(CacheBudget.of(cache_bytes))
         self.discarded_unreadable = False
         try:
-            self._database = _open(path / "states")
+            self._database = _open(path / "states", self._memory)
         except Exception:  # noqa: BLE001 rocksdict raises bare Exception for corruption
             shutil.rmtree(path / "states", ignore_errors=True)
             self.discarded_unreadable = True
-            self._database = _open(path / "states")
+            self._database = _open(path / "states", self._memory)
         recorded = self._database.get(_IDENTITY)
         if recorded is None:
             self._database.put(_IDENTITY, identity.encode())
@@ -148,17 +207,22 @@ class Store:
             raise Exit("STORE_FOREIGN", f"{path} was written for {recorded.decode()}")
 
     def partition(self, number: int) -> RocksPartitionStore:
-        """The partition's part of the store, made when it is not there."""
+        """The partition's column family, created if missing."""
         held = self._partitions.get(number)
         if held is None:
             name = f"p{number}"
             if name not in _families(self._path / "states"):
-                self._database.create_column_family(name, _options())
-            held = self._partitions[number] = RocksPartitionStore(self._database, name)
+                self._database.create_column_family(name, self._memory.options())
+            held = RocksPartitionStore(self._database, name, self._memory)
+            self._partitions[number] = held
         return held
 
+    def memory_bytes(self) -> int:
+        """Bytes that RocksDB's memtables and cached blocks use."""
+        return self._memory.used_bytes()
+
     def close(self) -> None:
-        """Flush and let the folder go."""
+        """Flush and unlock the folder."""
         for held in self._partitions.values():
             held.flush()
         self._partitions.clear()
@@ -166,28 +230,15 @@ class Store:
         self._lock.close()
 
 
-def _options() -> Options:
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.create_missing_column_families(True)
-    options.set_write_buffer_size(MEMTABLE_BYTES)
-    options.set_keep_log_file_num(2)
-    table = BlockBasedOptions()
-    table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
-    options.set_block_based_table_factory(table)
-    return options
-
-
 def _families(path: Path) -> list[str]:
-    names: list[str] = Rdict.list_cf(str(path), _options()) if (path / "CURRENT").exists() else []
-    return names
+    return Rdict.list_cf(str(path), Options(raw_mode=True)) if (path / "CURRENT").exists() else []
 
 
-def _open(path: Path) -> Any:
-    families = {name: _options() for name in _families(path)}
+def _open(path: Path, memory: StoreMemory) -> Any:
+    families = {name: memory.options() for name in _families(path)}
     if not families:
-        return Rdict(str(path), options=_options())
-    return Rdict(str(path), options=_options(), column_families=families)
+        return Rdict(str(path), options=memory.options())
+    return Rdict(str(path), options=memory.options(), column_families=families)
 
 
 def _lock(path: Path) -> IO[bytes]:

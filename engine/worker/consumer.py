@@ -1,6 +1,6 @@
-"""A worker's member of its group: polled by one thread, replaced when it is of no more use.
+"""A worker's group consumer: polled by one thread, replaced when it is no longer usable.
 
-Commits are the worker's to ask for; nothing is committed or stored by the client.
+The worker requests commits; the client commits or stores nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.clients.membership import (
     Renewals,
     close_aside,
 )
-from engine.clients.partition_errors import ReaderErrors, Rest
+from engine.clients.partition_errors import ReaderErrors, RetryPauses, sort_messages
 from engine.clock import Clock
 from engine.errors import (
     NO_OFFSET,
@@ -32,7 +32,6 @@ from engine.errors import (
     Step,
     call,
     check_message_error,
-    is_end_of_partition,
     out_of_range,
 )
 from engine.loop.groupmeta import parse
@@ -48,24 +47,24 @@ _log = logging.getLogger(__name__)
 
 
 class Rebalances(Protocol):
-    """Who is told, inside `poll`, what the group assigns and revokes."""
+    """Notified, inside `poll`, of assignments and revocations."""
 
     def assigned(self, names: Sequence[TopicPartition]) -> None:
-        """These are ours; nothing is fetched before `begin`."""
+        """These are assigned to us; nothing is fetched before `begin`."""
 
     def revoked(self) -> None:
-        """They are about to be given to others: what is under way may end and be committed."""
+        """They will be given to others: work in progress may finish and be committed."""
 
     def lost(self) -> None:
-        """Nothing is ours any more."""
+        """All partitions are lost."""
 
 
 class Polled(msgspec.Struct, frozen=True):
-    """What one poll gave: records, and for partitions that came to their end that offset."""
+    """The result of one poll: records, and the end offset of partitions that reached it."""
 
     records: list[Message]
     ends: dict[TopicPartition, int]
-    full: bool  # there may be more at once
+    full: bool  # more may be available at once
 
 
 class WorkerConsumer:
@@ -77,18 +76,18 @@ class WorkerConsumer:
         self._settings = settings
         self._errors = errors
         self._rebalances = rebalances
-        self._rest = Rest(errors)
+        self._retry_pauses = RetryPauses(errors)
         self._liveness = BrokerLiveness(clock)
         self._membership = Membership(clock)
         self._renewals = Renewals(clock)
         self._clock = clock
         self._start: dict[
             TopicPartition, int
-        ] = {}  # where each partition of the assignment was begun
+        ] = {}  # the starting offset of each assigned partition
         self._consumer = self._made()
 
     def _made(self) -> Consumer:
-        return Consumer(self._liveness.told_by(self._settings.consumer()))
+        return Consumer(self._liveness.with_statistics(self._settings.consumer()))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -102,8 +101,7 @@ class WorkerConsumer:
         )
 
     def renew(self, error: ConsumerLost) -> None:
-        """Another client takes this one's place, after `error`. Raises Exit when that came too
-        often."""
+        """Replace the client, after `error`. Raises Exit if that happened too often."""
         _log.warning("consumer of %s is replaced: %s", self._settings.group, error)
         self._renewals.note(error)
         self._forget()
@@ -115,28 +113,17 @@ class WorkerConsumer:
         close_aside(lost)
 
     def missing_s(self) -> float:
-        """For how long it has been seen not to be in its group. Raises ConsumerLost."""
+        """For how long it has not been in its group. Raises ConsumerLost."""
         return self._membership.check(self._consumer)
 
     def poll(self, wait_s: float) -> Polled:
-        """The next record as soon as it comes, and all that are there with it. Rebalances happen in
-        here."""
-        records: list[Message] = []
-        ends: dict[TopicPartition, int] = {}
+        """The next record as soon as it arrives, and all others available. Rebalances happen in
+        here.
+        """
         messages = self._messages(wait_s)
-        for message in messages:
-            error = message.error()
-            name = message.topic() or "", message.partition() or 0
-            if error is None:
-                records.append(message)
-            elif is_end_of_partition(error):
-                ends[name] = message.offset() or 0
-            else:
-                self._note(message)
-                continue
-            if name in self._errors:
-                self._errors.given({name: (message.offset() or 0) + (error is None)})
-        self._rest.keep(self._consumer)
+        records, ends = sort_messages(messages, self._note)
+        self._errors.polled(records, ends)
+        self._retry_pauses.keep(self._consumer)
         return Polled(records, ends, len(messages) >= POLL_COUNT)
 
     def _messages(self, wait_s: float) -> list[Message]:
@@ -150,10 +137,10 @@ class WorkerConsumer:
         return [first, *call(Step.READ, self._consumer.consume, POLL_COUNT, 0)]
 
     def _note(self, message: Message) -> None:
-        """What the client says in place of a record.
+        """Handle an error in place of a record.
 
-        An adapter whose position is not on the log any more begins with what is there: whatever it
-        carries out again has the same reference, and what is gone the payment asks for again.
+        An adapter whose position is off the log starts at the first available record: repeated work
+        has the same reference, and the payment repeats requests that are lost.
         """
         gone = out_of_range(message)
         if gone is not None:
@@ -165,8 +152,9 @@ class WorkerConsumer:
             self._errors.note(error)
 
     def _begin_anew(self, name: TopicPartition) -> None:
-        """One partition from its first record, the others from where they are: the client gives up
-        a partition whose position is off the log, and takes no seek for it."""
+        """Restart one partition from its first record, the others from their positions: the client
+        abandons a partition whose position is off the log, and accepts no seek for it.
+        """
         self._start[name] = OFFSET_BEGINNING
         names = [ClientPartition(t, p) for t, p in self._start if (t, p) != name]
         at = {(p.topic, p.partition): p.offset for p in call(Step.READ, self._position, names)}
@@ -180,11 +168,11 @@ class WorkerConsumer:
         return self._consumer.position(names) if names else []
 
     def begin(self, assigned: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
-        """Fetch what was assigned from where the group says; the offsets, OFFSET_BEGINNING where it
-        says nothing. None when it does not answer: ask again.
+        """Fetch the assignment from the group's committed offsets; returns the offsets,
+        OFFSET_BEGINNING where there is none. None if the group does not answer: retry.
 
-        The client's own question is lost when a coordinator that wakes up refuses it: it would
-        read nothing, and say nothing, until the next rebalance (decision 13).
+        The client's own request is lost if a resuming coordinator refuses it: it would read
+        nothing, without an error, until the next rebalance (decision 13).
         """
         places = [ClientPartition(t, p) for t, p in assigned]
         try:
@@ -196,13 +184,13 @@ class WorkerConsumer:
         for place in committed:
             place.offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
         call(Step.READ, self._consumer.assign, committed)
-        # The client keeps a pause from before they were taken away.
+        # The client keeps pauses from before the revocation.
         call(Step.READ, self._consumer.resume, committed)
         self._start = {(place.topic, place.partition): place.offset for place in committed}
         return dict(self._start)
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
-        """Fetch nothing of these; what the client has fetched ahead of them is dropped."""
+        """Stop fetching these; the client's prefetched records are dropped."""
         call(Step.READ, self._consumer.pause, [ClientPartition(t, p) for t, p in names])
 
     def resume(self, names: Iterable[TopicPartition]) -> None:
@@ -210,7 +198,7 @@ class WorkerConsumer:
         call(Step.READ, self._consumer.resume, [ClientPartition(t, p) for t, p in names])
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """False when it was refused or not answered. Raises Exit."""
+        """False if it was refused or not answered. Raises Exit."""
         places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
         try:
             call(Step.READ, self._consumer.commit, offsets=places, asynchronous=False)
@@ -221,11 +209,11 @@ class WorkerConsumer:
         return True
 
     def confirmed(self, offsets: Mapping[TopicPartition, int]) -> set[TopicPartition]:
-        """Partitions whose commit the coordinator took from us as a member. Raises Exit."""
+        """Partitions whose commit the coordinator accepted from us as a member. Raises Exit."""
         places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
         try:
             if not parse(self._consumer.consumer_group_metadata()).is_member:
-                return set()  # a broker may take such a commit unfenced
+                return set()  # a broker may accept such a commit unfenced
             done = call(Step.READ, self._consumer.commit, offsets=places, asynchronous=False)
         except Exit:
             raise
@@ -235,14 +223,14 @@ class WorkerConsumer:
 
     def leave(self, has_partitions: Callable[[], object]) -> None:
         """Leave the group at once: a static member does so by unsubscribing, not by closing."""
-        with contextlib.suppress(ConsumerLost):  # then its session's end has to do
+        with contextlib.suppress(ConsumerLost):  # then its session must time out
             call(Step.READ, self._consumer.unsubscribe)
             deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
             while has_partitions() and self._clock.monotonic_s() < deadline_s:
                 call(Step.READ, self._consumer.consume, 1, LEAVE_POLL_S)
 
     def close(self) -> None:
-        """Give the client back; bounded."""
+        """Close the client, within a time limit."""
         close_aside(self._consumer)
 
     # -- rebalances, inside poll; one that was replaced is still being closed --------------------
@@ -266,7 +254,7 @@ class WorkerConsumer:
         consumer.unassign()
 
     def _forget(self) -> None:
-        """Other partitions are read from now on, and none is paused."""
+        """Other partitions are read from here on, and none is paused."""
         self._start = {}
         self._errors.forget()
-        self._rest.forget()
+        self._retry_pauses.forget()

@@ -1,18 +1,19 @@
-"""Bounded lanes: a pool of threads works on records side by side, bounded in count and bytes.
+"""Bounded lanes: a pool of threads that works on records concurrently, bounded in count and bytes.
+A thread is started when a record waits for one, and stays.
 
-Only for work that waits for the outside world. The caller owns offsets; a lane only calls back when
-a record is done. A record that must come again later gives its thread back until then.
+Only for work that waits for outside systems. The caller owns offsets; a lane only calls back when a
+record is done. A record to be retried later releases its thread until then.
 
 A lane is a name and a rank. Four rules, and no others:
 
-1. Of one lane one record at a time, in the order in which they came; one that sleeps holds its own
-   lane only.
-2. Of one name one lane at a time: what must never be at work together has one name.
-3. Among lanes that are ready the lowest rank goes first; of one rank the one ready longest.
-4. At most `room[r]` threads are at work of rank r and above together, so that slow calls of a
+1. A lane has one record in progress at a time, in order of arrival; a sleeping record blocks only
+   its own lane.
+2. A name has one lane in progress at a time: work that must never run concurrently has one name.
+3. Among ready lanes the lowest rank goes first; within a rank, the lane that is ready longest.
+4. At most `room[r]` threads work on rank r and above together, so that slow calls of a
    high rank leave threads to the lower ones.
 
-    put ──▶ waiting ──▶ ready ──▶ under way ──done──▶ (next of the lane, and lanes of its name)
+    put ──▶ waiting ──▶ ready ──▶ in progress ──done──▶ (next of the lane, and lanes of its name)
                ▲                      │ again in … s
                └──release_due── asleep ◀
 """
@@ -34,8 +35,9 @@ BYTES_MAX: Final = 16 * 1024 * 1024
 JOIN_S_MAX: Final = 5.0
 
 Work = Callable[[InputRecord, int], float | None]
-"""Called with the record and the generation it was put with; gives the seconds until it comes
-again, or None when it is done."""
+"""Called with the record and the generation it was put with; returns the seconds until the next
+try, or None if the record is done.
+"""
 
 _Item = tuple[InputRecord, int]
 
@@ -56,7 +58,9 @@ def lane_of_key(record: InputRecord) -> Lane:
 
 
 class Lanes:
-    """Hands records to threads. `work` must end by itself; what it raises ends the worker."""
+    """Passes records to threads. `work` must have its own time limit; an exception from it ends the
+    worker.
+    """
 
     def __init__(
         self,
@@ -68,8 +72,8 @@ class Lanes:
         records_max: int = RECORDS_MAX,
         bytes_max: int = BYTES_MAX,
     ) -> None:
-        """`room`: threads by rank (rule 4), one for each rank there is; without it there is rank 0
-        alone, with all threads. Raises ValueError when a rank has more room than the one before.
+        """`room`: threads by rank (rule 4), one entry for each rank; without it there is only rank
+        0, with all threads. Raises ValueError if a rank has more room than the one before.
         """
         self._room = room or (threads,)
         if list(self._room) != sorted(self._room, reverse=True) or self._room[-1] < 1:
@@ -94,24 +98,22 @@ class Lanes:
         self._count = 0
         self._bytes = 0
         self.failure: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=self._run, name=f"npp-lane-{n}", daemon=True)
-            for n in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads_max = threads
+        self._threads: list[threading.Thread] = []
+        self._idling = 0  # threads that wait for a lane, or are about to look for one
 
     def put(self, record: InputRecord, generation: int, lane: Lane) -> None:
-        """Queue a record at the end of its lane. The bound is the caller's to keep (`full`)."""
+        """Queue a record at the end of its lane. The caller must respect the limit (`full`)."""
         with self._lock:
             self._waiting.setdefault(lane, deque()).append((record, generation))
             self._count += 1
             self._bytes += _size(record)
             if lane not in self._queued and self._at_work.get(lane.name) != lane:
                 self._make_ready(lane)
+            self._staff()
 
     def full(self) -> bool:
-        """No more should be read for now."""
+        """Whether reading should pause."""
         return self._count >= self._records_max or self._bytes >= self._bytes_max
 
     def count(self) -> int:
@@ -119,16 +121,17 @@ class Lanes:
         return self._count
 
     def release_due(self) -> None:
-        """Let those go on whose time has come; the caller does so several times a second."""
-        if not self._asleep:
+        """Resume the lanes whose time has come; the caller does so several times a second."""
+        if not self._asleep and not any(self._ready):
             return
         now_s = self._clock.monotonic_s()
         with self._lock:
             while self._asleep and self._asleep[0][0] <= now_s:
                 self._make_ready(heapq.heappop(self._asleep)[2])
+            self._staff()
 
     def drop_waiting(self) -> None:
-        """Forget what is not under way at this moment; what is goes on, and does not come again."""
+        """Drop records that are not in progress; those in progress finish and are not retried."""
         with self._lock:
             self._drops += 1
             for items in self._waiting.values():
@@ -143,18 +146,30 @@ class Lanes:
             self._idle.notify_all()
 
     def wait_idle(self, wait_s: float) -> bool:
-        """True when nothing is waiting or under way, at the latest after `wait_s`."""
+        """True if nothing is waiting or in progress, at the latest after `wait_s`."""
         with self._lock:
             return self._idle.wait_for(lambda: self._count == 0, wait_s)
 
     def close(self) -> None:
-        """End the threads; records not started are forgotten."""
+        """End the threads; records not started are dropped."""
         self.drop_waiting()
         with self._lock:
             self._closed = True
             self._wake.notify_all()
         for thread in self._threads:
             thread.join(JOIN_S_MAX / len(self._threads))
+
+    def _staff(self) -> None:
+        """Start threads for ready lanes that have none. Only the polling thread does so: an error
+        in starting one ends the worker.
+        """
+        wanted = sum(map(len, self._ready)) - self._idling
+        for _ in range(min(wanted, self._threads_max - len(self._threads))):
+            name = f"npp-lane-{len(self._threads)}"
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            self._idling += 1
 
     def _make_ready(self, lane: Lane) -> None:
         self._queued.add(lane)
@@ -175,7 +190,7 @@ class Lanes:
             self._worked(lane, item, again_s, drops)
 
     def _take(self) -> tuple[Lane, _Item, int] | None:
-        """The next record, waited for; None when the lanes are closed."""
+        """Wait for the next record; None when the lanes are closed."""
         with self._lock:
             while not self._closed:
                 lane = self._next()
@@ -183,12 +198,13 @@ class Lanes:
                     self._queued.discard(lane)
                     self._at_work[lane.name] = lane
                     self._at_work_of[lane.rank] += 1
+                    self._idling -= 1
                     return lane, self._waiting[lane].popleft(), self._drops
                 self._wake.wait()
             return None
 
     def _next(self) -> Lane | None:
-        """Rules 2 to 4: the lane that goes first, or None while none may."""
+        """The lane that goes first by rules 2 to 4, or None while none may."""
         for rank, ready in enumerate(self._ready):
             if sum(self._at_work_of[rank:]) >= self._room[rank]:
                 return None
@@ -203,6 +219,7 @@ class Lanes:
         with self._lock:
             del self._at_work[lane.name]
             self._at_work_of[lane.rank] -= 1
+            self._idling += 1
             for other in self._behind.pop(lane.name, ()):
                 self._make_ready(other)
             if again_s is not None and drops == self._drops:
@@ -221,7 +238,7 @@ class Lanes:
                 if self._count == 0:
                     self._idle.notify_all()
             if any(self._ready):
-                self._wake.notify()  # this thread's place may be room for another rank
+                self._wake.notify()  # this thread may now serve another rank
 
 
 def _size(record: InputRecord) -> int:

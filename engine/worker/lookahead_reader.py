@@ -36,7 +36,7 @@ class LookaheadReader:
         observe: Callable[[LogRecord], None],
         errors: ReaderErrors,
     ) -> None:
-        """`errors`: for partitions that cannot be read on; they never are fresh then."""
+        """`errors`: for unreadable partitions, which are then never fresh."""
         self._errors = errors
         self._connection = connection
         self._topic = topic
@@ -52,7 +52,7 @@ class LookaheadReader:
         self._thread = threading.Thread(target=self._run, name="npp-lookahead", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
 
     def assign(self, start: Mapping[int, int]) -> None:
@@ -112,7 +112,7 @@ class LookaheadReader:
                 self._failure = error
                 return
             except EngineError:
-                pass  # nothing becomes fresh: waiting handlers go on waiting
+                pass  # nothing becomes fresh: waiting handlers keep waiting
             with self._changed:
                 if generation == self._generation:
                     self._changed.wait(CYCLE_S)
@@ -120,7 +120,7 @@ class LookaheadReader:
             reader.close()
 
     def _there(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Where reading can begin: what was deleted is skipped, a shorter log is read again."""
+        """Where reading can start: deleted records are skipped, a shorter log is read again."""
         names = [(self._topic, n) for n in positions]
         low, high = self._ends.low(names), self._ends.high(names)
         return {
@@ -130,17 +130,17 @@ class LookaheadReader:
 
     def _pass(self, reader: PartitionReader, positions: dict[int, int], generation: int) -> None:
         """Read every partition up to its current end."""
-        asked_s = self._clock.monotonic_s()
+        requested_s = self._clock.monotonic_s()
         ends = self._ends.high_once([(self._topic, n) for n in positions])
         left = {n for n, at in positions.items() if at < ends[self._topic, n]}
-        self._note(set(positions) - left, asked_s, generation)
-        # Once in any case: the client's own news would pile up unread in its queue.
+        self._note(set(positions) - left, requested_s, generation)
+        # At least once: otherwise the client's own events pile up in its queue.
         self._read(reader, positions, READ_WAIT_S if left else 0.0)
         while not self._stopping and generation == self._generation:
             done = {n for n in left if positions[n] >= ends[self._topic, n]}
-            self._note(done, asked_s, generation)
+            self._note(done, requested_s, generation)
             left -= done
-            if not left or self._clock.monotonic_s() - asked_s > PASS_S_MAX:
+            if not left or self._clock.monotonic_s() - requested_s > PASS_S_MAX:
                 return
             self._read(reader, positions, READ_WAIT_S)
 
@@ -153,8 +153,8 @@ class LookaheadReader:
         for number, end in reached.items():
             positions[number] = max(positions[number], end)
 
-    def _note(self, numbers: set[int], asked_s: float, generation: int) -> None:
+    def _note(self, numbers: set[int], requested_s: float, generation: int) -> None:
         with self._changed:
             if numbers and generation == self._generation:
-                self._fresh_s.update(dict.fromkeys(numbers, asked_s))
+                self._fresh_s.update(dict.fromkeys(numbers, requested_s))
                 self._changed.notify_all()

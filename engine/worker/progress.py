@@ -1,4 +1,6 @@
-"""What a worker knows of its partitions: records done in order, and lanes that ask whose one is."""
+"""A worker's view of its partitions: how far their records are done, and its lanes' questions
+whether a partition is still assigned to it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ class Progress:
     __slots__ = ("committed", "done", "highest", "next")
 
     def __init__(self) -> None:
-        self.next: dict[int, None] = {}  # offsets under way, in order
+        self.next: dict[int, None] = {}  # offsets in progress, in order
         self.highest = -1  # everything below has been read
         self.done = -1  # everything below may be committed; -1: nothing yet
         self.committed = -1
@@ -31,27 +33,26 @@ class Progress:
             self.done = next(iter(self.next), self.highest)
 
     def read_to(self, end: int) -> None:
-        """No record is left before `end`: what is there are markers of transactions."""
+        """No record is left before `end`, only transaction markers."""
         self.highest = max(self.highest, end)
         if not self.next:
             self.done = self.highest
 
 
-class Places:
-    """The partitions that are assigned and how far each is; lanes and the polling thread share
-    it."""
+class PartitionProgress:
+    """The assigned partitions and their progress; shared by lanes and the polling thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._progress: dict[TopicPartition, Progress] = {}
 
     def assign(self, names: Iterable[TopicPartition]) -> None:
-        """These and no others, of which nothing is known yet."""
+        """Set the assignment; nothing is known about it yet."""
         with self._lock:
             self._progress = {name: Progress() for name in names}
 
     def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """These are read from here on, where they were committed: everything before is done."""
+        """Start these at their committed offsets: everything before is done."""
         with self._lock:
             for name in offsets.keys() & self._progress.keys():
                 progress = self._progress[name]
@@ -61,8 +62,7 @@ class Places:
         return list(self._progress)
 
     def started(self, name: TopicPartition, offset: int) -> bool:
-        """A record has been polled; False when its partition was revoked while it was on its
-        way."""
+        """A record was polled; False if its partition was revoked meanwhile."""
         with self._lock:
             progress = self._progress.get(name)
             if progress is not None:
@@ -75,18 +75,18 @@ class Places:
                 self._progress[name].finished(offset)
 
     def read_to(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Partitions that the client has given to us up to their ends."""
+        """Partitions that were read to these ends."""
         with self._lock:
             for name in ends.keys() & self._progress.keys():
                 self._progress[name].read_to(ends[name])
 
     def done(self) -> dict[TopicPartition, int]:
-        """How far everything is done; -1 where nothing has come yet."""
+        """The offset below which everything is done; -1 if nothing arrived yet."""
         with self._lock:
             return {name: progress.done for name, progress in self._progress.items()}
 
     def idle(self) -> set[TopicPartition]:
-        """Where nothing is under way."""
+        """Partitions without work in progress."""
         with self._lock:
             return {name for name, progress in self._progress.items() if not progress.next}
 
@@ -106,7 +106,7 @@ class Places:
 
 
 class Question:
-    """A lane that waits to be told whether a partition is still its own."""
+    """A lane's pending question whether a partition is still ours."""
 
     __slots__ = ("answer", "answered", "generation", "name")
 
@@ -118,8 +118,7 @@ class Question:
 
 
 class Questions:
-    """What lanes ask and the polling thread answers; nobody waits while partitions are given
-    away."""
+    """Questions of lanes for the polling thread; no lane waits during a revocation."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -130,7 +129,9 @@ class Questions:
         return bool(self._waiting)
 
     def ask(self, name: TopicPartition, generation: int, wait_s: float) -> bool:
-        """In a lane's thread: the answer, or False when there is none within `wait_s` seconds."""
+        """Called by a lane's thread: the answer, or False if there is none within `wait_s`
+        seconds.
+        """
         question = Question(name, generation)
         with self._lock:
             if not self._open:
@@ -146,12 +147,12 @@ class Questions:
         return taken
 
     def open(self) -> None:
-        """Partitions are ours: questions are taken."""
+        """Partitions are assigned: questions are accepted."""
         with self._lock:
             self._open = True
 
     def refuse(self) -> None:
-        """A partition that is being revoked is reported to no caller as ours."""
+        """During a revocation every question is answered with False."""
         with self._lock:
             self._open = False
             refused, self._waiting = self._waiting, []

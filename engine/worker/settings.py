@@ -1,4 +1,4 @@
-"""What a worker for adapters is told: its handler, its settings, and the consumer they make."""
+"""An adapter worker's settings: its handler, limits, and consumer options."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ Handler = Callable[[InputRecord], Sequence[Outgoing]]
 
 
 class TryAgain(Exception):
-    """Raised by a handler: the outside world does not answer; the same record again after
-    `pause_s`, and until then the thread serves others."""
+    """Raised by a handler: an outside system does not answer; the record is retried after
+    `pause_s`, and until then the thread serves others.
+    """
 
     def __init__(self, reason: str, pause_s: float = 1.0) -> None:
         super().__init__(reason)
@@ -30,8 +31,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     group: str  # consumer group, e.g. npp-rail
     topics: tuple[str, ...]
     control_topic: str
-    instance_id: str | None = None  # a killed instance that has one takes its place again at once
-    # The handler itself begins nothing under STOP: it is called all the same, for what may go on.
+    instance_id: str | None = None  # with one, a killed instance rejoins without a rebalance
+    # The handler itself starts nothing under STOP; it is called anyway for work that may continue.
     handler_obeys_stop: bool = False
     lanes: int = LANES_COUNT  # threads
     lane_of: LaneOf = lane_of_key
@@ -40,7 +41,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int = BYTES_MAX
     session_timeout_ms: int = 10_000
     poll_interval_ms_max: int = 120_000
-    revoke_s_max: float = 10.0  # waiting for records under way before partitions are given away
+    revoke_s_max: float = 10.0  # waiting for records in progress before partitions are released
     shutdown_s_max: float = 15.0
 
     def consumer(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",  # the worker says so and begins again itself
+            "auto.offset.reset": "error",  # the worker reports it and starts again itself
             "enable.partition.eof": True,
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": self.session_timeout_ms // 8,

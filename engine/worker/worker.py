@@ -3,8 +3,8 @@
     poll ─▶ lanes (engine.worker.lanes: one per key, in order, unless the settings say otherwise)
          ─▶ handler ─▶ publish, confirmed ─▶ done ─▶ commit up to the first not done
 
-A crash repeats what was not committed: the handler and its answers must tolerate that (same
-identity, same effect).
+A crash repeats what was not committed; a stop, what was done behind a record that it drops. The
+handler and its answers must tolerate that (same identity, same effect).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from engine.records import LogRecord, to_input_record
 from engine.worker.consumer import WorkerConsumer
 from engine.worker.lanes import Lanes
 from engine.worker.lookahead_reader import LookaheadReader
-from engine.worker.progress import Places, Questions
+from engine.worker.progress import PartitionProgress, Questions
 from engine.worker.settings import Handler, TryAgain, WorkerSettings
 
 POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
-ASKED_POLL_WAIT_S: Final = 0.02  # where lanes may ask meanwhile whether a partition is ours
+ASKED_POLL_WAIT_S: Final = 0.02  # during which lanes may ask whether a partition is ours
 ANSWER_EVERY_S: Final = 0.01  # one commit answers all who asked since the last
 COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
@@ -39,8 +39,9 @@ STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance be
 
 
 class Worker:
-    """One instance of one adapter. `run` returns after `request_stop`, or raises what a handler or
-    Kafka gave."""
+    """One instance of one adapter. `run` returns after `request_stop`, or raises a handler's or
+    Kafka's error.
+    """
 
     def __init__(
         self,
@@ -53,8 +54,8 @@ class Worker:
         *,
         observe: Callable[[LogRecord], None] | None = None,
     ) -> None:
-        """With `observe` another thread reads ahead of the handler, and `is_fresh` says how far
-        (one topic only).
+        """With `observe` a second thread reads ahead of the handler, and `is_fresh` checks how far.
+        Raises ValueError for `observe` with more than one topic.
         """
         self._settings = settings
         self._handler = handler
@@ -63,7 +64,7 @@ class Worker:
         self._clock = clock
         self._health = health
         self._stopping = threading.Event()
-        self._places = Places()
+        self._progress = PartitionProgress()
         self._generation = 0
         self._questions = Questions()
         self._lane = threading.local()  # of a lane's thread: the generation of its record
@@ -96,12 +97,13 @@ class Worker:
         self._assigned: list[TopicPartition] | None = None  # by the group; not read yet
 
     def request_stop(self) -> None:
-        """End after what is under way; safe from a signal handler."""
+        """Stop after the work in progress; safe from a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Serve until asked to stop; then wait for what is under way, commit and leave the
-        group. Raises Exit for what it cannot cure."""
+        """Run until a stop is requested; then wait for work in progress, commit and leave the
+        group. Raises Exit for errors that it cannot recover from.
+        """
         self._control.start()
         if self._lookahead is not None:
             self._lookahead.start()
@@ -114,12 +116,12 @@ class Worker:
                     self._step()
                 except ConsumerLost as error:
                     self._consumer.renew(error)
-            self._health.wait(Phase.STOPPING, "")
+            self._health.report(Phase.STOPPING, "")
             self._questions.refuse()
             self._lanes.drop_waiting()
             self._lanes.wait_idle(self._settings.shutdown_s_max)
             self._commit()
-            self._consumer.leave(self._places.names)
+            self._consumer.leave(self._progress.names)
         finally:
             self._stopping.set()
             self._lanes.close()
@@ -135,28 +137,28 @@ class Worker:
         return self._lookahead is None or self._lookahead.wait_fresh(partition, 0.0)
 
     def stopped(self) -> str | None:
-        """Why nothing may be begun, as the control topic said at the last look."""
+        """Why no work may start, by the last read of the control topic, or None."""
         return self._stop_reason
 
     def generation(self) -> int:
-        """Rises with every change of what is assigned."""
+        """Increases with every change of the assignment."""
         return self._generation
 
     def unfinished(self) -> int:
-        """Records that were read and are not done."""
+        """Records that were read but are not done."""
         return self._lanes.count()
 
     def still_ours(self, topic: str, partition: int) -> bool:
-        """Ask the group's coordinator, by a commit of what is done, whether the partition is ours.
+        """Ask the group's coordinator, by committing finished work, whether the partition is ours.
 
-        True: at a moment after this call began nobody else had it, and nobody has had it since the
-        handler's record was polled; so the next owner reads all that was confirmed before. False
-        also when the coordinator does not answer. Raises Exit.
+        True: at some moment after this call began no other member had it, and none has had it since
+        the handler's record was polled; so the next owner reads everything confirmed before. False
+        also if the coordinator does not answer. Raises Exit.
         """
         generation: int | None = getattr(self._lane, "generation", None)
         if generation is None or generation != self._generation:
             return False
-        # By the record's own generation: another may begin before the question is taken.
+        # By the record's own generation: a new one may start before the answer.
         return self._questions.ask((topic, partition), generation, STILL_OURS_S)
 
     # -- the polling thread ------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Worker:
             raise self._lanes.failure
         self._control.drain(self._control_state)
         self._stop_reason = self._control.stopped(self._control_state)
-        self._health.wait(
+        self._health.report(
             Phase.STOPPED if self._stop_reason else Phase.RUNNING, self._stop_reason or ""
         )
         self._pause_or_resume(self._held() or self._lanes.full())
@@ -188,7 +190,7 @@ class Worker:
         return self._stop_reason is not None and not self._settings.handler_obeys_stop
 
     def _take_all(self) -> bool:
-        """What the client gives: records to their lanes, ends to the places. True: more is there.
+        """Poll: records to their lanes, ends to the progress. True: more is available.
 
         Raises ConsumerLost and Exit.
         """
@@ -196,45 +198,49 @@ class Worker:
         polled = self._consumer.poll(self._poll_wait_s)
         for message in polled.records:
             self._take(message)
-        if self._generation == before:  # else they may be of an assignment that is no more
-            self._places.read_to(polled.ends)
+        if self._generation == before:  # else they may belong to an old assignment
+            self._progress.read_to(polled.ends)
         return polled.full
 
     def _take(self, message: Message) -> None:
         record = to_input_record(message, self._clock.now_ms())
-        if self._places.started((record.topic, record.partition), record.offset):
+        if self._progress.started((record.topic, record.partition), record.offset):
             self._lanes.put(record, self._generation, self._settings.lane_of(record))
 
     def _check_stalls(self, backlog: bool) -> None:
-        """Raises ConsumerLost when a partition is not given to us though records lie there, or we
-        are not in the group."""
+        """Raises ConsumerLost if a partition with available records is not delivered, or we are not
+        in the group.
+        """
         missing_s = self._consumer.missing_s()
         if backlog:
             self._stalls.backlog()
-        done = self._places.done()
+        done = self._progress.done()
         explained = self._errors if self._assigned is None else done  # nothing is fetched yet
-        stalled_s = self._stalls.check(done, self._places.idle, explained)
+        stalled_s = self._stalls.check(done, self._progress.idle, explained)
         self._health.stalled_s = max(missing_s, stalled_s)
         self._health.lag = self._stalls.records
 
     def _begin(self, assigned: Sequence[TopicPartition]) -> None:
-        """Read what was assigned, once the group says from where; nothing is fresh before."""
+        """Start reading the assignment, once the committed offsets are known; nothing is fresh
+        before.
+        """
         offsets = self._consumer.begin(assigned)
         if offsets is None:
-            return  # asked again at the next step
+            return  # retried at the next step
         self._assigned, self._paused = None, False
-        self._places.begin({name: at for name, at in offsets.items() if at >= 0})
+        self._progress.begin({name: at for name, at in offsets.items() if at >= 0})
         self._stalls.begin()
         if self._lookahead is not None:
             self._lookahead.assign({number: max(0, at) for (_, number), at in offsets.items()})
 
     def _answer_questions(self) -> None:
-        """One commit answers every lane that waits in `still_ours`: the consumer is used by this
-        thread alone, since a second one would wait for a consume that is always under way."""
+        """One commit answers every lane that waits in `still_ours`: only this thread uses the
+        consumer, because a second one would wait for the consume call that is always running.
+        """
         questions = self._questions.take()
-        asked = {question.name for question in questions}
-        done = self._places.done()
-        offsets = {name: done[name] for name in asked & done.keys() if done[name] >= 0}
+        requested = {question.name for question in questions}
+        done = self._progress.done()
+        offsets = {name: done[name] for name in requested & done.keys() if done[name] >= 0}
         confirmed = self._consumer.confirmed(offsets) if offsets else set()
         for question in questions:
             same = question.generation == self._generation
@@ -244,42 +250,43 @@ class Worker:
     def _pause_or_resume(self, pause: bool) -> None:
         if pause == self._paused:
             return
-        names = self._places.names()
+        names = self._progress.names()
         for each in (self._consumer, self._stalls):
             (each.pause if pause else each.resume)(names)
         self._paused = pause
 
     def _commit(self) -> None:
-        """Commit what is done. A refused commit is no harm: the records come again to the member
-        that has them now."""
-        ready = self._places.uncommitted()
+        """Commit finished work. A refused commit is harmless: the current owner repeats the
+        records.
+        """
+        ready = self._progress.uncommitted()
         if ready and self._consumer.commit(ready):
-            self._places.committed(ready)
+            self._progress.committed(ready)
 
     # -- rebalances, inside poll (engine.worker.consumer.Rebalances) -----------------------------
 
     def assigned(self, names: Sequence[TopicPartition]) -> None:
-        """These are ours, once `_begin` knows from where."""
+        """Note the assignment; `_begin` starts it once the offsets are known."""
         self._generation += 1
-        self._places.assign(names)
+        self._progress.assign(names)
         self._stalls.begin()
         self._questions.open()
         self._health.partitions = tuple(sorted({number for _, number in names}))
         self._assigned = list(names)
 
     def revoked(self) -> None:
-        """Let what is under way end and commit it, so that the next owner does not repeat it."""
+        """Let work in progress finish and commit it, so that the next owner does not repeat it."""
         self._questions.refuse()
         self._lanes.drop_waiting()
         self._lanes.wait_idle(self._settings.revoke_s_max)
         self._commit()
 
     def lost(self) -> None:
-        """Nothing is ours any more. What is under way ends, uncommitted: it comes again."""
+        """All partitions are lost. Work in progress finishes uncommitted: it is repeated."""
         self._questions.refuse()
         self._lanes.drop_waiting()
         self._generation += 1
-        self._places.assign([])
+        self._progress.assign([])
         self._assigned = None
         self._health.partitions = ()
         if self._lookahead is not None:
@@ -288,7 +295,7 @@ class Worker:
     # -- a lane's thread ---------------------------------------------------------------------------
 
     def _work(self, record: InputRecord, generation: int) -> float | None:
-        """One try; seconds until the next, or None when it is done or no longer ours."""
+        """One try; seconds until the next, or None if it is done or no longer ours."""
         if self._stopping.is_set() or generation != self._generation:
             return None
         if self._held():
@@ -301,5 +308,5 @@ class Worker:
             return error.pause_s
         except NotConfirmed:
             return PUBLISH_PAUSE_S
-        self._places.finished((record.topic, record.partition), record.offset)
+        self._progress.finished((record.topic, record.partition), record.offset)
         return None

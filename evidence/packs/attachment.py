@@ -1,7 +1,7 @@
-"""The JSON of a pack inside its PDF, as an embedded file (ISO 32000-1, 7.11.4): both travel as one.
+"""Embeds the JSON of a pack in its PDF (ISO 32000-1, 7.11.4), so that both are one file.
 
-Every PDF reader lists it as an attachment and saves it. `verify_evidence.attached` takes it out,
-to be verified, and only from a PDF that `pack_pdf` has made.
+PDF readers list it as an attachment and can save it. `verify_evidence.attached` reads it for
+verification, only from a PDF that `evidence.packs.pdf` has made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Evidence packs from raw bytes: each is checked against chain and checkpoint before it counts.
+"""Makes evidence packs from raw bytes, which are first checked against chain and checkpoint.
 
-What a pack says is written once, in `verify_evidence`: the builder and everybody's verification
-make it from the same inputs. The resulting state is worked out twice, there and by core's own fold.
+The content of a pack is computed in `verify_evidence` alone: both the builder and the verification
+make it from the same inputs. Only the resulting state is also computed here, by core's own fold,
+and must be equal.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NOT_A_PROOF: Final = (
     "who may see personal data for the evidence pack."
 )
 MASKED: Final = "(masked)"
-# A hash of bytes that hold personal data confirms what is guessed of them.
+# With the hash of bytes that contain personal data, a guess of the data can be confirmed.
 MASKED_FIELDS: Final = frozenset(
     {"parties", "customerId", "hash", "previousHash", "inputHash", "eventHash"}
 )
@@ -40,7 +41,7 @@ SchemaOf = Callable[[int], Any]  # raises Undecodable
 
 
 class Tampered(Exception):
-    """The bytes at hand do not hold against chain, checkpoint or fold: no pack is made of them."""
+    """The bytes contradict chain, checkpoint or fold: no pack is made of them."""
 
     def __init__(self, kind: str, place: str, sentence: str) -> None:
         super().__init__(f"{kind} at {place}: {sentence}")
@@ -48,11 +49,11 @@ class Tampered(Exception):
 
 
 class TooLong(ValueError):
-    """A history beyond what one pack holds; the sentence names the limit."""
+    """The history is too long for one pack; the message names the limit."""
 
 
 class RuledRecord(msgspec.Struct, frozen=True):
-    """See verify_evidence.Ruling; the acts as they are on the control topic."""
+    """As verify_evidence.Ruling, with the raw acts as they are on the control topic."""
 
     request_offset: int
     request: bytes
@@ -64,8 +65,8 @@ class RuledRecord(msgspec.Struct, frozen=True):
 
 
 class Material(msgspec.Struct, frozen=True):
-    """What a pack is made of, as it is on the log. `commands` has one entry for each outcome of
-    an operator command that appended no event.
+    """The raw inputs of a pack, as on the log. `commands` has the command of each operator outcome
+    that appended no event.
     """
 
     payment: str
@@ -79,7 +80,9 @@ class Material(msgspec.Struct, frozen=True):
 
 
 class Packer:
-    """Makes packs. `decode` gives core's event of a raw value and raises Undecodable."""
+    """Decodes and checks the inputs of packs. `schema_of` gives a schema by its id, `decode` core's
+    event of a raw value; both raise Undecodable.
+    """
 
     def __init__(
         self, schema_of: SchemaOf, keyring: Keyring, decode: Callable[[bytes], Any]
@@ -149,7 +152,7 @@ class Packer:
         return v.command_of(raw, self.parsed(v.schema_id_of(raw)))
 
     def parsed(self, schema_id: int) -> Any:
-        """The parsed writer's schema. Raises Undecodable."""
+        """The writer's schema of this id, parsed. Raises Undecodable."""
         if schema_id not in self._parsed:
             schema = self._schema_of(schema_id)
             check_schema(schema)
@@ -157,7 +160,7 @@ class Packer:
         return self._parsed[schema_id]
 
     def record(self, raw: bytes) -> dict[str, Any]:
-        """A raw value as it is shown. Raises ValueError, Undecodable."""
+        """A raw value as a pack shows it. Raises ValueError, Undecodable."""
         return v.decode(raw, self.parsed(v.schema_id_of(raw)))
 
     def _proof(self, material: Material) -> v.Proof | None:
@@ -207,7 +210,7 @@ class Packer:
 
 
 def check_size(events: int, outcomes: int, leaves: int) -> None:
-    """Raises TooLong beyond what one pack holds."""
+    """Raises TooLong if that is too much for one pack."""
     for count, most, what in (
         (events, EVENTS_COUNT_MAX, "events"),
         (outcomes, OUTCOMES_COUNT_MAX, "outcome records"),
@@ -221,7 +224,7 @@ def check_size(events: int, outcomes: int, leaves: int) -> None:
 
 
 def bytes_of(pack: dict[str, Any]) -> bytes:
-    """The file of a pack. Raises TooLong beyond what the verification takes."""
+    """The pack's file. Raises TooLong if it is larger than the verification accepts."""
     content = v.canonical(pack)
     if len(content) > v.PACK_BYTES_MAX:
         raise TooLong(f"The pack would have more than {v.PACK_BYTES_MAX} bytes.")
@@ -234,7 +237,7 @@ def pack_of(inputs: v.Inputs, *, proof: bool) -> dict[str, Any]:
 
 
 def view_of(inputs: v.Inputs) -> dict[str, Any]:
-    """The same for those who may not see personal data; nothing in it can be verified."""
+    """A masked pack, for people who may not see personal data; it cannot be verified."""
     pack = pack_of(inputs, proof=False)
     pack["statement"]["sentences"] = [NOT_A_PROOF, *pack["statement"]["sentences"][:-1]]
     masked: dict[str, Any] = _masked(pack)
@@ -253,7 +256,7 @@ def _masked(value: Any) -> Any:
 
 
 def public_keys(keyring: Keyring) -> dict[str, v.Key]:
-    """The keyring's keys by id, as the verification takes them."""
+    """The keyring's keys by id, in the form that the verification needs."""
     return {
         each.key_id: v.Key(
             Ed25519PublicKey.from_public_bytes(bytes.fromhex(each.public_key)),
@@ -266,7 +269,7 @@ def public_keys(keyring: Keyring) -> dict[str, v.Key]:
 
 
 def state_of(state: Payment) -> dict[str, Any]:
-    """Core's own state in the words of a pack."""
+    """Core's state in the form of a pack's `state`."""
     return {
         "state": state.state,
         "reason": state.reason,

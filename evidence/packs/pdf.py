@@ -1,8 +1,7 @@
-"""An evidence pack for reading: what it says in words first, then its JSON's content field by
-field, with the JSON's SHA-256 on each page.
+"""An evidence pack for reading: first in words, then its JSON field by field, with the JSON's
+SHA-256 on each page.
 
-Nothing of it is a proof: the JSON is, which it carries as an attachment. The same JSON gives the
-same PDF bytes.
+The PDF is not a proof; the attached JSON is. The same JSON gives the same PDF bytes.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ def pdf_of(content: bytes) -> bytes:
 
 
 def verify_pdf(pdf: bytes, keys: Mapping[str, Key]) -> dict[str, Any]:
-    """`verify_evidence.verify` of the pack that a PDF carries; BROKEN, too, where the PDF is not
-    byte for byte what is printed of that pack: its pages would say something else.
+    """Verify the pack attached to a PDF, as `verify_evidence.verify` does. It is also BROKEN if the
+    PDF is not byte for byte what this release prints of that pack: its pages may say something
+    else.
     """
     answer = verify_file(pdf, keys)
     answer.pop("note", None)
@@ -48,7 +48,7 @@ def verify_pdf(pdf: bytes, keys: Mapping[str, Key]) -> dict[str, Any]:
 
 
 def pages_problem(pdf: bytes) -> dict[str, str] | None:
-    """What is wrong with the pages of a PDF whose pack was verified, or None."""
+    """What is wrong with the pages of a PDF whose pack is verified, or None."""
     if pdf_of(attached(pdf)) == pdf:
         return None
     sentence = (
@@ -112,7 +112,7 @@ class _Document:
         sheet.heading("4  People: operator actions and approvals")
         self._people()
         if pack["rulings"]:
-            sheet.heading("4a  Rulings of two persons on records that name this payment")
+            sheet.heading("4a  Rulings of two people on records that name this payment")
             for ruling in pack["rulings"]:
                 sheet.line(ruling_sentence(ruling))
                 self._entry(f"{ruling['ruling']} at offset {ruling['offset']}", ruling)
@@ -178,9 +178,7 @@ class _Document:
         self._proof()
 
     def _event(self, event: dict[str, Any]) -> None:
-        moved = event["toState"]
-        if event["fromState"] not in (None, moved):
-            moved = f"{event['fromState']} to {moved}"
+        moved = reading.state_change(event)
         at = time_of(event["record"]["header"]["decidedAt"])
         mark = "  (lifecycle)" if event["lifecycle"] else ""
         self._entry(f"{event['sequence']}  {event['type']}{mark}  {moved}  {at}", event["record"])

@@ -1,5 +1,5 @@
-"""What a pack says, in the order in which a person asks: summary, timeline, money, people. Nothing
-is concluded here: each line is of a field of the JSON, which is printed whole behind it.
+"""A pack's content in words: summary, timeline, money, people. Nothing is inferred here: each line
+shows a field of the JSON, which the PDF prints in full afterwards.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REFERENCES: Final = ("ledgerRef", "holdRef", "transactionId", "railTransactionId
 
 
 def headline(pack: dict[str, Any]) -> str:
-    """One sentence: how much, what state, what became of the money."""
+    """One sentence: amount, state, and what happened to the money."""
     state = pack["state"]
     money = str(state["moneyOutcome"])
     return f"{_total(pack)}: {state['state']}. Money {money}: {MONEY.get(money, 'see the state')}."
@@ -79,20 +79,23 @@ def timeline(events: Sequence[dict[str, Any]], currency: str) -> Iterator[Row]:
     yield "#", "time (UTC)", "what happened", "state after", "by"
     for event in events:
         header = event["record"]["header"]
-        moved = event["toState"]
-        if event["fromState"] not in (None, moved):
-            moved = f"{event['fromState']} to {moved}"
         yield (
             str(event["sequence"]),
             _time(header["decidedAt"]),
             _happened(event, currency),
-            str(moved),
+            state_change(event),
             _actor(header),
         )
 
 
+def state_change(event: dict[str, Any]) -> str:
+    """The state after an event, and the one before it where they differ."""
+    before, after = event["fromState"], event["toState"]
+    return str(after) if before in (None, after) else f"{before} to {after}"
+
+
 def money(pack: dict[str, Any]) -> Iterator[Row]:
-    """Every movement that Deposits Core or the rail answered for."""
+    """Every movement of money that Deposits Core or the rail reported."""
     currency = _currency(pack)
     yield "#", "time (UTC)", "attempt", "movement", "amount", "reference"
     for event in pack["lifecycleEvents"]:
@@ -112,7 +115,7 @@ def money(pack: dict[str, Any]) -> Iterator[Row]:
 
 
 def totals(pack: dict[str, Any]) -> Iterator[Row]:
-    """What was moved for each attempt in all."""
+    """The total of each kind of movement, by attempt."""
     currency = _currency(pack)
     yield "attempt", *TOTALS
     for attempt in pack["state"].get("attempts") or ():
@@ -134,9 +137,9 @@ def people(actions: dict[str, Any]) -> Iterator[Row]:
             rule = action.get("rule")
             rows.append(_row(action, action["operatorId"], f"{what}{f' ({rule})' if rule else ''}"))
     for approval in actions["approvals"]:
-        asked = f"{approval['approvalId']}: {_phrase(str(approval['action']))}"
+        requested = f"{approval['approvalId']}: {_phrase(str(approval['action']))}"
         for decision in approval["decisions"]:
-            what = f"{asked}, asked for by {approval['requester']}: {decision['decision']}"
+            what = f"{requested}, asked for by {approval['requester']}: {decision['decision']}"
             rows.append(_row(decision, decision["decidedBy"], what))
     yield "time (UTC)", "who", "what", "their words"
     for _, row in sorted(rows, key=lambda each: each[0]):
@@ -144,7 +147,7 @@ def people(actions: dict[str, Any]) -> Iterator[Row]:
 
 
 def proof(pack: dict[str, Any]) -> Iterator[str]:
-    """What stands behind the statement, in sentences."""
+    """What the replay proof consists of, in sentences."""
     found = pack.get("replayProof")
     if found is None:
         yield "It has no replay proof: nothing of it can be verified."
@@ -188,12 +191,12 @@ def _party(party: dict[str, Any]) -> str:
 
 def _row(entry: dict[str, Any], who: object, what: str) -> tuple[int, Row]:
     at = entry.get("at") or 0
-    said = entry.get("reason") or entry.get("text") or entry.get("sentence") or ""
-    return at, (_time(at), str(who), what, str(said))
+    text = entry.get("reason") or entry.get("text") or entry.get("sentence") or ""
+    return at, (_time(at), str(who), what, str(text))
 
 
 def _happened(event: dict[str, Any], currency: str) -> str:
-    """The event's name in words, its amount and what else tells it from others of its name."""
+    """The event's name in words, its amount, and the fields that tell it from similar events."""
     record = event["record"]
     header = record["header"]
     words = _phrase(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event["type"]))

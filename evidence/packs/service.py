@@ -1,7 +1,7 @@
-"""Fills api.services.Evidence: reads the raw bytes of the read model and has packs made of them.
+"""Implements api.services.Evidence: makes packs from the raw bytes in the read model.
 
-Nothing is stored. A pack is named by `asOf`, and the same asOf gives the same bytes wherever the
-read model was folded from the same log.
+Nothing is stored. A pack is named by `asOf`; the same asOf gives the same bytes from every read
+model of the same log.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ AS_OF: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})(?:\.([0-
 
 
 class NotYet(ValueError):
-    """The read model has a record whose other half is still on its way: ask again in a moment."""
+    """The read model has a record whose counterpart has not arrived yet: retry in a moment."""
 
 
 class PackService:
-    """See api.services.Evidence. `keyring` gives it as its file stands now; `log` is asked by the
-    online verification alone.
+    """See api.services.Evidence. `keyring` returns the current keyring. Only the online
+    verification reads `log`.
     """
 
     def __init__(
@@ -69,16 +69,18 @@ class PackService:
         return v.canonical(packs.view_of(self._inputs(payment_intent_id, None)))
 
     def verified_through(self, payment_intent_id: str, partition: int) -> int:
-        """The last sequence of the payment that a checkpoint covers; 0 for none."""
+        """The payment's last sequence that a checkpoint covers; 0 for none."""
         last = self._recovery_points.last_checkpoint(partition)
         return 0 if last is None else self._reader.sequence_at(payment_intent_id, last.to_offset)
 
     def rulings(self, payment_intent_id: str) -> tuple[Disposition, ...]:
-        """What two persons ruled on journal records that name the payment."""
+        """The rulings of two people on journal records that name the payment."""
         return self._recovery_points.rulings(payment_intent_id)
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
-        """Raises KeyError for an unknown payment, NotYet, engine errors when Kafka is not there."""
+        """Raises KeyError for an unknown payment, NotYet, TimeoutError, engine errors when Kafka
+        does not answer.
+        """
         online = Online(self._reader, self._log, self._codec)
         return online.verify(self, payment_intent_id, pack)
 
@@ -90,7 +92,7 @@ class PackService:
     # -- parts for the online verification -------------------------------------------------------
 
     def offline(self, pack: bytes) -> dict[str, Any]:
-        """What the pack proves by itself, under the keys listed now."""
+        """What the pack proves offline, under the currently listed keys."""
         return v.verify(pack, packs.public_keys(self._keyring()))
 
     # -- reading ---------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class PackService:
     def _outcomes(
         self, payment: str, wanted: tuple[int, int, int] | None, as_of: str | None
     ) -> tuple[list[rows.OutcomeRow], int | None]:
-        """The payment's outcomes up to asOf, and where its next operator outcome stands."""
+        """The payment's outcomes up to asOf, and the offset of its next operator outcome."""
         found = self._reader.outcomes(payment, packs.OUTCOMES_COUNT_MAX + 1)
         packs.check_size(0, len(found), 0)
         found = [row for row in found if row.result != "MISROUTED"]  # it decided nothing
@@ -155,10 +157,10 @@ class PackService:
         later: int | None,
         number: int | None,
     ) -> rows.CheckpointRow | None:
-        """The last checkpoint (or that number) that touches the payment and covers no more of it
-        than these events and outcomes; the next operator outcome is at `later`. Raises
-        ValueError when that number is none of them. A void one covers nothing: after `npp control
-        recover` its events are as those that no checkpoint covers yet.
+        """The last checkpoint, or the one of that number, that covers something of the payment, but
+        no more than these events and outcomes. `later`: offset of the payment's next operator
+        outcome. Raises ValueError when the checkpoint of that number is none of them. A void one
+        counts for nothing: after a recovery, its events are not covered yet.
         """
         if number == 0:
             return None
@@ -216,8 +218,9 @@ class PackService:
         return leaves
 
     def _ruled_leaf(self, payment: str, binding: Binding, row: rows.CheckpointRow) -> LeafData:
-        """The leaf of a payment with rulings: they count behind the outcomes of the checkpoint that
-        was the first to cover their record."""
+        """The leaf of a payment with rulings. A ruling counts after the outcomes of the first
+        checkpoint that covers its record.
+        """
         sequence = self._reader.sequence_at(payment, row.to_offset)
         leaf = LeafData(payment)
         if sequence:
@@ -272,7 +275,7 @@ class PackService:
         return row.raw
 
     def _commands(self, outcomes: list[rows.OutcomeRow]) -> list[bytes]:
-        """The operators' commands that were not executed, as they are on their topic."""
+        """The raw operator commands that were not executed. Raises NotYet."""
         found = []
         for row in _by_operators(outcomes):
             if row.result == "ACCEPTED":
@@ -285,8 +288,9 @@ class PackService:
 
 
 class Binding:
-    """Which checkpoint counts each ruling on a payment's records: the first that covers the record,
-    when it was signed after the ruling."""
+    """Which checkpoint's leaf counts each ruling on a payment's records: the one that covers the
+    record, if it was signed after the ruling (domain §10).
+    """
 
     def __init__(
         self, over: RecoveryPoints, packer: packs.Packer, ruled: Sequence[Disposition]
@@ -298,14 +302,15 @@ class Binding:
             self._of.append((each, row if counts else None))
 
     def checkpoints(self) -> list[rows.CheckpointRow]:
-        """Those that count one, the last one first."""
+        """The checkpoints that count a ruling, the last one first."""
         return [row for _, row in reversed(self._of) if row is not None]
 
     def counted(
         self, outcomes: Sequence[rows.OutcomeRow], to: rows.CheckpointRow | None
     ) -> list[tuple[Disposition, int | None]]:
         """Each ruling, and how many of these operator outcomes come before it in the leaf of
-        checkpoint `to`; None for one that is not in that leaf."""
+        checkpoint `to`; None for one that is not in that leaf.
+        """
         return [
             (each, None)
             if row is None or to is None or row.number > to.number

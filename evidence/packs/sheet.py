@@ -1,4 +1,4 @@
-"""A sheet of A4 pages to write on from the top: headings, wrapped text, tables. Text is drawn, not
+"""Writes A4 pages from top to bottom: headings, wrapped text, tables. Text is drawn, not
 interpreted, so markup in it stays text.
 """
 
@@ -29,12 +29,14 @@ Runs = list[tuple[str, str]]
 
 @lru_cache(maxsize=1)
 def type_() -> Type:
-    """Fonts are read once a process."""
+    """The fonts, loaded once for each process."""
     return Type()
 
 
 class Sheet:
-    """`left` and `right` stand at the foot of each page; the page's number follows `right`."""
+    """A PDF under construction. `left` and `right` are printed at the foot of each page, and the
+    page number after `right`. Raises ValueError beyond PAGES_COUNT_MAX pages.
+    """
 
     def __init__(self, left: str, right: str) -> None:
         self._left, self._right = left, right
@@ -47,12 +49,12 @@ class Sheet:
         self._begin_page()
 
     def made(self) -> bytes:
-        """The PDF."""
+        """The bytes of the finished PDF; call it last."""
         self.canvas.save()
         return self._buffer.getvalue()
 
     def end(self) -> None:
-        """The last page; characters that no font has are named before it."""
+        """Finish the last page, after a list of the characters that were printed as code points."""
         if self._missing:
             self.heading("Characters that are printed as code points")
             for character in self._missing:
@@ -74,7 +76,7 @@ class Sheet:
         self.line(f"{name}: {value}", indent)
 
     def line(self, text: str, indent: float = 0.0, size: float = SIZE) -> None:
-        """One text, wrapped."""
+        """A text, wrapped at the page's width; `indent` and `size` in points."""
         for runs in self._wrapped(text, (self._width - 2 * MARGIN - indent) / size):
             self._room(size * LEADING)
             self._y -= size * LEADING
@@ -111,7 +113,7 @@ class Sheet:
         self._y -= points
 
     def keep(self, height: float) -> None:
-        """Begin a page where less than this is left."""
+        """Begin a new page if less than this height (points) is left."""
         self._room(height)
 
     def _draw(self, runs: Runs, x: float, y: float, size: float) -> None:

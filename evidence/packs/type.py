@@ -1,8 +1,8 @@
 """Type for evidence packs: which font prints a character, or its code point where none does.
 
 Noto Sans is embedded (Latin, Greek, Cyrillic). Chinese, Japanese and Korean are printed with the
-fonts that every PDF reader has for them. Everything else, and all that is invisible or turns the
-direction of writing, is printed as its code point: never a blank, never a surprise.
+fonts that every PDF reader has for them. All other characters, and invisible or direction-changing
+ones, are printed as code points.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Run = tuple[str, str]  # font, text
 
 
 class Type:
-    """Fonts and widths, measured once."""
+    """Fonts, and the widths of characters, each measured once."""
 
     def __init__(self) -> None:
         font = TTFont(SANS, str(FILE))
@@ -46,7 +46,7 @@ class Type:
         self._shown: dict[str, tuple[str, str]] = {}
 
     def runs(self, text: str) -> list[Run]:
-        """The text as runs of one font each; what no font has is there as [U+0000]."""
+        """The text as runs of one font each; a character without a font is in it as [U+0000]."""
         runs: list[Run] = []
         japanese = any(ord(each) in KANA for each in text)
         for character in text:
@@ -58,7 +58,7 @@ class Type:
         return runs
 
     def plain(self, text: str) -> bool:
-        """Whether it is printable Latin-1, which Noto Sans has, as nearly every text is."""
+        """Whether the text is printable Latin-1, which Noto Sans has: nearly every text is."""
         return text.isprintable() and (text.isascii() or max(text) <= LATIN_1_LAST)
 
     def missing(self, text: str) -> Iterator[str]:
@@ -69,11 +69,11 @@ class Type:
                     yield character
 
     def width(self, text: str, font: str, size: float) -> float:
-        """Width in points."""
+        """The width of a text in points."""
         return sum(self.character_width(each, font) for each in text) * size
 
     def character_width(self, character: str, font: str) -> float:
-        """Width at size 1."""
+        """The width of a character at size 1, in points."""
         key = character if font == SANS else font + character
         width = self._widths.get(key)
         if width is None:

@@ -25,12 +25,14 @@ EMPTY: Final[tuple[object, ...]] = (None, [], {}, "")
 
 
 def flat(values: Any, name: str = "", currency: str = CURRENCY) -> Iterator[tuple[str, str]]:
-    """Names and values of nested content, in a fixed order; empty ones are left out. Amounts are in
-    the `currency` that is beside or around them.
+    """Names and values of nested content, in their order, without empty ones. An amount is in the
+    `currency` of the object that it is in, else of the nearest one around it.
     """
     if isinstance(values, dict):
-        beside = values.get("currency")
-        currency = beside if isinstance(beside, str) and beside else currency
+        currency_value = values.get("currency")
+        currency = (
+            currency_value if isinstance(currency_value, str) and currency_value else currency
+        )
         for key, value in values.items():
             yield from flat(value, f"{name}.{key}" if name else key, currency)
     elif isinstance(values, list):
@@ -55,7 +57,9 @@ def _shown(name: str, value: Any, currency: str) -> str:
 
 
 def time_of(epoch_ms: int) -> str:
-    """Epoch milliseconds as UTC; numbers that are no time of ours stay numbers."""
+    """Epoch milliseconds as UTC, to the millisecond; a number that is not a valid time stays as it
+    is.
+    """
     try:
         stamp = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     except (OverflowError, OSError, ValueError):

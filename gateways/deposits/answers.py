@@ -1,33 +1,34 @@
-"""What an answer of Deposits Core says of the money: the table of docs/deposits-gateway.md as data.
+"""The meaning of Deposits Core's answers: the table of docs/deposits-gateway.md as data.
 
-A refusal is certain, everything that is not clear is not: it is asked again.
+A refusal is certain; anything unclear is not, and the request is repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, assert_never
+from typing import Any, Final, Literal, assert_never, get_args
 
 import msgspec
 
 from core.payment.instructions import DepositsRequest
 from core.payment.limits import OUTSIDE_ID_CHARACTERS_MAX
 from core.payment.operator.checks import text_problem
-from core.values import FundsOperation
+from core.values import Cents
 from gateways import ports
 from gateways.http_call import DETAILS_CHARACTERS_MAX, WHOLE_MAX, HttpAnswer
 from gateways.ports import FundsAnswer, FundsOutcome
 
-# The questions: a column each. END_HOLD is a RELEASE that names the HOLD by its fundsRef.
+# The columns of TABLE. END_HOLD is a RELEASE that names the HOLD by its fundsRef.
 HOLD: Final = "HOLD"
 CAPTURE: Final = "CAPTURE"
 RELEASE: Final = "RELEASE"
 END_HOLD: Final = "END_HOLD"
 OTHER: Final = "OTHER"  # DEBIT_FORCED, REVERSE, CREDIT: they need no hold
-QUESTIONS: Final = (HOLD, CAPTURE, RELEASE, END_HOLD, OTHER)
+Question = Literal["HOLD", "CAPTURE", "RELEASE", "END_HOLD", "OTHER"]
+QUESTIONS: Final[tuple[Question, ...]] = get_args(Question)
 
-ANY: Final = "any"  # code, though there has to be one
-NONE: Final = "none"  # no code is asked for
+ANY: Final = "any"  # any code, but there must be one
+NONE: Final = "none"  # no code is required
 
 _DONE: Final = (ports.DONE,)
 _DECLINED: Final = (ports.DECLINED,)
@@ -38,7 +39,7 @@ _PENDING: Final = (ports.PENDING,)
 _UNREADABLE: Final = (ports.UNREADABLE,)
 
 Cell = tuple[FundsOutcome] | tuple[FundsOutcome, str]
-"""The outcome and, where it is not Deposits Core's own, the code that the payment is told."""
+"""The outcome and, if it is not Deposits Core's own code, the code reported to the payment."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -73,21 +74,23 @@ class _UnreadableError(ValueError):
     """The answer is not what the contract allows; the sentence says why."""
 
 
-def question_of(request: DepositsRequest) -> str:
+def question_of(request: DepositsRequest) -> Question:
     """The table's column for a request."""
     match request.operation:
-        case FundsOperation.HOLD:
+        case "HOLD":
             return HOLD
-        case FundsOperation.CAPTURE:
+        case "CAPTURE":
             return CAPTURE
-        case FundsOperation.RELEASE:
+        case "RELEASE":
             named = request.hold_ref is None and request.hold_funds_ref is not None
             return END_HOLD if named else RELEASE
-        case _:
+        case "DEBIT_FORCED" | "REVERSE" | "CREDIT":
             return OTHER
+        case _:
+            assert_never(request.operation)
 
 
-def meaning(question: str, status: int, code: str | None) -> Cell:
+def meaning(question: Question, status: int, code: str | None) -> Cell:
     """The cell. SILENT for a status without a row, UNREADABLE for a refusal without a code."""
     column = QUESTIONS.index(question)
     without_code = False
@@ -101,7 +104,7 @@ def meaning(question: str, status: int, code: str | None) -> Cell:
 
 
 def read(request: DepositsRequest, answer: HttpAnswer) -> FundsAnswer:
-    """The answer to a request. Never raises: what is not clear is SILENT or UNREADABLE."""
+    """The answer to a request. Never raises: an unclear one is SILENT or UNREADABLE."""
     try:
         return _read(request, answer)
     except _UnreadableError as error:
@@ -113,7 +116,7 @@ def _read(request: DepositsRequest, answer: HttpAnswer) -> FundsAnswer:
     if answer.status == 0 or answer.status >= 500:
         return _answered(answer, ports.SILENT)
     if body is None or body.get("fundsRef") is None:
-        if answer.status >= 400:  # a proxy's page is not Deposits Core's word
+        if answer.status >= 400:  # a proxy's error page is no answer of Deposits Core
             return _answered(answer, ports.SILENT)
         raise _UnreadableError("the answer names no fundsRef")
     _check_echo(body, "fundsRef", request.funds_ref)
@@ -129,8 +132,8 @@ def _read(request: DepositsRequest, answer: HttpAnswer) -> FundsAnswer:
             if len(cell) == 1:
                 return _answered(answer, cell[0], code=code, details=details)
             raw = code if details is None else f"{code}: {details}"
-            told = None if raw is None else raw[:DETAILS_CHARACTERS_MAX]
-            return _answered(answer, cell[0], code=cell[1], details=told)
+            text = None if raw is None else raw[:DETAILS_CHARACTERS_MAX]
+            return _answered(answer, cell[0], code=cell[1], details=text)
         case ports.UNREADABLE:
             raise _UnreadableError(f"HTTP {answer.status} with code {code} is not certain")
         case ports.NEVER_HELD | ports.PENDING | ports.SILENT:
@@ -145,31 +148,36 @@ def _done(request: DepositsRequest, answer: HttpAnswer, body: Mapping[str, Any])
     hold_ref = _text(body, "holdRef")
     if hold_ref is None and question_of(request) in (HOLD, END_HOLD):
         raise _UnreadableError("holdRef is missing: a hold without a name cannot be captured")
+    amount = _whole(body, "amount")
     return _answered(
         answer,
         ports.DONE,
         hold_ref=hold_ref,
         ledger_ref=_text(body, "ledgerRef"),
-        amount=_whole(body, "amount"),
+        amount=None if amount is None else Cents(amount),
         verified_at=_whole(body, "verifiedAt"),
         details=_details(body),
     )
 
 
-def _answered(answer: HttpAnswer, outcome: FundsOutcome, **said: Any) -> FundsAnswer:
+def _answered(answer: HttpAnswer, outcome: FundsOutcome, **fields: Any) -> FundsAnswer:
     return FundsAnswer(
-        outcome, answer.asked_at, answer.answered_at, answer.technical_result, **said
+        outcome=outcome,
+        requested_at=answer.requested_at,
+        answered_at=answer.answered_at,
+        technical_result=answer.technical_result,
+        **fields,
     )
 
 
-def _check_echo(body: Mapping[str, Any], name: str, asked: str) -> None:
-    """A field that is given back names what was asked, or this answers something else."""
-    if body.get(name) is not None and body[name] != asked:
+def _check_echo(body: Mapping[str, Any], name: str, requested: str) -> None:
+    """An echoed field must equal the request's, or this is an answer to something else."""
+    if body.get(name) is not None and body[name] != requested:
         raise _UnreadableError(f"{name} is not the one that was asked")
 
 
 def _text(body: Mapping[str, Any], name: str) -> str | None:
-    """An id or code, whole. One that is cut is another one, so a longer one is not read."""
+    """An id or code. A shortened one would be another one, so one that is too long is refused."""
     value = body.get(name)
     if value is None:
         return None
@@ -182,7 +190,7 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def _whole(body: Mapping[str, Any], name: str) -> int | None:
-    """Cents or epoch ms. What cannot be read must not pass for "what was asked"."""
+    """Cents or epoch ms. An unreadable value must not count as the requested one."""
     value = body.get(name)
     if value is None or (type(value) is int and 0 < value <= WHOLE_MAX):
         return value
@@ -190,7 +198,7 @@ def _whole(body: Mapping[str, Any], name: str) -> int | None:
 
 
 def _details(body: Mapping[str, Any]) -> str | None:
-    """Words for people: no id, so they may be cut."""
+    """Free text for people: not an id, so it may be cut."""
     value = body.get("details")
     if not isinstance(value, str):
         return None

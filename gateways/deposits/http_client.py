@@ -1,4 +1,4 @@
-"""Deposits Core over HTTP: the interface of docs/deposits-gateway.md. No accounts in its log."""
+"""Deposits Core over HTTP: the interface of docs/deposits-gateway.md. Logs no account numbers."""
 
 from __future__ import annotations
 
@@ -39,15 +39,21 @@ class HttpDepositsCore:
         path = PATHS.get(request.operation)
         if path is None:
             now = self._clock.now_ms()
-            return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
+            return FundsAnswer(
+                outcome=ports.REFUSED,
+                requested_at=now,
+                answered_at=now,
+                technical_result="NOT_SENT",
+                code="UNKNOWN_OPERATION",
+            )
         wire = call(self._gateway, self._clock, "POST", path, body_of(request, parties))
         answer = read(request, wire)
         log.info(
             "deposits request",
             funds_ref=request.funds_ref,
             operation=request.operation,
-            at=answer.asked_at,
-            latency_ms=answer.answered_at - answer.asked_at,
+            at=answer.requested_at,
+            latency_ms=answer.answered_at - answer.requested_at,
             result=answer.outcome,
             technical_result=answer.technical_result,
             code=answer.code,
@@ -57,7 +63,7 @@ class HttpDepositsCore:
 
 
 def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]:
-    """The body of a request; the debtor is in it for a HOLD only."""
+    """The body of a request; only a HOLD has the debtor. Amounts in cents, times in epoch ms."""
     body: dict[str, Any] = {
         "fundsRef": request.funds_ref,
         "paymentIntentId": request.header.payment_intent_id,

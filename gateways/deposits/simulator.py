@@ -15,18 +15,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.values import FUNDS_REF_LENGTH
+from core.words import OperationName
 from engine.clock import Clock, SystemClock
 from gateways import simulator as base
 from gateways.deposits.simulator_ledger import (
-    Asked,
     DepositsLedger,
+    FundsCall,
     FundsEntry,
     described,
     status_of,
 )
 from gateways.simulator import BadRequestError, Journal, Simulator, json_body
 
-OPERATIONS: Final = {
+OPERATIONS: Final[dict[str, OperationName]] = {
     "holds": "HOLD",
     "captures": "CAPTURE",
     "releases": "RELEASE",
@@ -37,9 +38,9 @@ OPERATIONS: Final = {
 HANG_MILLIS_MAX: Final = 120_000
 UNDER_WAY_MAX: Final = 100_000
 EXTERNAL_REF_CHARACTERS: Final = FUNDS_REF_LENGTH - 3
-DECLINES_OF_1000: Final = 20  # under `mixed`: holds refused for want of money
-STUMBLES_OF_1000: Final = 60  # under `mixed`: first tries that go wrong on the wire
-STUMBLE_MILLIS_MAX: Final = 1_500
+DECLINES_OF_1000: Final = 20  # under `mixed`: holds declined for insufficient funds
+STUMBLES_OF_1000: Final = 60  # under `mixed`: first tries that fail, see first_try_fails
+FIRST_TRY_MILLIS_MAX: Final = 1_500
 
 # Scripted steps. Those of ONCE apply to one try unless `times` says more, the others to each.
 ONCE: Final = frozenset({"HTTP", "HANG", "PROXY", "REPEAT"})
@@ -49,18 +50,18 @@ Step = dict[str, Any]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A request in a proxy: Deposits Core gets it at `due_ms`. `anyway`: and carries a HOLD out
-    although its time has passed or its release came first.
+    """A request that a proxy holds: Deposits Core gets it at `due_ms` (epoch ms). `anyway`: it then
+    carries a HOLD out even after its notAfter or its release.
     """
 
     due_ms: int
-    asked: Asked
+    call: FundsCall
     anyway: bool
 
 
 class DepositsSimulator(Simulator):
-    """Moves its ledger once per reference, and gives the first answer again, unless a script wants
-    otherwise. What is due by the clock happens before the next request is looked at.
+    """Moves its ledger once per reference and repeats the first answer, unless a script says
+    otherwise. What is due by the clock happens before the next request is handled.
     """
 
     def __init__(
@@ -89,38 +90,40 @@ class DepositsSimulator(Simulator):
     # -- requests ----------------------------------------------------------------------------------
 
     async def _operate(self, request: Request) -> Response:
-        asked = _asked(OPERATIONS[request.url.path.strip("/")], await json_body(request))
+        requested = _funds_call(OPERATIONS[request.url.path.strip("/")], await json_body(request))
         self._catch_up()
-        steps = self._steps_of(asked)
-        step = self._step(asked, steps)
+        steps = self._steps_of(requested)
+        step = self._step(requested, steps)
         kind = None if step is None else step["kind"]
         if step is not None:
             if kind in ("HTTP", "HANG", "DOWN") and not step.get("taken"):
                 return await _fail(step)
             if kind == "PROXY":
-                self._deliver_later(asked, step)
+                self._deliver_later(requested, step)
                 return await _fail({"status": 504, **step})
             if kind == "REPEAT":
-                self._deliver_later(asked, step)
+                self._deliver_later(requested, step)
             if kind == "DELAY":
                 await asyncio.sleep(min(HANG_MILLIS_MAX, step.get("afterMillis", 0)) / 1000)
             if kind == "SAY" and not step.get("taken", True):
-                return _said(step, {"fundsRef": asked.funds_ref}, 200)
-        entry = self._perform(asked, steps, step)
+                return _answer(step, {"fundsRef": requested.funds_ref}, 200)
+        entry = self._perform(requested, steps, step)
         if step is not None and kind in ("HTTP", "HANG"):
             return await _fail(step)
         if entry is None:
-            answer = {"fundsRef": asked.funds_ref, "code": "NOT_YET_KNOWN"}
+            answer = {"fundsRef": requested.funds_ref, "code": "NOT_YET_KNOWN"}
             return JSONResponse(answer, status_code=202)
         if step is not None and kind == "SAY":
-            return _said(step, described(entry), status_of(entry))
+            return _answer(step, described(entry), status_of(entry))
         return JSONResponse(described(entry), status_code=status_of(entry))
 
-    def _perform(self, asked: Asked, steps: list[Step], step: Step | None) -> FundsEntry | None:
+    def _perform(
+        self, requested: FundsCall, steps: list[Step], step: Step | None
+    ) -> FundsEntry | None:
         now = self._clock.now_ms()
         refused = step is not None and step["kind"] == "REFUSE"
         return self.ledger.perform(
-            asked,
+            requested,
             now,
             refusal=step.get("code", "REFUSED") if step is not None and refused else None,
             expires_at=next(
@@ -128,11 +131,11 @@ class DepositsSimulator(Simulator):
             ),
         )
 
-    def _deliver_later(self, asked: Asked, step: Step) -> None:
+    def _deliver_later(self, requested: FundsCall, step: Step) -> None:
         if len(self._under_way) >= UNDER_WAY_MAX:
             raise BadRequestError("too many requests are under way")
         due_ms = self._clock.now_ms() + step.get("afterMillis", 0)
-        self._under_way.append(Delivery(due_ms, asked, bool(step.get("anyway"))))
+        self._under_way.append(Delivery(due_ms, requested, bool(step.get("anyway"))))
 
     def _catch_up(self) -> None:
         """What is due by the clock: requests that a proxy delivers now, holds that expire."""
@@ -140,29 +143,29 @@ class DepositsSimulator(Simulator):
         due = [each for each in self._under_way if each.due_ms <= now]
         self._under_way = [each for each in self._under_way if each.due_ms > now]
         for delivery in sorted(due, key=lambda each: each.due_ms):
-            asked = delivery.asked
-            if delivery.anyway and asked.operation == "HOLD":
-                self.ledger.hold_against_the_contract(asked, delivery.due_ms)
+            requested = delivery.call
+            if delivery.anyway and requested.operation == "HOLD":
+                self.ledger.hold_against_the_contract(requested, delivery.due_ms)
             else:
-                self.ledger.perform(asked, delivery.due_ms, refusal=None, expires_at=None)
+                self.ledger.perform(requested, delivery.due_ms, refusal=None, expires_at=None)
         self.ledger.expire(now)
 
     # -- scripts -----------------------------------------------------------------------------------
 
-    def _steps_of(self, asked: Asked) -> list[Step]:
-        ref = asked.funds_ref
-        steps = self.scripts.find(ref, ref[:EXTERNAL_REF_CHARACTERS], asked.payment_intent_id)
+    def _steps_of(self, requested: FundsCall) -> list[Step]:
+        ref = requested.funds_ref
+        steps = self.scripts.find(ref, ref[:EXTERNAL_REF_CHARACTERS], requested.payment_intent_id)
         if steps is None:
-            steps = self._drawn(ref, asked.operation)
-        return [s for s in steps if s.get("operation", asked.operation) == asked.operation]
+            steps = self._drawn(ref, requested.operation)
+        return [s for s in steps if s.get("operation", requested.operation) == requested.operation]
 
-    def _step(self, asked: Asked, steps: list[Step]) -> Step | None:
+    def _step(self, requested: FundsCall, steps: list[Step]) -> Step | None:
         """The first scripted step that still applies to this try."""
         now = self._clock.now_ms()
         for step in steps:
             if step["kind"] == "DOWN" and now < step["untilMs"]:
                 return step
-        tried = self._tries[asked.funds_ref] = self._tries.get(asked.funds_ref, 0) + 1
+        tried = self._tries[requested.funds_ref] = self._tries.get(requested.funds_ref, 0) + 1
         before = 0
         for step in steps:
             if step["kind"] in ("DOWN", "EXPIRE"):
@@ -178,7 +181,7 @@ class DepositsSimulator(Simulator):
         draw = random.Random(f"{self._seed}:{ref}")
         chosen = draw.random() * 1000
         if chosen < STUMBLES_OF_1000:
-            return [stumble(draw)]
+            return [first_try_fails(draw)]
         if operation == "HOLD" and chosen < STUMBLES_OF_1000 + DECLINES_OF_1000:
             return [{"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"}]
         return []
@@ -210,9 +213,9 @@ class DepositsSimulator(Simulator):
         return JSONResponse(self.ledger.as_json())
 
 
-def stumble(draw: random.Random) -> Step:
-    """A first try that goes wrong, and what is asked again is answered honestly."""
-    after = draw.randint(1, STUMBLE_MILLIS_MAX)
+def first_try_fails(draw: random.Random) -> Step:
+    """The first try fails or is answered wrongly; a repeated request is answered correctly."""
+    after = draw.randint(1, FIRST_TRY_MILLIS_MAX)
     steps: tuple[Step, ...] = (
         {"kind": "HTTP", "status": 503, "taken": draw.random() < 0.5},
         {"kind": "PROXY", "afterMillis": after},
@@ -223,7 +226,7 @@ def stumble(draw: random.Random) -> Step:
     return draw.choice(steps)
 
 
-def _asked(operation: str, body: dict[str, Any]) -> Asked:
+def _funds_call(operation: OperationName, body: dict[str, Any]) -> FundsCall:
     ref, amount = body.get("fundsRef"), body.get("amount")
     if not isinstance(ref, str) or len(ref) != FUNDS_REF_LENGTH:
         raise BadRequestError(f"fundsRef is a text of {FUNDS_REF_LENGTH} characters")
@@ -233,7 +236,7 @@ def _asked(operation: str, body: dict[str, Any]) -> Asked:
     if not_after is not None and type(not_after) is not int:
         raise BadRequestError("notAfter is epoch milliseconds")
     hold_ref, hold_funds_ref = body.get("holdRef"), body.get("holdFundsRef")
-    return Asked(
+    return FundsCall(
         funds_ref=ref,
         operation=operation,
         payment_intent_id=str(body.get("paymentIntentId", "")),
@@ -245,8 +248,8 @@ def _asked(operation: str, body: dict[str, Any]) -> Asked:
     )
 
 
-def _said(step: Step, honest: dict[str, Any], status: int) -> Response:
-    """What a script lets Deposits Core say, whatever it did: `raw`, or `fields` over the truth."""
+def _answer(step: Step, honest: dict[str, Any], status: int) -> Response:
+    """Deposits Core's scripted answer, whatever it did: `raw`, or `fields` over the truth."""
     status_code = int(step.get("status", status))
     if "raw" in step:
         return Response(str(step["raw"]), status_code=status_code)

@@ -1,4 +1,4 @@
-"""The simulated notification service: confirms every message, and tells each customer once.
+"""The simulated notification service: confirms every message, and notifies each customer once.
 
 python -m gateways.notifications.simulator --port 8084
 """
@@ -18,14 +18,14 @@ from gateways import simulator as base
 from gateways.simulator import BadRequestError, Journal, Simulator, json_body
 
 
-class Told(msgspec.Struct):
-    """One notification. `asked` counts how often it came; it is told once."""
+class Delivery(msgspec.Struct):
+    """One notification. `requests` counts its requests; the customer is notified once."""
 
     key: str
     kind: str
     result: str
     at: int
-    asked: int = 0
+    requests: int = 0
 
 
 class NotificationsSimulator(Simulator):
@@ -33,11 +33,11 @@ class NotificationsSimulator(Simulator):
 
     def __init__(self, *, clock: Clock, journal: Journal | None = None) -> None:
         super().__init__()
-        self.told: dict[str, Told] = {}
+        self.deliveries: dict[str, Delivery] = {}
         self._clock = clock
         self._journal = journal or Journal(None)
         for key, raw in self._journal.load().items():
-            self.told[key] = msgspec.convert(raw, Told)
+            self.deliveries[key] = msgspec.convert(raw, Delivery)
 
     def routes(self) -> list[Route]:
         return [
@@ -53,22 +53,30 @@ class NotificationsSimulator(Simulator):
         if not (isinstance(key, str) and isinstance(payment_id, str) and isinstance(kind, str)):
             raise BadRequestError("notificationKey, paymentIntentId and kind are texts")
         step = (self.scripts.find(payment_id) or [{"kind": "DELIVERED"}])[0]
-        told = self.told.get(key)
-        if told is None:
+        delivered = self.deliveries.get(key)
+        if delivered is None:
             if step["kind"] == "HTTP":
                 return Response("upstream trouble", status_code=int(step.get("status", 503)))
             undeliverable = step["kind"] == ports.UNDELIVERABLE
             result = ports.UNDELIVERABLE if undeliverable else ports.DELIVERED
-            told = self.told[key] = Told(key=key, kind=kind, result=result, at=self._clock.now_ms())
-        told.asked += 1
-        self._journal.append(key, msgspec.to_builtins(told))
-        answer: dict[str, Any] = {"notificationKey": key, "result": told.result, "channel": "sim"}
-        if told.result == ports.DELIVERED:
-            answer["deliveredAt"] = told.at
-        return JSONResponse(answer, status_code=201 if told.asked == 1 else 200)
+            delivered = self.deliveries[key] = Delivery(
+                key=key, kind=kind, result=result, at=self._clock.now_ms()
+            )
+        delivered.requests += 1
+        self._journal.append(key, msgspec.to_builtins(delivered))
+        answer: dict[str, Any] = {
+            "notificationKey": key,
+            "result": delivered.result,
+            "channel": "sim",
+        }
+        if delivered.result == ports.DELIVERED:
+            answer["deliveredAt"] = delivered.at
+        return JSONResponse(answer, status_code=201 if delivered.requests == 1 else 200)
 
     async def _ledger(self, _: Request) -> Response:
-        return JSONResponse({"notifications": [msgspec.to_builtins(t) for t in self.told.values()]})
+        return JSONResponse(
+            {"notifications": [msgspec.to_builtins(t) for t in self.deliveries.values()]}
+        )
 
 
 def main() -> None:

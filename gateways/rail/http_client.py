@@ -1,19 +1,20 @@
-"""The rail over HTTP: our gateway interface of docs/rail-gateway.md. No accounts in its log."""
+"""The rail over HTTP: our gateway interface of docs/rail-gateway.md. Logs no account numbers."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 
 from core.payment.instructions import RailInstruction
 from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
-from core.values import Parties, Party
+from core.values import Cents, ExternalRef, Parties, Party
 from engine.clock import Clock
 from gateways import ports
 from gateways.connections import Gateway
 from gateways.http_call import HttpAnswer, call, readable
 from gateways.ports import (
+    RailStatus,
     RecallAnswer,
     RecallOutcome,
     StatusAnswer,
@@ -33,18 +34,9 @@ TEXTS: Final = {
     "currency": CURRENCY_CHARACTERS,
 }
 AMOUNTS: Final = ("amount", "returnedAmount")
-STATUSES: Final = frozenset(
-    {
-        ports.UNKNOWN,
-        ports.RECEIVED,
-        ports.ACCEPTED,
-        ports.SETTLED,
-        ports.REJECTED,
-        ports.EXPIRED,
-        ports.RETURNED,
-        ports.RECALLED,
-    }
-)
+STATUSES: Final[dict[str, RailStatus]] = {
+    each: each for each in get_args(RailStatus) if each != ports.NO_ANSWER
+}
 RECALLS: Final[dict[str, RecallOutcome]] = {
     "ACCEPTED": ports.RECALL_ACCEPTED,
     "REFUSED": ports.RECALL_REFUSED,
@@ -67,7 +59,7 @@ class HttpRail:
         _log("rail submission", instruction.external_ref, answer, outcome)
         return SubmitAnswer(
             outcome=outcome,
-            submitted_at=answer.asked_at,
+            submitted_at=answer.requested_at,
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
             rail_ref=answer.text("railRef"),
@@ -76,30 +68,30 @@ class HttpRail:
             details=answer.free_text("details"),
         )
 
-    def status(self, external_ref: str) -> StatusAnswer:
+    def status(self, external_ref: ExternalRef) -> StatusAnswer:
         """GET /payments/{externalRef}. A 404 without the gateway's own body is NO_ANSWER."""
         answer = self._ask("GET", f"/payments/{external_ref}", None)
-        status = answer.text("status") if _is_of(answer, external_ref) else None
-        expected = 404 if status == ports.UNKNOWN else 200
-        if status not in STATUSES or answer.status != expected:
+        said = answer.text("status") if _is_of(answer, external_ref) else None
+        status = STATUSES.get(said or "", ports.NO_ANSWER)
+        if answer.status != (404 if status == ports.UNKNOWN else 200):
             status = ports.NO_ANSWER
         _log("rail enquiry", external_ref, answer, status)
         return StatusAnswer(
             status=status,
-            submitted_at=answer.asked_at,
+            submitted_at=answer.requested_at,
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
             rail_ref=answer.text("railRef"),
             code=answer.text("code"),
-            amount=answer.whole("amount"),
-            returned_amount=answer.whole("returnedAmount"),
+            amount=_cents(answer, "amount"),
+            returned_amount=_cents(answer, "returnedAmount"),
             currency=answer.text("currency"),
             message_id=answer.text("messageId"),
             transaction_id=answer.text("transactionId"),
             details=answer.free_text("details"),
         )
 
-    def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
+    def recall(self, external_ref: ExternalRef, *, number: int) -> RecallAnswer:
         """POST /payments/{externalRef}/recalls, idempotent by `number`."""
         answer = self._ask("POST", f"/payments/{external_ref}/recalls", {"number": number})
         outcome: RecallOutcome = ports.NO_ANSWER
@@ -111,7 +103,7 @@ class HttpRail:
         _log("rail recall", external_ref, answer, outcome)
         return RecallAnswer(
             outcome=outcome,
-            submitted_at=answer.asked_at,
+            submitted_at=answer.requested_at,
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
             code=answer.text("code"),
@@ -149,12 +141,17 @@ def _party(party: Party) -> dict[str, str | None]:
     }
 
 
-def _is_of(answer: HttpAnswer, external_ref: str) -> bool:
-    """A proxy's error page is not the gateway's word: the reference must come back."""
+def _cents(answer: HttpAnswer, name: str) -> Cents | None:
+    value = answer.whole(name)
+    return None if value is None else Cents(value)
+
+
+def _is_of(answer: HttpAnswer, external_ref: ExternalRef) -> bool:
+    """A proxy's error page is not the gateway's answer: the reference must come back."""
     return (answer.text("externalRef") or "").upper() == external_ref.upper()
 
 
-def _submit_outcome(answer: HttpAnswer, external_ref: str) -> SubmitOutcome:
+def _submit_outcome(answer: HttpAnswer, external_ref: ExternalRef) -> SubmitOutcome:
     if not _is_of(answer, external_ref):
         return ports.UNCLEAR
     if answer.status in (200, 202):
@@ -166,12 +163,12 @@ def _submit_outcome(answer: HttpAnswer, external_ref: str) -> SubmitOutcome:
     return ports.UNCLEAR
 
 
-def _log(event: str, external_ref: str, answer: HttpAnswer, result: str) -> None:
+def _log(event: str, external_ref: ExternalRef, answer: HttpAnswer, result: str) -> None:
     log.info(
         event,
         external_ref=external_ref,
-        at=answer.asked_at,
-        latency_ms=answer.answered_at - answer.asked_at,
+        at=answer.requested_at,
+        latency_ms=answer.answered_at - answer.requested_at,
         result=result,
         technical_result=answer.technical_result,
         code=answer.text("code"),

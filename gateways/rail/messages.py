@@ -18,7 +18,7 @@ from core.words import ReportKind
 from schemas.strict_json import UnreadableJson, json_reader
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
-# ACCEPTED is "the payee's side accepted"; what only says that the message arrived changes nothing.
+# ACCEPTED means that the payee's side accepted; a mere receipt of the message changes nothing.
 KIND_OF_STATUS: Final[dict[str, ReportKind]] = {
     "RCVD": "RECEIVED",
     "ACTC": "RECEIVED",
@@ -56,7 +56,7 @@ class Amount(msgspec.Struct, frozen=True):
 
 
 class RailMessage(msgspec.Struct, frozen=True):
-    """One message as the gateway sends it; unknown fields are left alone."""
+    """One message as the gateway sends it; unknown fields are ignored."""
 
     MsgType: str
     MsgId: str
@@ -75,7 +75,7 @@ _read: Final = json_reader(RailMessage)
 
 
 class UnreadableMessageError(ValueError):
-    """The bytes are no message of the gateway: for people, without its content."""
+    """The bytes are no message of the gateway; the text says why, without the message's content."""
 
 
 def parse(raw: bytes) -> RailMessage:
@@ -95,12 +95,12 @@ def report_of(
     external_ref: str | None = None,
     assigned_from: AssignedFrom | None = None,
 ) -> RailReport | None:
-    """The report this message makes, or None when its OrgnlInstrId is none of ours.
+    """The report that this message makes, or None if its OrgnlInstrId is not one of ours.
 
     A person may assign it to `payment_intent_id` and `external_ref`. A status that the table does
     not know becomes STATUS with that status as its code, which changes nothing. Raises
     UnreadableMessageError for an amount or a type that cannot be read, and for an id or a code
-    that is too long: cut short it would be another one.
+    that is too long: shortened it would be another one.
     """
     _check(message)
     reference = external_ref or message.OrgnlInstrId
@@ -123,7 +123,7 @@ def report_of(
         code=code or None,
         amount=None if amount is None else cents(amount.Value),
         currency=None if amount is None else amount.Ccy,
-        # One message id stands for one kind and content; what changes nothing needs none.
+        # One message id has one kind and content; a report that changes nothing needs no id.
         rail_message_id=message.MsgId if kind not in ("STATUS", "RECEIVED") else None,
         transaction_id=message.OrgnlTxId or None,
         details=None if reason is None else _free_text(reason.AddtlInf),
@@ -153,9 +153,7 @@ def _meaning(message: RailMessage) -> tuple[ReportKind, str | None, Amount | Non
 
 
 def _code(reason: StatusReason | None) -> str | None:
-    """The reason's one code. Raises UnreadableMessageError for two, of which ISO 20022 knows
-    nothing.
-    """
+    """The reason's one code. Raises UnreadableMessageError for two: ISO 20022 allows one."""
     if reason is None:
         return None
     if reason.Cd and reason.Prtry:
@@ -164,7 +162,7 @@ def _code(reason: StatusReason | None) -> str | None:
 
 
 def _check(message: RailMessage) -> None:
-    """Raises UnreadableMessageError for an id that is not kept whole."""
+    """Raises UnreadableMessageError for an id that is empty or too long to keep."""
     if not message.MsgId:
         raise UnreadableMessageError("MsgId is empty")
     _check_text("MsgId", message.MsgId, OUTSIDE_ID_CHARACTERS_MAX)
@@ -196,5 +194,5 @@ def decimal(amount: int) -> str:
 
 
 def _free_text(value: str | None) -> str | None:
-    """Words for people: bounded and without NUL; lone surrogates never get past JSON decoding."""
+    """Free text for people: cut and without NUL; JSON decoding has refused lone surrogates."""
     return None if value is None else value.replace("\0", "")[:TEXT_CHARACTERS_MAX]

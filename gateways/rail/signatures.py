@@ -1,4 +1,4 @@
-"""How the rail signs its callbacks: in a header, so that a body is read only of who knows a secret.
+"""How the rail signs its callbacks: in a header, so that no body is read from an unknown sender.
 
     npp-signature: t=<epoch seconds>,sha256=<hex of the body>,v1=<hex HMAC-SHA256>[,v1=<hex>]
 
@@ -24,13 +24,15 @@ _FORM: Final = re.compile(
 
 
 def sign(secrets: Sequence[bytes], digest: str, at_s: int) -> str:
-    """The header's value; `digest` is the body's SHA-256 in hex."""
+    """The header's value; `digest` is the body's SHA-256 in hex, `at_s` epoch seconds."""
     macs = ",".join(f"v1={_mac(secret, str(at_s), digest)}" for secret in secrets)
     return f"t={at_s},sha256={digest},{macs}"
 
 
 def signed_digest(header: str, secrets: Sequence[bytes], now_s: int) -> str | None:
-    """The body's SHA-256 in hex, as one who knows a secret has stated it now; else None."""
+    """The body's SHA-256 in hex that the header states, if it is signed with one of the secrets and
+    at most WINDOW_S from `now_s` (epoch seconds); else None.
+    """
     found = _FORM.fullmatch(header) if len(header) <= HEADER_CHARACTERS_MAX else None
     if found is None or abs(now_s - int(found[1])) > WINDOW_S:
         return None

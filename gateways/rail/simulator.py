@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.values import payment_id_of_external_ref
+from engine import tracing
 from engine.clock import Clock, SystemClock
 from gateways import ports
 from gateways import simulator as base
@@ -34,12 +35,14 @@ CALLBACK_PAUSE_SECONDS_MAX: Final = 2.0
 CALLBACK_TIMEOUT_SECONDS: Final = 10.0
 CALLBACKS_AT_ONCE_MAX: Final = 32
 HANG_MILLIS_MAX: Final = 120_000
-TRIES_MAX: Final = 1_000_000  # of a step without `times`: for ever
+TRIES_MAX: Final = 1_000_000  # of a step without `times`: forever
 CONTENT_FIELDS: Final = ("amount", "currency", "service", "endToEndId", "debtor", "creditor")
 
 
 class RailSimulator(Simulator):
-    """Takes submissions, moves its ledger by scripted steps, and calls back until it is taken."""
+    """Takes submissions, moves its ledger by scripted steps, and repeats a callback until it is
+    accepted.
+    """
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class RailSimulator(Simulator):
             if now > body["submitBefore"]:
                 self.ledger.count_too_late(ref)
                 return JSONResponse({"externalRef": ref, "status": ports.TOO_LATE}, status_code=410)
-            entry = self._take(ref, body, steps, now)
+            entry = self._take(ref, body, steps, now, request.headers.get(tracing.HEADER))
         elif entry.content != _content(body):
             answer = {"externalRef": ref, "status": ports.REJECTED, "code": "DUPL"}
             return JSONResponse(answer, status_code=409)
@@ -124,7 +127,12 @@ class RailSimulator(Simulator):
         return JSONResponse(answer, status_code=status_code)
 
     def _take(
-        self, ref: str, body: dict[str, Any], steps: list[dict[str, Any]], now: int
+        self,
+        ref: str,
+        body: dict[str, Any],
+        steps: list[dict[str, Any]],
+        now: int,
+        traceparent: str | None,
     ) -> RailEntry:
         entry = RailEntry(
             external_ref=ref,
@@ -134,6 +142,7 @@ class RailSimulator(Simulator):
             content=_content(body),
             first_submitted_at=now,
             transaction_id=f"TX{hashlib.sha256(ref.encode()).hexdigest()[:20].upper()}",
+            traceparent=traceparent,
         )
         self.ledger.add(entry)
         refusal = _first(steps, "SYNC_REJECT")
@@ -149,8 +158,8 @@ class RailSimulator(Simulator):
         if step is not None and (step.get("hang") or "httpStatus" in step):
             return await _fail({"status": step.get("httpStatus", 503), **step})
         entry = self.ledger.entries.get(ref)
-        said = None if step is None else step.get("status")
-        if said == ports.UNKNOWN or (said is None and entry is None):
+        status = None if step is None else step.get("status")
+        if status == ports.UNKNOWN or (status is None and entry is None):
             return _unknown(ref)
         shown = {"externalRef": ref} if entry is None else described(entry)
         if step is not None:
@@ -168,7 +177,7 @@ class RailSimulator(Simulator):
         if step.get("ledger", True):
             answer = self._judge_recall(entry, step.get("answer"))
         else:
-            answer = step.get("answer", "ACCEPTED")  # words only: the money goes its own way
+            answer = step.get("answer", "ACCEPTED")  # the answer only: the ledger does not change
         self.ledger.recalls[ref] = answer
         self.ledger.keep(entry)
         shown = scripted({**described(entry), "recall": answer}, step)
@@ -176,13 +185,13 @@ class RailSimulator(Simulator):
         if answer == "PENDING":
             return JSONResponse(shown, status_code=202)
         if after:
-            told = {"kind": f"RECALL_{answer}", "afterMillis": after}
-            self._schedule(entry, [told], self._clock.now_ms())
+            report = {"kind": f"RECALL_{answer}", "afterMillis": after}
+            self._schedule(entry, [report], self._clock.now_ms())
             return JSONResponse({**shown, "recall": "PENDING"}, status_code=202)
         return JSONResponse(shown)
 
     def _judge_recall(self, entry: RailEntry, scripted: str | None) -> str:
-        """Money that was paid is not recalled, whatever a script says."""
+        """Paid money is never recalled, whatever the script says."""
         if scripted == "SILENT":
             return "PENDING"
         if entry.settled_amount or scripted == "REFUSED":
@@ -256,12 +265,12 @@ class RailSimulator(Simulator):
         task.add_done_callback(self._tasks.discard)
 
     async def _happen(self, entry: RailEntry, pending: PendingStep) -> None:
-        """The step's effect on the ledger at its time, and then its message as often as it says."""
+        """Apply the step to the ledger at its time, then send its message as often as it says."""
         await asyncio.sleep(max(0, pending.due_ms - self._clock.now_ms()) / 1000)
         step = pending.step
         if entry.recalled and step["kind"] in ("ACCEPTED", "SETTLED"):
             entry.pending = [each for each in entry.pending if each is not pending]
-            return  # it was called back before it happened
+            return  # recalled before it happened
         if step.get("ledger", True):
             moved = step.get("amount") if step["kind"] == "RETURNED" else None
             moved = step.get("ledgerAmount", moved)
@@ -273,18 +282,21 @@ class RailSimulator(Simulator):
             number = entry.messages
             for repeat in range(int(step.get("repeat", 1))):
                 copy = repeat if step.get("newId") else 0
-                await self._tell(callback(entry, step, f"{number}.{copy}", self._clock.now_ms()))
+                message = callback(entry, step, f"{number}.{copy}", self._clock.now_ms())
+                await self._tell(message, entry.traceparent)
         entry.pending = [each for each in entry.pending if each is not pending]
         self.ledger.keep(entry)
 
-    async def _tell(self, message: dict[str, Any]) -> None:
-        """Call back until it is taken; a message that never is, is lost after the last try."""
+    async def _tell(self, message: dict[str, Any], traceparent: str | None) -> None:
+        """Call back until the message is accepted; after CALLBACK_TRIES_MAX tries it is lost."""
         headers = {"content-type": "application/json"}
+        if traceparent is not None:
+            headers[tracing.HEADER] = traceparent
         raw = msgspec.json.encode(message)
         digest = hashlib.sha256(raw).hexdigest()
         pause = 0.1
         for _ in range(CALLBACK_TRIES_MAX):
-            if self._callback_secret is not None:  # signed again: a signature is of its time
+            if self._callback_secret is not None:  # signed for each try: a signature has a time
                 now_s = self._clock.now_ms() // 1000
                 headers[signatures.HEADER] = signatures.sign([self._callback_secret], digest, now_s)
             if self.callback_url is not None and self._client is not None:
@@ -296,7 +308,7 @@ class RailSimulator(Simulator):
                         if answer.ok:
                             return
                 except (aiohttp.ClientError, TimeoutError):
-                    pass  # taken or not, it is told again: that is what a rail does
+                    pass  # it may have been accepted; it is sent again, as a rail does
             await asyncio.sleep(pause)
             pause = min(CALLBACK_PAUSE_SECONDS_MAX, pause * 2)
 

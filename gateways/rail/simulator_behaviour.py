@@ -11,7 +11,7 @@ from typing import Any, Final
 
 Steps = list[dict[str, Any]]
 
-# ISO 20022 ExternalStatusReason1Code values that a receiving bank really gives.
+# ISO 20022 ExternalStatusReason1Code values that receiving banks use.
 REJECTION_CODES: Final = ("AC04", "AM04", "AB05", "AG03", "AC01", "TM01", "FF10", "AB08", "MS03")
 
 
@@ -27,7 +27,7 @@ def _late(draw: random.Random) -> Steps:
 
 
 def _lost(draw: random.Random) -> Steps:
-    """Settled, but nobody is told: only an enquiry finds out."""
+    """Settled without a report: only an enquiry shows it."""
     return [_step("ACCEPTED", 30), _step("SETTLED", draw.randint(60, 200), message=False)]
 
 
@@ -44,7 +44,7 @@ def _twice(draw: random.Random) -> Steps:
 
 
 def _out_of_order(draw: random.Random) -> Steps:
-    """The settlement is told before the acceptance."""
+    """The settlement is reported before the acceptance."""
     return [_step("SETTLED", 40), _step("ACCEPTED", draw.randint(80, 300))]
 
 
@@ -76,8 +76,8 @@ def _contradicts(draw: random.Random) -> Steps:
     return [*happy_path(draw), _step("REJECTED", draw.randint(500, 900), code="AB05")]
 
 
-def _stumbles(draw: random.Random) -> Steps:
-    """The first try fails on the wire; whether it was taken is drawn."""
+def _first_try_fails(draw: random.Random) -> Steps:
+    """The first try fails with a 503; whether the rail took it is random."""
     trouble = {"kind": "HTTP", "status": 503, "times": 1, "taken": draw.random() < 0.5}
     return [trouble, *happy_path(draw)]
 
@@ -99,7 +99,7 @@ MIXED: Final[tuple[tuple[int, Callable[[random.Random], Steps]], ...]] = (
     (15, _late_failure),
     (5, _silent),
     (15, _contradicts),
-    (40, _stumbles),
+    (40, _first_try_fails),
     (5, _returned),
 )
 

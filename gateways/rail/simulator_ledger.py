@@ -1,4 +1,4 @@
-"""What the simulated rail did with the money: facts only, kept apart from what its messages say.
+"""What the simulated rail did with the money, independent of what its messages say.
 
 A reference is settled once at most, and never when it was rejected, recalled or expired before.
 """
@@ -39,15 +39,15 @@ class RailEntry(msgspec.Struct):
     expired: bool = False
     recalled: bool = False
     returned_amount: int = 0
-    settlements_refused: int = 0  # messages said settled, the ledger did not
     messages: int = 0
+    traceparent: str | None = None  # of its first submission; its messages pass it on
     pending: list[PendingStep] = []
 
     def ended_unpaid(self) -> bool:
         return self.rejected is not None or self.recalled or self.expired
 
     def status(self) -> str:
-        """What an honest enquiry is told."""
+        """The true answer to an enquiry."""
         if self.returned_amount:
             return ports.RETURNED
         if self.settled_amount:
@@ -61,13 +61,11 @@ class RailEntry(msgspec.Struct):
         return ports.ACCEPTED if self.accepted else ports.RECEIVED
 
     def apply(self, kind: str, *, amount: int | None, code: str | None) -> None:
-        """A step's effect on the money. What contradicts the ledger stays words."""
+        """A step's effect on the money; one that contradicts the ledger has none."""
         match kind:
             case "ACCEPTED" if not self.ended_unpaid():
                 self.accepted = True
-            case "SETTLED" if self.ended_unpaid():
-                self.settlements_refused += 1
-            case "SETTLED" if not self.settled_amount:
+            case "SETTLED" if not self.settled_amount and not self.ended_unpaid():
                 self.settled_amount = self.amount if amount is None else amount
             case "REJECTED" if not self.settled_amount and not self.ended_unpaid():
                 self.rejected = code or "MS03"
@@ -112,7 +110,7 @@ class RailLedger:
             self.entries[ref] = msgspec.convert(raw, RailEntry)
 
     def add(self, entry: RailEntry) -> None:
-        """Raises OverflowError beyond ENTRIES_MAX: a simulator, not a bank."""
+        """Add a reference. Raises OverflowError beyond ENTRIES_MAX."""
         if len(self.entries) >= ENTRIES_MAX:
             raise OverflowError("the simulated rail's ledger is full")
         self.entries[entry.external_ref] = entry

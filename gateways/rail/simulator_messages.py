@@ -1,4 +1,4 @@
-"""What the simulated rail says, in the words of docs/rail-gateway.md: callbacks and answers."""
+"""The simulated rail's messages, as docs/rail-gateway.md defines them: callbacks and answers."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ TIMED_KINDS: Final = frozenset({*STATUS_OF_KIND, *CANCELLATION_OF_KIND, "RETURNE
 
 
 def callback(entry: RailEntry, step: dict[str, Any], number: str, now_ms: int) -> dict[str, Any]:
-    """A scripted step as the rail tells it; `number` tells a payment's messages apart."""
+    """A scripted step as the rail's message; `number` distinguishes a payment's messages."""
     kind = step["kind"]
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "MsgId": step.get("messageId", f"SIM{entry.external_ref}-{number}"),
         "CreDtTm": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(),
         "OrgnlInstrId": step.get("externalRef", entry.external_ref),
         "OrgnlTxId": step.get("transactionId", entry.transaction_id),
     }
     if "padBytes" in step:
-        said["SplmtryData"] = "x" * step["padBytes"]
+        fields["SplmtryData"] = "x" * step["padBytes"]
     reason = _reason(step)
     if kind == "RETURNED":
-        said |= {"MsgType": "pacs.004", "RtrRsnInf": reason}
-        return said | _money("RtrdIntrBkSttlmAmt", entry, step)
+        fields |= {"MsgType": "pacs.004", "RtrRsnInf": reason}
+        return fields | _money("RtrdIntrBkSttlmAmt", entry, step)
     if kind in CANCELLATION_OF_KIND:
         status = CANCELLATION_OF_KIND[kind]
-        return {**said, "MsgType": "camt.029", "CxlSts": status, "StsRsnInf": reason}
-    said |= {"MsgType": "pacs.002", "TxSts": STATUS_OF_KIND[kind], "StsRsnInf": reason}
+        return {**fields, "MsgType": "camt.029", "CxlSts": status, "StsRsnInf": reason}
+    fields |= {"MsgType": "pacs.002", "TxSts": STATUS_OF_KIND[kind], "StsRsnInf": reason}
     if kind == "SETTLED" or "amount" in step:
-        said |= _money("IntrBkSttlmAmt", entry, step)
+        fields |= _money("IntrBkSttlmAmt", entry, step)
     if kind in ("ACCEPTED", "SETTLED"):
-        said["AccptncDtTm"] = said["CreDtTm"]
-    return said
+        fields["AccptncDtTm"] = fields["CreDtTm"]
+    return fields
 
 
 def _reason(step: dict[str, Any]) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ def _reason(step: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _money(name: str, entry: RailEntry, step: dict[str, Any]) -> dict[str, Any]:
-    """The amount of a message; a step whose `amount` is null makes one that names none."""
+    """The amount of a message; without one if the step's `amount` is null."""
     amount = step.get("amount", step.get("ledgerAmount", entry.amount))
     if amount is None:
         return {}

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 import msgspec
 import yaml
 
+from core.closed_sets import ApprovalAnswer, DeclineReason
 from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from core.values import Action, Parties, Party, PaymentIntentId
-from core.words import ApprovalAnswer
-from gateways.ports import ResolvePolicy, Said
+from gateways.ports import ResolveAnswer, ResolvePolicy
 
 RULES_DIR: Final = Path(__file__).resolve().parent / "rules"
 DEFAULT_RULES: Final = RULES_DIR / "default.yaml"
@@ -27,17 +27,14 @@ PRODUCTION: Final = "production"
 NO_RULE: Final = "no-rule-refers"
 DECIDED_BY: Final = "resolve-in-box"
 
-Reason = Literal["FRAUD", "INVALID_ACCOUNT"]
-
 
 class CheckRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Declines when what it names is true. Amount in cents; accounts as BSB-account or PayID.
-
-    `remittance_contains` looks for words in any case. Several conditions: each alone declines.
+    """Declines if one of its conditions is true. Amount in cents; accounts as BSB-account or PayID.
+    `remittance_contains` and `name_contains` ignore case.
     """
 
     name: str
-    reason: Reason
+    reason: DeclineReason
     amount_over: int | None = None
     creditor_in: frozenset[str] = frozenset()
     debtor_in: frozenset[str] = frozenset()
@@ -60,7 +57,7 @@ class ApprovalRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Matches an action, a phase and an amount (cents); nothing given matches everything."""
 
     name: str
-    verdict: Literal["APPROVED", "REJECTED", "REFERRED"]
+    verdict: ApprovalAnswer
     actions: frozenset[Action] = frozenset()
     phases: frozenset[str] = frozenset()
     amount_to: int | None = None
@@ -145,15 +142,17 @@ class InBoxResolve:
         parties: Parties | None,
         *,
         now_ms: int,
-    ) -> tuple[Said, ...]:
-        """Raises ValueError for a policy check without parties: who is paid has to be known."""
+    ) -> tuple[ResolveAnswer, ...]:
+        """Raises ValueError for a policy check without parties."""
         match question:
             case ApprovalRequest():
-                return (Said(self._policy.approve(question, now_ms=now_ms)),)
+                return (ResolveAnswer(decision=self._policy.approve(question, now_ms=now_ms)),)
             case PolicyCheckRequest():
                 if parties is None:
                     raise ValueError("a policy check needs the parties")
-                return (Said(self._policy.check(question, parties, now_ms=now_ms)),)
+                return (
+                    ResolveAnswer(decision=self._policy.check(question, parties, now_ms=now_ms)),
+                )
             case never:
                 assert_never(never)
 
@@ -161,8 +160,8 @@ class InBoxResolve:
 def load_policy(path: Path, *, profile: str) -> YamlPolicy:
     """Read a rules file. Raises RulesRefusedError.
 
-    Every approval is behind a gate, so a rule that says APPROVED lets an action through by itself:
-    the production profile refuses such a file.
+    A rule that says APPROVED allows a gated action without a person: the production profile refuses
+    such a file.
     """
     raw = path.read_bytes()
     if len(raw) > FILE_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""Resolve as the simulator scripts it: the rules' answer, or what a script says in its place.
+"""Resolve under scripts of the simulator: the rules' answer, or a script's answer in its place.
 
 Not for production: `app` refuses it there.
 """
@@ -6,24 +6,24 @@ Not for production: `app` refuses it there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-import msgspec
 import structlog
 
+from core.declared import replaced
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from core.values import Parties
 from engine.clock import Clock
 from gateways.connections import Gateway
 from gateways.http_call import call
-from gateways.ports import ResolvePolicy, Said
+from gateways.ports import ResolveAnswer, ResolvePolicy
 from gateways.resolve.policy import InBoxResolve
 
 log = structlog.get_logger("gateways.resolve.scripted")
 
-CHECK: Final = "CHECK"  # in the place of an action: a policy check
-RULES: Final = "RULES"  # what the rules say
+CHECK: Final = "CHECK"  # a policy check, in place of an action's name
+RULES: Final = "RULES"  # the answer that the rules give
 SCRIPT_RULE: Final = "script"
 
 
@@ -42,7 +42,7 @@ class ScriptedResolve:
         parties: Parties | None,
         *,
         now_ms: int,
-    ) -> tuple[Said, ...] | None:
+    ) -> tuple[ResolveAnswer, ...] | None:
         """None while the simulator cannot be reached: Resolve is down."""
         honest = self._rules.ask(question, parties, now_ms=now_ms)[0].decision
         body = {
@@ -54,25 +54,27 @@ class ScriptedResolve:
         if answer.status != 200 or not isinstance(says, list):
             log.warning("resolve simulator does not answer", result=answer.technical_result)
             return None
-        return tuple(_said(honest, step) for step in says)
+        return tuple(_answer(honest, step) for step in says)
 
 
-def _said(honest: PolicyVerdict | ApprovalDecision, step: Mapping[str, Any]) -> Said:
+def _answer(honest: PolicyVerdict | ApprovalDecision, step: Mapping[str, Any]) -> ResolveAnswer:
     after_ms = int(step["afterMillis"])
     verdict = str(step["verdict"])
     if verdict == RULES:
-        return Said(honest, after_ms)
+        return ResolveAnswer(decision=honest, after_ms=after_ms)
     match honest:
         case PolicyVerdict():
             reason = step.get("failureReason") if verdict == "DECLINED" else None
-            scripted: PolicyVerdict | ApprovalDecision = msgspec.structs.replace(
+            scripted: PolicyVerdict | ApprovalDecision = replaced(
                 honest, verdict=verdict, rules_evaluated=(SCRIPT_RULE,), failure_reason=reason
             )
         case ApprovalDecision():
-            scripted = msgspec.structs.replace(
+            scripted = replaced(
                 honest,
                 verdict=verdict,
                 rules_evaluated=(SCRIPT_RULE,),
                 reason=step.get("reason"),
             )
-    return Said(scripted, after_ms)
+        case _:
+            assert_never(honest)
+    return ResolveAnswer(decision=scripted, after_ms=after_ms)

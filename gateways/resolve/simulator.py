@@ -1,4 +1,4 @@
-"""The simulated Resolve: tells its adapter what to say of each question. It decides nothing itself;
+"""The simulated Resolve: tells its adapter how to answer each request. It decides nothing itself;
 without a script the rules' answer is given once.
 
 python -m gateways.resolve.simulator --port 8085
@@ -36,11 +36,11 @@ Step = dict[str, Any]
 
 
 class ResolveSimulator(Simulator):
-    """Scripts by payment id or `*`. What it was asked is counted."""
+    """Scripts by payment id or `*`. Counts the questions."""
 
     def __init__(self, *, seed: int = 1, behaviour: str = "happy_path") -> None:
         super().__init__()
-        self.asked: Counter[tuple[str, str]] = Counter()
+        self.requested: Counter[tuple[str, str]] = Counter()
         self._seed = seed
         self._behaviour = behaviour
 
@@ -55,8 +55,8 @@ class ResolveSimulator(Simulator):
         payment_id, action = body.get("paymentIntentId"), body.get("action")
         if not isinstance(payment_id, str) or not isinstance(action, str):
             raise BadRequestError("paymentIntentId and action are texts")
-        if len(self.asked) < SCRIPTS_MAX or (payment_id, action) in self.asked:
-            self.asked[payment_id, action] += 1
+        if len(self.requested) < SCRIPTS_MAX or (payment_id, action) in self.requested:
+            self.requested[payment_id, action] += 1
         steps = self.scripts.find(payment_id)
         if steps is None:
             steps = self._drawn(payment_id, action)
@@ -74,7 +74,7 @@ class ResolveSimulator(Simulator):
     async def _show(self, _: Request) -> Response:
         counted = [
             {"paymentIntentId": payment_id, "action": action, "times": times}
-            for (payment_id, action), times in self.asked.items()
+            for (payment_id, action), times in self.requested.items()
         ]
         return JSONResponse({"questions": counted})
 
@@ -88,8 +88,8 @@ class ResolveSimulator(Simulator):
 
 
 def sayings(action: str, steps: list[Step]) -> list[Step]:
-    """What is said of a question about `action`, by time: the steps that are for it and fit it;
-    the rules' answer when there is none.
+    """The answers to a question about `action`, ordered by time: those of the steps that are for it
+    and fit it, or the rules' answer if there are none.
     """
     verdicts = VERDICT_OF_CHECK if action == CHECK else VERDICT_OF_APPROVAL
     fitting = [
@@ -99,12 +99,12 @@ def sayings(action: str, steps: list[Step]) -> list[Step]:
     ]
     if not fitting:
         return [{"verdict": RULES, "afterMillis": 0}]
-    said = []
+    answers = []
     for step in fitting:
         after = step.get("afterMillis", 0)
         if step["kind"] == SILENT:
             if after:
-                said.append({"verdict": RULES, "afterMillis": after})
+                answers.append({"verdict": RULES, "afterMillis": after})
             continue
         one = {
             "verdict": verdicts[step["kind"]],
@@ -112,8 +112,8 @@ def sayings(action: str, steps: list[Step]) -> list[Step]:
             "reason": step.get("reason"),
             "failureReason": step.get("failureReason", "FRAUD"),
         }
-        said += [one] * step.get("times", 1)
-    return sorted(said, key=lambda each: each["afterMillis"])
+        answers += [one] * step.get("times", 1)
+    return sorted(answers, key=lambda each: each["afterMillis"])
 
 
 def main() -> None:

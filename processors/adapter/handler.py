@@ -1,5 +1,5 @@
-"""What the handlers of the gateways' processes have in common: an answer goes to the payment's own
-topic as one confirmed record. Under STOP the engine's worker calls none of them.
+"""The common part of the gateway processes' handlers: an answer goes to its topic as one confirmed
+record. During a STOP the engine's worker calls none of them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any, TypedDict, Unpack
 from core.header import InputHeader, InstructionHeader
 from engine.clock import Clock
 from engine.tracing import as_headers, passed_on
+from engine.worker.lanes import LANES_COUNT
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher, Work
 from schemas.codec import Codec
 
 
 class Common(TypedDict):
-    """What each handler is given."""
+    """The dependencies of each handler."""
 
     publisher: Publisher
     codec: Codec
@@ -25,13 +26,15 @@ class Common(TypedDict):
 
 
 class GatewayHandler(ABC):
-    """One instruction at a time, from any lane. `name` is the adapter's, `asked` the topic of its
-    instructions, `topic` where its answers go.
+    """Handles one instruction at a time, in any lane's thread. `name`: the adapter's, in metrics;
+    `requests`: the topic of its instructions; `topic`: the topic of its answers; `lanes`: threads,
+    each of which waits for one call.
     """
 
     name: str
-    asked: str
+    requests: str
     topic: str
+    lanes: int = LANES_COUNT
 
     def __init__(self, **common: Unpack[Common]) -> None:
         self._publisher = common["publisher"]
@@ -41,21 +44,24 @@ class GatewayHandler(ABC):
 
     @abstractmethod
     def handle(self, work: Work) -> float | None:
-        """Seconds until the instruction is tried again, or None when it is done.
+        """One step: seconds until the next step, or None if the instruction is done.
 
-        Raises NotConfirmed when Kafka does not take the answer.
+        Raises NotConfirmed if Kafka does not confirm the answer.
         """
 
-    def header(self, asked: InstructionHeader) -> InputHeader:
-        """The header of an answer to what had this one."""
+    def header(self, requested: InstructionHeader) -> InputHeader:
+        """The header of the answer to an instruction with this header."""
         return InputHeader(
-            payment_intent_id=asked.payment_intent_id,
+            payment_intent_id=requested.payment_intent_id,
             sent_at=self._clock.now_ms(),
-            traceparent=asked.traceparent,
+            traceparent=requested.traceparent,
         )
 
     def publish(self, answer: Any, kind: str) -> None:
-        """The answer to its payment. `kind` counts it in the metrics."""
+        """Publish the answer under its payment's key. `kind` counts it in the metrics.
+
+        Raises NotConfirmed if Kafka does not confirm it.
+        """
         key = answer.header.payment_intent_id.encode()
         value = self._codec.encode(self.topic, answer)
         self._publisher.publish(self.topic, key, value, headers=as_headers(passed_on()))

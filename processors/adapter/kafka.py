@@ -1,4 +1,4 @@
-"""The adapter processors' reading on the engine's reader."""
+"""What the rail adapter and the redriver read by offset, without a consumer group."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from engine.clock import Clock
 from engine.records import LogRecord
 from schemas import topology
 
-GAP_MAX: Final = 1_000  # offsets that are read past rather than asked for again
-# A batch may unpack to a thousand times its size: few are fetched at once (one at least, always).
+GAP_MAX: Final = 1_000  # a gap of more offsets is skipped by a new read
+# A compressed batch may unpack to a thousand times its size, so little is fetched at once; Kafka
+# always returns at least one batch.
 QUARANTINE_FETCH: Final = {"max.partition.fetch.bytes": 256 * 1024}
 ORIGINAL_FETCH: Final = {"max.partition.fetch.bytes": 1_024}
 
@@ -25,7 +26,7 @@ class KafkaRecords:
         self._ends = LogEnds(connection, clock)
 
     def submissions(self, partition: int) -> Iterable[LogRecord]:
-        """The own record's partition, from the first that is still there."""
+        """The partition of npp.rail.submitted.v1, from its first available offset to its end."""
         for batch in read_all(
             self._connection,
             topology.RAIL_SUBMITTED,
@@ -40,11 +41,11 @@ class KafkaRecords:
         return self._ends.high([name])[name]
 
     def quarantined(self, partition: int, offsets: Sequence[int]) -> Iterator[LogRecord]:
-        """Those of these offsets, in order, that hold a quarantined record."""
+        """The quarantined records at these offsets, in order; an offset without one is skipped."""
         yield from self._at(topology.QUARANTINE, partition, offsets, QUARANTINE_FETCH)
 
     def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
-        """The record at this place, or None when none is there (any more)."""
+        """The record at this position, or None if there is none (any more)."""
         return next(self._at(topic, partition, [offset], ORIGINAL_FETCH), None)
 
     def _at(
@@ -69,7 +70,7 @@ class KafkaRecords:
 
 
 def _near(offsets: Sequence[int]) -> Iterator[list[int]]:
-    """Runs of offsets that are read in one go."""
+    """Groups of nearby offsets, each read in one pass."""
     run: list[int] = []
     for offset in offsets:
         if run and offset - run[-1] > GAP_MAX:

@@ -1,4 +1,6 @@
-"""Figures of the adapter processors. Labels are names of ours, never an id or a raw code."""
+"""Metrics of the gateways' processes. A label is one of our own names, never an id or an external
+code.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ CALLBACK_RESULTS: Final = (
 
 
 class AdapterMetrics:
-    """One set per process; `registry` is the process's own."""
+    """One set per process, on its registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -66,6 +68,12 @@ class AdapterMetrics:
         self.held = new.gauge(
             "npp_adapter_instructions_held", "Instructions read and not done", adapter=ADAPTERS
         )
+        self.oldest = new.gauge(
+            "npp_adapter_oldest_instruction_seconds",
+            "Unix time at which the oldest instruction that was read and is not done was decided; "
+            "NaN when there is none",
+            adapter=ANY,
+        )
         self.stalled = new.gauge(
             "npp_adapter_stalled_seconds",
             "How long instructions have waited in a partition that makes no progress, the "
@@ -75,8 +83,12 @@ class AdapterMetrics:
         self.redriven = new.counter("npp_redriven_records", "Quarantined records put back")
 
     def watch(self, adapter: str, stalled_s: Callable[[], float]) -> None:
-        """`stalled_s` is asked when the metric is scraped."""
+        """At each scrape `npp_adapter_stalled_seconds` is the result of `stalled_s`."""
         self.stalled.labels(adapter).set_function(stalled_s)
+
+    def watch_oldest(self, adapter: str, decided_at_s: Callable[[], float]) -> None:
+        """At each scrape `npp_adapter_oldest_instruction_seconds` is that of `decided_at_s`."""
+        self.oldest.labels(adapter).set_function(decided_at_s)
 
     def start_at_zero(
         self,
@@ -86,7 +98,7 @@ class AdapterMetrics:
         outcomes: Sequence[str],
         kinds: Iterable[str],
     ) -> None:
-        """What an adapter can count is there from the start, so that a first one is a rise."""
+        """Every counter exists from the start, so that the first event shows as an increase."""
         for operation in operations:
             for outcome in outcomes:
                 self.calls.labels(adapter, operation, outcome).inc(0)

@@ -22,7 +22,9 @@ from schemas.codec import Codec
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What every adapter needs. `control` is this worker's own fold of the control topic."""
+    """The dependencies of an adapter's process. `control` is this worker's own fold of the control
+    topic.
+    """
 
     connection: Mapping[str, Any]
     instance_id: str
@@ -36,7 +38,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     tracer: Tracer | None = None
 
     def common(self) -> Common:
-        """What a handler is given."""
+        """The dependencies of a handler."""
         return {
             "publisher": self.publisher,
             "codec": self.codec,
@@ -45,7 +47,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def settings(self, name: str, topic: str, **more: Any) -> WorkerSettings:
-        """Of group npp-`name` over this topic."""
+        """The settings of a worker in group npp-`name` that reads `topic`."""
         return WorkerSettings(
             connection=self.connection,
             group=f"npp-{name}",
@@ -57,7 +59,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LateWorker:
-    """The worker, for those who are built before it: it and its handler need each other."""
+    """A reference to the worker for objects built before it: it and its handler need each other."""
 
     worker: Worker
 
@@ -79,7 +81,7 @@ def gateway_worker(parts: Parts, handler: GatewayHandler) -> Worker:
         tracer=parts.tracer,
     )
     late.worker = Worker(
-        parts.settings(handler.name, handler.asked),
+        parts.settings(handler.name, handler.requests, lanes=handler.lanes),
         instructions,
         parts.publisher,
         parts.control,

@@ -1,20 +1,23 @@
-"""What the adapter processors need of Kafka and the codec, in words. The engine fills it."""
+"""The ports of the adapter processors to Kafka and the codec. The engine implements them."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from core.values import ExternalRef
 from engine.ports import Headers, InputRecord
+
+DOUBLINGS_MAX: Final = 10  # of a pause, far beyond every s_max: a float has no room for 1,024
 
 
 class Publisher(Protocol):
-    """Writes one record and comes back when all in-sync replicas have it. From any thread.
+    """Writes one record and returns once all in-sync replicas have it. Thread-safe.
 
-    Without `partition` the key decides, as the Java client would. Raises
-    engine.clients.publisher.NotConfirmed when nobody knows whether it was written; Exit: not
-    allowed.
+    Without `partition` the key selects it as in the Java client (murmur2). Raises
+    engine.clients.publisher.NotConfirmed if it is unknown whether the record was written, Refused
+    if the broker will never take it (too large), Exit if access is denied.
     """
 
     def publish(
@@ -30,32 +33,33 @@ class Publisher(Protocol):
 
 
 class Ownership(Protocol):
-    """Whether the group still gives this partition to this process."""
+    """Whether this process still owns the partition in its group."""
 
     def confirm(self, partition: int) -> bool:
-        """Ask the group's coordinator, which refuses an instance that another has replaced.
+        """Ask the group's coordinator, which rejects an instance that was replaced.
 
-        True means: at a moment after this call began the partition was ours, so the process that
-        gets it next reads everything that was written before.
+        True means: the partition was ours at some moment after this call started, so its next owner
+        reads everything that was written before the call.
         """
 
 
 class LookAhead(Protocol):
-    """Withdraws that are further on in the submissions topic."""
+    """Withdrawals further ahead in the submissions topic."""
 
     def is_fresh(self, partition: int) -> bool:
         """The partition has been read to an end offset at most 1 s old."""
 
-    def is_withdrawn(self, external_ref: str) -> bool:
-        """A withdraw of this reference was read. It stays so until submitBefore has passed."""
+    def is_withdrawn(self, external_ref: ExternalRef) -> bool:
+        """A WITHDRAW of this reference was read. It is remembered past its submitBefore."""
 
 
 class Work(msgspec.Struct):
-    """One instruction on its way through a lane.
+    """One instruction while it is in a lane.
 
-    `limit_ms`: never submitted from then on. `is_old`: it stood on the topic before this process
-    took the partition, so an earlier run may have handled it. `begun_s`: the first try, by the
-    monotonic clock. `plan`: what an adapter that answers in steps has still to do.
+    `limit_ms`: from this time on (epoch ms) it is never submitted. `is_old`: an earlier run may
+    have handled it, because it was on the topic before this process was assigned the partition or
+    was decided long before it was read. `begun_s`: the first try, by the monotonic clock. `plan`:
+    the remaining steps of an adapter that answers in steps.
     """
 
     record: InputRecord
@@ -65,3 +69,7 @@ class Work(msgspec.Struct):
     tries: int = 0
     begun_s: float = 0.0
     plan: list[Any] | None = None
+
+    def pause_s(self, first_s: float, s_max: float) -> float:
+        """Seconds until the next try: doubled with each try so far, `s_max` at most."""
+        return min(s_max, first_s * 2.0 ** min(self.tries, DOUBLINGS_MAX))

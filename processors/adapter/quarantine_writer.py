@@ -1,10 +1,13 @@
-"""Puts aside what a gateway's process cannot handle: the whole record where it fits, else by
-reference.
+"""Quarantines what a gateway's process cannot handle: a full copy if it fits, else a reference.
+
+The payments processor quarantines in its batch's transaction instead
+(`processors.payments.handler`).
 """
 
 from __future__ import annotations
 
 from control import quarantine
+from core.words import QuarantineReason
 from engine.clients.publisher import Refused
 from engine.ports import InputRecord
 from engine.records import LogRecord
@@ -16,7 +19,9 @@ CONFIRM_S: float = 30.0
 
 
 class QuarantineWriter:
-    """Of the adapter `name`. Raises NotConfirmed when Kafka does not take the record."""
+    """The quarantine of the adapter `name`. Each call raises NotConfirmed if Kafka does not confirm
+    within `confirm_s` seconds.
+    """
 
     def __init__(
         self,
@@ -31,9 +36,11 @@ class QuarantineWriter:
         self._confirm_s = confirm_s
 
     def keep(
-        self, record: InputRecord | LogRecord, reason: str, detail: str, partition: int
+        self, record: InputRecord | LogRecord, reason: QuarantineReason, detail: str, partition: int
     ) -> bool:
-        """Whole, or by reference where Kafka refuses the whole copy; whether by reference."""
+        """Quarantine a full copy, or a reference if the copy is too large for Kafka; returns
+        whether it is a reference.
+        """
         copy = quarantine.copy_of(record, reason, detail)
         try:
             self._publish(copy, reason, partition)
@@ -45,16 +52,16 @@ class QuarantineWriter:
     def refer_to(
         self,
         record: LogRecord,
-        reason: str,
+        reason: QuarantineReason,
         detail: str,
         reference: quarantine.Reference,
         partition: int,
     ) -> None:
-        """By reference alone: what is too large to be read was never whole here."""
+        """By reference only, for a body that was too large to read completely."""
         copy = quarantine.reference_to(record, reason, detail, reference)
         self._publish(copy, reason, partition)
 
-    def _publish(self, copy: quarantine.Copy, reason: str, partition: int) -> None:
+    def _publish(self, copy: quarantine.Copy, reason: QuarantineReason, partition: int) -> None:
         self._publisher.publish(
             topology.QUARANTINE,
             copy.key,

@@ -1,5 +1,5 @@
-"""The workers of one process, a thread each. When one ends with an error, all end, and the
-supervisor starts the process again.
+"""The workers of one process, one thread each. If one fails, all end, and the supervisor restarts
+the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.errors import Exit
 from engine.health import Answer, Probes
 from engine.loop.watch import Health
 
-log = structlog.get_logger("npp.wiring")
+log = structlog.get_logger("processors.adapter.threads")
 
 LOOK_EVERY_S: Final = 0.2
 
@@ -28,7 +28,7 @@ class Runs(Protocol):
 
 
 class Threads:
-    """Runs workers until asked to stop, or until one of them has ended."""
+    """Runs workers until a stop is requested or one of them has ended."""
 
     def __init__(self, workers: Mapping[str, Runs], *, shutdown_s_max: float) -> None:
         self._workers = workers
@@ -69,7 +69,9 @@ class Threads:
 
 
 def worst_of(healths: Mapping[str, Health], progress_s_max: float) -> Probes:
-    """The worst of the workers."""
+    """Probes of the process: ready while all workers are, alive while none has been silent for more
+    than `progress_s_max` seconds.
+    """
 
     def live() -> Answer:
         ages = {name: round(health.age_s(), 3) for name, health in healths.items()}

@@ -1,6 +1,6 @@
-"""Adapters on the engine's worker: bytes to instruction, instruction to an adapter.
+"""Adapters on the engine's worker: decodes each record and passes the instruction to the adapter.
 
-What can never be read is quarantined; what cannot be read now, or answered now, comes again.
+An unreadable record is quarantined. If it cannot be decoded or answered yet, it is retried.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from control import quarantine
+from core.words import QuarantineReason
 from engine.clients.publisher import Outgoing
-from engine.ports import InputRecord
+from engine.ports import InputRecord, RecordPosition
 from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
 from engine.tracing import Span, Tracer, carried_by, of_record, passing_on, trace_id
 from engine.worker.settings import TryAgain
@@ -31,11 +32,13 @@ REGISTRY_PAUSE_S: Final = 1.0
 
 class Adapter(Protocol):
     def handle(self, work: Work) -> float | None:
-        """One step; the seconds until it is to be called again, or None when all is done."""
+        """One step; the seconds until the next call, or None if it is done."""
 
 
 class InstructionHandler:
-    """`engine.worker.settings.Handler` over an adapter, which publishes itself."""
+    """Implements `engine.worker.settings.Handler` for an adapter, which publishes its own
+    answers.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,8 @@ class InstructionHandler:
         generation: Callable[[], int],
         tracer: Tracer | None = None,
     ) -> None:
-        """`name` is in metrics and logs; `generation` rises with every change of what is
-        assigned.
+        """`name` is used in metrics and logs; `generation` rises with every change of the
+        assignment.
         """
         self._name = name
         self._adapter = adapter
@@ -60,12 +63,27 @@ class InstructionHandler:
         self._metrics = metrics
         self._tracer = tracer
         self._generation_now = generation
-        self._under_way: dict[tuple[str, int, int], Work] = {}
+        self._under_way: dict[RecordPosition, Work] = {}
         self._under_way_generation = -1
         self._lock = threading.Lock()
+        metrics.watch_oldest(name, self.oldest_decided_at_s)
+
+    def oldest_decided_at_s(self) -> float:
+        """When the oldest instruction in progress was decided, in Unix seconds; NaN if there is
+        none. A restart does not reset it, and new instructions do not hide it.
+        """
+        with self._lock:
+            if not self._under_way or self._generation_now() != self._under_way_generation:
+                return float("nan")  # none, or all of an earlier assignment
+            held = self._under_way.values()
+            oldest_ms: int = min(work.instruction.header.decided_at for work in held)
+            return oldest_ms / 1_000
 
     def __call__(self, record: InputRecord) -> Sequence[Outgoing]:
-        """Raises TryAgain; NotConfirmed and Exit go up to the worker."""
+        """One step of the record's instruction.
+
+        Raises TryAgain until it is done; NotConfirmed and Exit of the adapter pass through.
+        """
         place = (record.topic, record.partition, record.offset)
         work = self._known(place)
         if work is None:
@@ -82,8 +100,8 @@ class InstructionHandler:
         return ()
 
     def _handle(self, work: Work) -> float | None:
-        """One step, named in its logs. Its calls and records pass the trace on: its own span where
-        spans are recorded, else what the instruction came with.
+        """One step, with the payment and the record in its log lines. Calls and records made in it
+        carry its own span if tracing is on, else the instruction's trace.
         """
         record, header = work.record, work.instruction.header
         parent = carried_by(record.headers) or header.traceparent
@@ -109,17 +127,19 @@ class InstructionHandler:
                 span.end(outcome)
 
     def _begin(self, tracer: Tracer, work: Work, parent: str | None) -> Span:
-        asked = work.instruction
-        what = getattr(asked, "operation", None) or getattr(asked, "kind", type(asked).__name__)
-        payment = asked.header.payment_intent_id
+        requested = work.instruction
+        what = getattr(requested, "operation", None) or getattr(
+            requested, "kind", type(requested).__name__
+        )
+        payment = requested.header.payment_intent_id
         attributes = of_record(work.record, payment) | {"npp.tries": work.tries}
         return tracer.begin(f"{self._name} {what}", parent, payment, attributes)
 
-    def _known(self, place: tuple[str, int, int]) -> Work | None:
-        """The instruction when it was begun already, by this assignment.
+    def _known(self, place: RecordPosition) -> Work | None:
+        """The instruction, if this assignment has already begun it.
 
-        What an earlier assignment began is forgotten: its records are read again, by the process
-        that has their partitions now.
+        Work of an earlier assignment is dropped: the current owner of its partition reads the
+        record again.
         """
         with self._lock:
             generation = self._generation_now()
@@ -129,9 +149,10 @@ class InstructionHandler:
                 self._count()
             return self._under_way.get(place)
 
-    def _done(self, place: tuple[str, int, int], work: Work) -> None:
-        """It need not be there any more: the assignment may have changed during the call, and the
-        same record may have been read again since."""
+    def _done(self, place: RecordPosition, work: Work) -> None:
+        """Remove it, unless the assignment changed during the call: then it has been dropped, and
+        the same record may have been read again.
+        """
         with self._lock:
             if self._under_way.get(place) is work:
                 del self._under_way[place]
@@ -141,7 +162,7 @@ class InstructionHandler:
         self._metrics.held.labels(self._name).set(len(self._under_way))
 
     def work_of(self, record: InputRecord, instruction: Any) -> Work:
-        """An instruction as work; the rail's handler adds what it knows of it."""
+        """An instruction as work; the rail's handler adds its own data."""
         return Work(record=record, instruction=instruction)
 
     def _read(self, record: InputRecord) -> Work | None:
@@ -160,13 +181,13 @@ class InstructionHandler:
             raise TryAgain(f"schema registry: {error}", REGISTRY_PAUSE_S) from error
         key = record.key.decode(errors="replace") if record.key is not None else None
         if key != instruction.header.payment_intent_id:
-            # Under another key it is elsewhere than its payment's other instructions.
+            # Another key may put it in another partition than the payment's other instructions.
             self._quarantine(record, "the key is not the paymentIntentId", quarantine.MISROUTED)
             return None
         return self.work_of(record, instruction)
 
     def _quarantine(
-        self, record: InputRecord, detail: str, reason: str = quarantine.UNDECODABLE
+        self, record: InputRecord, detail: str, reason: QuarantineReason = quarantine.UNDECODABLE
     ) -> None:
         partition = record.partition % self._quarantine_partitions
         by_reference = self._aside.keep(record, reason, detail, partition)

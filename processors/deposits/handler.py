@@ -1,7 +1,7 @@
-"""The deposits adapter: one funds instruction to Deposits Core, its answer to the payment.
+"""The deposits adapter: sends one funds request to Deposits Core and its answer to the payment.
 
-REFUSED is Deposits Core's certain no and is told at once. Whatever is not certain is asked again
-with the same reference, then told as FAILED (NO_ANSWER, UNREADABLE_ANSWER): the payment repeats it.
+REFUSED is certain and is reported at once. Without a certain answer the request is repeated with
+the same reference, then reported as FAILED (NO_ANSWER, UNREADABLE_ANSWER); core requests it again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = structlog.get_logger("processors.deposits.handler")
 TRIES_MAX: Final = 6
 PAUSE_S_FIRST: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
-TRIES_S_MAX: Final = 20.0  # no try begins later; with the last call's 10 s told within 30 s
+TRIES_S_MAX: Final = 20.0  # no try starts later, and a call takes at most 10 s: 30 s in all
 CODE_NO_ANSWER: Final = "NO_ANSWER"
 CODE_UNREADABLE_ANSWER: Final = "UNREADABLE_ANSWER"
 CODE_UNREADABLE_PARTIES: Final = "UNREADABLE_PARTIES"
@@ -45,11 +45,12 @@ TOO_EARLY: Final = "NEVER_HELD was said before the hold's notAfter and the margi
 
 
 class DepositsHandler(GatewayHandler):
-    """One funds request after another; see the module."""
+    """Handles funds requests (domain §3)."""
 
     name = "deposits"
-    asked = topology.DEPOSITS_REQUESTS
+    requests = topology.DEPOSITS_REQUESTS
     topic = topology.DEPOSITS_RESULTS
+    lanes = 40  # two calls a payment: docs/capacity.md says how many payments that carries
 
     def __init__(self, *, deposits: DepositsCore, **common: Unpack[Common]) -> None:
         super().__init__(**common)
@@ -77,7 +78,7 @@ class DepositsHandler(GatewayHandler):
                 self._report(request, answer.outcome, answer, answer.code)
             case ports.PENDING | ports.SILENT | ports.UNREADABLE:
                 work.tries += 1
-                pause_s = min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
+                pause_s = work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
                 tried_s = self._clock.monotonic_s() - work.begun_s
                 if work.tries < TRIES_MAX and tried_s + pause_s <= TRIES_S_MAX:
                     return pause_s
@@ -93,10 +94,10 @@ class DepositsHandler(GatewayHandler):
         if answer.outcome == ports.NEVER_HELD and request.not_after is not None:
             final_at = request.not_after + ports.NEVER_HELD_MARGIN_MS
             if answer.answered_at < final_at:
-                # The HOLD may still be on its way: only from then on is this an answer.
+                # The HOLD may still be in flight: before `final_at` this is not an answer.
                 answer = msgspec.structs.replace(answer, outcome=ports.PENDING, details=TOO_EARLY)
         operation = request.operation if request.operation in RESULT_OF else "other"
-        millis = answer.answered_at - answer.asked_at
+        millis = answer.answered_at - answer.requested_at
         self._metrics.called(self.name, operation, answer.outcome, millis)
         return answer
 
@@ -107,8 +108,8 @@ class DepositsHandler(GatewayHandler):
         answer: FundsAnswer | None,
         code: str | None,
     ) -> None:
-        """Publish the result. Its amount is the one that Deposits Core names, when it names one: if
-        it is another than asked, the payment has to see it.
+        """Publish the result with the amount that Deposits Core states, if any: core compares it
+        with the requested one.
         """
         named = None if answer is None else answer.amount
         report = DepositsResult(

@@ -1,6 +1,6 @@
 """The monitor's Faust application: one stream over minutes and ticks, two plain tables, a timer.
 
-Every topic is one partition, so one worker owns all of it and a second one waits. Settings and
+Every topic has one partition, so one worker owns all of them and a second one waits. Settings and
 their reasons: docs/decisions/0021. Faust is at-least-once here and reads no transactional topic.
 """
 
@@ -17,12 +17,15 @@ from typing import Any, Final
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
 
 from core.monitoring import Incident, MonitorTick
 from engine.clock import Clock
 from engine.errors import Exit
 from processors.monitor.metrics import MonitorMetrics
 from processors.monitor.monitor import Monitor
+from processors.monitor.reading import Reading
 from schemas.codec import Codec
 from schemas.topology import INCIDENTS, MINUTES, MINUTES_TABLE, RULES_TABLE, TICKS
 
@@ -30,17 +33,18 @@ log = structlog.get_logger("npp.monitor")
 
 GROUP: Final = "npp-monitor"
 TICK_S: Final = 1.0
-READY_S_MAX: Final = 120.0  # a recovery that hangs says nothing
-TICK_S_MAX: Final = 60.0  # an owner whose ticks do not come back is of no use
+READY_S_MAX: Final = 120.0  # from the start; Faust reports nothing when its recovery hangs
+UNREAD_S_MAX: Final = 60.0  # a record may wait so long; the owner gets its own tick every second
 LOOK_S: Final = 5.0
 STOP_S_MAX: Final = 20.0
 STOP_LOOK_S: Final = 0.2
-SESSION_S: Final = 10.0  # after so long another worker takes over from a killed one
+SESSION_S: Final = 10.0  # after this, another worker takes over from a killed one
 EXIT_FAILED: Final = 1
+SOURCES: Final = (TP(MINUTES, 0), TP(TICKS, 0))
 
 
 class MonitorApp:
-    """Built once a process; `faust` is the application that a Faust worker runs."""
+    """Built once per process; `faust` is the application that a Faust worker runs."""
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class MonitorApp:
         self._metrics = metrics
         self._instance = instance
         self._started_s = clock.monotonic_s()
-        self._ticked_s = self._started_s
+        self._reading = Reading((MINUTES, TICKS), clock, UNREAD_S_MAX)
         self._stopping = threading.Event()
         self.ready = False
         self.owner = False
@@ -109,6 +113,7 @@ class MonitorApp:
         tables[1].on_recover(self._recovered)
         self.faust.agent(source)(self._judge)
         self.faust.timer(TICK_S)(self._tick)
+        self.faust.timer(LOOK_S)(self._look)
         signals: Any = self.faust
         signals.on_partitions_assigned.connect(self._assigned, weak=False)
         signals.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -118,13 +123,13 @@ class MonitorApp:
         async for event in stream.events():
             try:
                 await self.monitor.take(event.message.topic, event.value)
-                # Before its offset: what this record changed must be in the changelogs.
+                # What this record changed must be in the changelogs before its offset is committed.
                 await self.faust.producer.flush()
             except asyncio.CancelledError:
                 raise
-            except Exception:  # noqa: BLE001  # whatever it is, it ends the process
+            except Exception:  # noqa: BLE001  # every error ends the process
                 self._end("a record could not be handled")
-            self._ticked_s = self._clock.monotonic_s()
+            self._reading.record(event.message.topic, event.message.offset)
 
     async def _tick(self) -> None:
         tick = MonitorTick(at=self._clock.now_ms(), worker=self._instance)
@@ -138,6 +143,19 @@ class MonitorApp:
 
     async def _recovered(self) -> None:
         self.monitor.show()
+        consumer = self.faust.consumer
+        self._reading.start_at({tp.topic: await consumer.position(tp) or 0 for tp in SOURCES})
+
+    async def _look(self) -> None:
+        """Ask Kafka for the ends of what the owner reads."""
+        if not self.owner:
+            return
+        try:
+            ends = await self.faust.consumer.highwaters(*SOURCES)
+        except KafkaError:
+            log.warning("monitor_ends_unknown", exc_info=True)  # `_watch` bounds how long
+            return
+        self._reading.ends({tp.topic: end for tp, end in ends.items() if end is not None})
 
     async def _assigned(self, app: Any, assigned: Any, **kwargs: Any) -> None:
         self._own(any(each.topic == TICKS for each in app.consumer.assignment() | set(assigned)))
@@ -148,30 +166,33 @@ class MonitorApp:
             self._own(False)
 
     def _own(self, owner: bool) -> None:
+        log.info("monitor_owner", owner=owner)
         self.owner = owner
-        self._ticked_s = self._clock.monotonic_s()
         self._metrics.owner.set(int(owner))
-        if not owner:
+        if owner:
+            self._reading.begin()
+        else:
+            self._reading.end()
             self._metrics.last_tick.set(0)
 
     def _watch(self) -> None:
-        """Bad ends of Faust are silent: end the process, and the supervisor starts another."""
-        while True:
-            self._clock.sleep(LOOK_S)
+        """Faust may hang without an error: end the process then, and the supervisor restarts it."""
+        while not self._stopping.wait(LOOK_S):
             now_s = self._clock.monotonic_s()
             if not self.ready and now_s - self._started_s > READY_S_MAX:
                 self._end(f"not ready {READY_S_MAX:.0f} s after the start")
-            if self.owner and now_s - self._ticked_s > TICK_S_MAX:
-                self._end(f"no tick came back for {TICK_S_MAX:.0f} s")
+            topic = self._reading.unread()
+            if topic is not None:
+                self._end(f"no record of {topic} was read for {self._reading.wait_s_max:.0f} s")
 
     def run(self) -> None:
-        """Work until `stop`. Raises Exit with what Faust ended with by itself."""
+        """Run until `stop`. Raises Exit with Faust's own error."""
         for name in ("faust", "mode", "aiokafka"):
             logging.getLogger(name).setLevel(logging.WARNING)
         asyncio.run(self._run())
 
     def stop(self) -> None:
-        """End soon; may be called from a signal handler."""
+        """Stop soon; may be called from a signal handler."""
         self._stopping.set()
 
     async def _run(self) -> None:
@@ -184,15 +205,15 @@ class MonitorApp:
             raise Exit("MONITOR_CRASHED", repr(self.faust.crash_reason))
 
     def _end(self, why: str) -> None:
-        """Faust would drop the record and go on: nothing may be lost here."""
+        """End the process: Faust would drop the record and continue, but no record may be lost."""
         log.critical("monitor_ends", why=why, exc_info=True)
         os._exit(EXIT_FAILED)
 
 
 def credentials(connection: Mapping[str, Any]) -> Any:
-    """The Kafka client's own options as Faust wants them; None for PLAINTEXT.
+    """The Kafka client's options in Faust's form; None for PLAINTEXT.
 
-    Raises ValueError naming an option that this client cannot follow.
+    Raises ValueError naming an option that Faust does not support.
     """
     protocol = str(connection.get("security.protocol", "PLAINTEXT")).upper()
     if protocol == "PLAINTEXT":

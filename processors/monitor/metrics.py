@@ -1,4 +1,4 @@
-"""Figures of the monitor itself. No payment id in a label."""
+"""Metrics of the monitor itself. No payment id in a label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.meters import Meters
 from processors.monitor.rules import RULES
 
 UNDECODABLE: Final = "undecodable"
-OLDER: Final = "older"  # what a restart published again, or a tick that was judged already
+OLDER: Final = "older"  # repeats after a restart, or ticks already judged
 
 
 class MonitorMetrics:

@@ -1,18 +1,20 @@
-"""What the monitor does with one record: keep a minute's figures, or judge the rules at a tick.
+"""Processes one record of the monitor: stores a minute's figures, or judges the rules at a tick.
 
-Knows tables and a way to publish, not Faust. At-least-once in, the same incidents out: a minute's
-figures are dropped unless newer, a tick unless later, and an incident's id comes from its breach.
+It knows tables and a publish function, not Faust. A record that is delivered twice changes nothing:
+a minute's figures are dropped unless newer, a tick unless later, and an incident's id is computed
+from its rule and its start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 import structlog
 
-from core.monitoring import Incident, IncidentRule, MinuteFigures, MonitorTick
+from core.monitoring import Incident, MinuteFigures, MonitorTick
+from core.words import IncidentRule
 from processors.monitor.metrics import OLDER, UNDECODABLE, MonitorMetrics
 from processors.monitor.rules import OPEN, RULES, RuleState, judge, values
 from readmodel import minutes
@@ -31,7 +33,7 @@ _decode: Final = msgspec.msgpack.Decoder(RuleState).decode
 
 
 class Monitor:
-    """One owner's. `partitions` is the journal's count, `publish` returns once Kafka has it."""
+    """`partitions`: of the journal. `publish` returns once Kafka has the incident."""
 
     def __init__(
         self,
@@ -51,9 +53,12 @@ class Monitor:
         self._metrics = metrics
 
     async def take(self, topic: str, value: bytes | None) -> None:
-        """One record of the minutes or of the ticks. Raises ValueError for a damaged table."""
+        """One record of the minutes or ticks topic. An undecodable one is skipped and counted.
+
+        Raises ValueError for a damaged table.
+        """
         try:
-            record = self._codec.decode(topic, value)
+            record: MinuteFigures | MonitorTick = self._codec.decode(topic, value)
         except Undecodable as error:
             log.exception("monitor_record_skipped", topic=topic, reason=error.reason)
             self._metrics.skipped.labels(UNDECODABLE).inc()
@@ -64,7 +69,7 @@ class Monitor:
             case MonitorTick(at=at):
                 await self._judge(at)
             case _:
-                raise TypeError(f"{type(record).__name__} on {topic}")
+                assert_never(record)
 
     def _keep(self, topic: str, record: MinuteFigures, value: bytes) -> None:
         key = minutes.slot(record.partition, record.minute)
@@ -95,12 +100,12 @@ class Monitor:
         self._metrics.last_tick.set(at / 1_000)
 
     def state_of(self, rule: IncidentRule) -> RuleState:
-        """Where a rule is."""
+        """The state of a rule."""
         packed = self._states.get(rule.encode())
         return RuleState() if packed is None else _decode(packed)
 
     def show(self) -> None:
-        """The open incidents as metrics: after the tables were refilled."""
+        """Set the metrics of open incidents, after the tables were restored."""
         for rule in RULES:
             self._show(rule, self.state_of(rule))
 
@@ -109,7 +114,7 @@ class Monitor:
         self._metrics.incident.labels(rule).set(int(is_open))
 
     def _buckets(self, at: int) -> dict[tuple[int, int], Figures]:
-        """The last hour before `at`."""
+        """The figures of the hour before `at` (epoch ms), by partition and minute."""
         last = minutes.minute_of(at)
         found: dict[tuple[int, int], Figures] = {}
         for partition in range(self._partitions):

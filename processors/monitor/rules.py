@@ -1,25 +1,28 @@
-"""When a limit of the runbook's key metrics counts as passed, and when as kept again. Pure.
+"""When a limit of the runbook's key metrics counts as exceeded, and when as met again. Pure.
 
-     (value beyond the limit)      (lasted OPEN_AFTER_MS)
-KEPT ───────────────────────▶ BEYOND ───────────────────▶ OPEN ◀────────────┐
- ▲ ◀─────────────────────────  │                          │ back at clear   │ beyond clear
- │      (value within the limit)                          ▼                 │
- └──────────────────────────────────────────────────── CLEARING ────────────┘
-                  (lasted CLEAR_AFTER_MS)
+    KEPT     ── the value is beyond the limit ──────────▶ BEYOND
+    KEPT     ── latency: five slow requests in a row ───▶ OPEN
+    BEYOND   ── the value is within the limit ──────────▶ KEPT
+    BEYOND   ── that has lasted OPEN_AFTER_MS ──────────▶ OPEN
+    OPEN     ── the value is back at the clear line ────▶ CLEARING
+    CLEARING ── the value is beyond the clear line ─────▶ OPEN
+    CLEARING ── that has lasted CLEAR_AFTER_MS ─────────▶ KEPT
 
-A rate counts once MINUTES' LEAST_COUNT is reached; below it a value neither opens nor resolves.
-Limits: runbook, key metrics to monitor; clear lines: docs/decisions/0021. Times are epoch
-milliseconds.
+A rate is judged only if its count is large enough (`readmodel.minutes`): below that it cannot open
+an incident, nor keep one from ending. Limits: runbook, key metrics to monitor; clear lines:
+docs/decisions/0021. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, assert_never, get_args
 
 import msgspec
 
-from core.monitoring import Incident, IncidentRule
+from core import closed_sets
+from core.monitoring import Incident
+from core.words import IncidentRule
 from readmodel import minutes
 from readmodel.minutes import SLOW_IN_A_ROW, SLOW_MS, Buckets
 
@@ -27,13 +30,14 @@ OPEN_AFTER_MS: Final = 10_000
 CLEAR_AFTER_MS: Final = 60_000
 OPEN: Final = "OPEN"
 RESOLVED: Final = "RESOLVED"
-RULES: Final[tuple[IncidentRule, ...]] = get_args(IncidentRule)
+RULES: Final[tuple[IncidentRule, ...]] = get_args(closed_sets.IncidentRule)
 Phase = Literal["KEPT", "BEYOND", "OPEN", "CLEARING"]
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """Beyond `limit` (per mille) is a breach; `clear` is where it is over. `below`: the breach is
-    under the limit."""
+    """A rate's limit in per mille: beyond `limit` it is breached, at `clear` (per mille) the breach
+    ends. `below`: a value under the limit is the breach.
+    """
 
     limit: int
     clear: int
@@ -44,7 +48,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return self._passes(value, self.limit)
 
     def back(self, value: Value) -> bool:
-        """Whether the value is at the clear line or on its good side."""
+        """Whether the value is at the clear line or better."""
         return not self._passes(value, self.clear)
 
     def _passes(self, value: Value, line: int) -> bool:
@@ -61,8 +65,9 @@ LIMITS: Final[Mapping[IncidentRule, Limit]] = {
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rule is judged by: a rate's two counts, or how many of the last requests were slow.
-    `enough`: whether so much was counted that it counts."""
+    """The value that a rule judges: a rate's two counts, or how many of the last requests were slow
+    in a row. `enough`: whether the least count was reached.
+    """
 
     part: int
     whole: int
@@ -70,8 +75,9 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one rule is. `since` is when BEYOND began, `cleared` when CLEARING did; `judged` is
-    the time of the last tick, and an earlier one is not judged again."""
+    """The state of one rule. `since` is when BEYOND began, `cleared` when CLEARING did; `judged` is
+    the time of the last tick, and an earlier one is not judged again.
+    """
 
     phase: Phase = "KEPT"
     since: int = 0
@@ -95,8 +101,9 @@ def values(buckets: Buckets, now_ms: int) -> dict[IncidentRule, Value]:
 
 
 def judge(rule: IncidentRule, before: RuleState, value: Value, now_ms: int) -> RuleState:
-    """Where the rule is after a tick. Its incident is another one when it opens, and changes when
-    it is resolved; the same ticks give the same incidents."""
+    """The rule's state after a tick. Opening creates a new incident, resolving changes it; the same
+    ticks give the same incidents.
+    """
     if now_ms <= before.judged:
         return before
     after = msgspec.structs.replace(before, judged=now_ms)
@@ -105,6 +112,8 @@ def judge(rule: IncidentRule, before: RuleState, value: Value, now_ms: int) -> R
             return _not_open(rule, after, value, now_ms)
         case "OPEN" | "CLEARING":
             return _open(rule, after, value, now_ms)
+        case _:
+            assert_never(before.phase)
 
 
 def _not_open(rule: IncidentRule, at: RuleState, value: Value, now_ms: int) -> RuleState:
@@ -112,7 +121,7 @@ def _not_open(rule: IncidentRule, at: RuleState, value: Value, now_ms: int) -> R
         return RuleState(judged=now_ms)
     if at.phase == "KEPT":
         at = msgspec.structs.replace(at, phase="BEYOND", since=now_ms)
-    wait_ms = 0 if rule == "latency" else OPEN_AFTER_MS  # five slow requests have lasted already
+    wait_ms = 0 if rule == "latency" else OPEN_AFTER_MS  # five slow requests are proof enough
     if now_ms - at.since < wait_ms:
         return at
     limit = LIMITS.get(rule)

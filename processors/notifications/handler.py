@@ -1,14 +1,15 @@
-"""Customer notifications: each request to the service once, its confirmation to the payment."""
+"""Sends customer notifications to the notification service, and its confirmations to the payment.
+Delivery is at least once: an unanswered request is repeated with the same notification id.
+"""
 
 from __future__ import annotations
 
-from typing import Final, Unpack, cast
+from typing import Final, Unpack
 
 import structlog
 
 from core.payment.commands import NotificationResult
 from core.payment.instructions import CustomerNotification
-from core.words import MessageResult
 from gateways import ports
 from gateways.ports import Notifier
 from processors.adapter.handler import Common, GatewayHandler
@@ -23,10 +24,12 @@ PAUSE_S_MAX: Final = 30.0
 
 
 class NotificationsHandler(GatewayHandler):
-    """A service that stays silent for all tries counts as UNDELIVERABLE: a person is to call."""
+    """If the service answers none of TRIES_MAX tries, the result is UNDELIVERABLE: a person must
+    tell the customer.
+    """
 
     name = "notifications"
-    asked = topology.NOTIFICATIONS
+    requests = topology.NOTIFICATIONS
     topic = topology.CUSTOMER_NOTIFIED
 
     def __init__(self, *, notifier: Notifier, **common: Unpack[Common]) -> None:
@@ -36,19 +39,19 @@ class NotificationsHandler(GatewayHandler):
     def handle(self, work: Work) -> float | None:
         notification: CustomerNotification = work.instruction
         answer = self._notifier.notify(notification)
-        millis = answer.answered_at - answer.asked_at
+        millis = answer.answered_at - answer.requested_at
         self._metrics.called(self.name, "notify", answer.outcome, millis)
         result = answer.outcome
         if result == ports.SILENT:
             work.tries += 1
             if work.tries < TRIES_MAX:
-                return min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
+                return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
             result = ports.UNDELIVERABLE
         report = NotificationResult(
             header=self.header(notification.header),
             notification_id=notification.notification_id,
             kind=notification.kind,
-            result=cast(MessageResult, result),  # all that is not SILENT
+            result=result,
             delivered_at=answer.delivered_at,
             channel=answer.channel,
         )

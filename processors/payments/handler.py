@@ -1,15 +1,14 @@
-"""The payments processor: core put on the engine.
+"""The payments processor: core run on the engine.
 
-bytes → value → decide → events with their chain, the lifecycle record, work for the outside, or one
-outcome.
-Everything it gives goes into the engine's one transaction; it does no input or output of its own.
+bytes → value → decide → events with their chain, the lifecycle record and instructions, or one
+outcome. All output goes into the engine's transaction; this module does no I/O.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast, get_args
 
 import structlog
 
@@ -26,16 +25,18 @@ from core.records import Outcome
 from core.rules import Rules
 from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, PaymentIntentId, same_person
 from core.words import DeadlineKind
+from core.words import QuarantineReason as Reason
 from engine.errors import EngineError
+from engine.loop.batch import Overlay
 from engine.partitioner import partition_of
-from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+from engine.ports import DependencyDown, EngineTopology, InputRecord
 from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
 from engine.tracing import as_headers
 from evidence.redecide import with_trace
 from processors.payments import outcomes as payments_outcomes
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.packing import Known, Packing
-from processors.payments.spans import DecisionSpans
+from processors.payments.spans import DecisionSpans, named
 from processors.payments.topics import INSTRUCTION_TOPICS
 from schemas import topology
 from schemas.codec import Codec
@@ -43,11 +44,12 @@ from schemas.codec.parties import open_parties
 from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.payments")
+OPERATOR_COMMANDS: Final = frozenset(get_args(commands.OperatorCommand))
 
 
 class PaymentsApplication:
-    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release
-    does not carry.
+    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set that this
+    release lacks.
     """
 
     def __init__(
@@ -74,20 +76,21 @@ class PaymentsApplication:
 
     # -- deciding --------------------------------------------------------------------------------
 
-    def decide(self, batch: Batch, record: InputRecord) -> None:
-        value = record.value
-        if value is None or has_unreadable_headers(record.headers):
+    def decide(self, batch: Overlay, record: InputRecord) -> None:
+        value, headers = record.value, record.headers
+        if value is None or (headers and has_unreadable_headers(headers)):
             why = "the record has no value" if value is None else UNREADABLE_HEADERS
             self._quarantine(batch, record, quarantine.UNDECODABLE, why)
             return
         try:
-            command = self._codec.decode(record.topic, value, record.headers)
+            command = self._codec.decode(record.topic, value, headers)
         except Undecodable as error:
             self._quarantine(batch, record, quarantine.UNDECODABLE, str(error))
             return
         except RegistryDown as error:
             raise DependencyDown(str(error)) from error
-        command = with_trace(command, record.headers)
+        if headers:
+            command = with_trace(command, headers)
         header: InputHeader = command.header
         payment_id = header.payment_intent_id
         cause = self._cause(record, value, header)
@@ -114,9 +117,9 @@ class PaymentsApplication:
                 batch, record, quarantine.PARKED, "the payment is parked until it is resumed"
             )
             return
-        if known is not None and known.payment.parked and not self._asked_for(command, known):
+        if known is not None and known.payment.parked and not self._is_confirmed(command, known):
             self._quarantine(
-                batch, record, quarantine.UNMATCHED, "two persons have not signed for it"
+                batch, record, quarantine.UNMATCHED, "two people have not signed for it"
             )
             return
         context = self._context(record, cause, known)
@@ -127,22 +130,23 @@ class PaymentsApplication:
         if span is not None and self._spans is not None:
             self._spans.decided(span, type(decision).__name__)
 
-    def _asked_for(self, command: commands.ResumeProcessing, known: Known) -> bool:
-        """Whether two persons have signed for the end of this parking on the control topic, and it
-        is they whom the command names. Not a refusal with an outcome, since a replay decides
-        without the control topic.
+    def _is_confirmed(self, command: commands.ResumeProcessing, known: Known) -> bool:
+        """Whether two people have signed for the end of this suspension on the control topic, and
+        the command names them. It is not a rule of `decide`, because replay decides without the
+        control topic.
         """
         payment = known.payment
-        persons = self._control.unparked(payment.payment_intent_id, payment.sequence)
+        persons = self._control.resumption(payment.payment_intent_id, payment.sequence)
         named = (command.requested_by, command.operator.operator_id)
         return persons is not None and all(map(same_person, persons, named))
 
-    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
-        """Park the payment: its history says so, this input and each later one go to quarantine, in
-        order. What this input gave and Kafka refused as too large is not given again: then the
-        input goes to quarantine by reference, and parks nothing when it cannot be read.
+    def on_defect(self, batch: Overlay, record: InputRecord, error: BaseException) -> None:
+        """Park the payment (domain §5): record it in the history and quarantine this input, as
+        `decide` does with each later one. After an engine error, such as an output too large for
+        Kafka, the input is quarantined by reference; one that is unreadable or misrouted parks no
+        payment.
         """
-        # A defect's text may quote the record: the log has where it was, nobody has the text.
+        # A defect's text may quote the record: log only its position.
         detail, refused = type(error).__name__, isinstance(error, EngineError)
         if isinstance(error, EngineError):
             detail = f"{detail} {error.code}"
@@ -165,8 +169,8 @@ class PaymentsApplication:
         keep = self._refer_to if refused else self._quarantine
         keep(batch, record, quarantine.PARKED, detail)
 
-    def _no_input(self, record: InputRecord) -> str | None:
-        """Why the record is no input of its key's payment, as a reason of quarantine, or None."""
+    def _no_input(self, record: InputRecord) -> Reason | None:
+        """Why the record is not an input of its key's payment, as a quarantine reason, or None."""
         try:
             command = self._codec.decode(record.topic, record.value, record.headers)
         except (Undecodable, RegistryDown):
@@ -175,8 +179,8 @@ class PaymentsApplication:
             return quarantine.MISROUTED
         return None
 
-    def _readable(self, batch: Batch, record: InputRecord) -> Known | None:
-        """The payment's state, or None where there is none or where it is the defect itself."""
+    def _readable(self, batch: Overlay, record: InputRecord) -> Known | None:
+        """The payment's state, or None if there is none or it is unreadable."""
         if record.key is None or record.value is None:
             return None
         try:
@@ -186,11 +190,11 @@ class PaymentsApplication:
         return known
 
     def emit_timer(
-        self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int
+        self, batch: Overlay, partition: int, key: str, state: Known, deadline_ms: int
     ) -> None:
         due = commands.TimerDue(
             header=InputHeader(payment_intent_id=PaymentIntentId(key), sent_at=deadline_ms),
-            kind=cast(DeadlineKind, state.payment.deadline_kind),  # due: it has one
+            kind=cast(DeadlineKind, state.payment.deadline_kind),  # set, because a deadline is due
             deadline=deadline_ms,
         )
         timers = self.topology.timers
@@ -227,7 +231,7 @@ class PaymentsApplication:
 
     def _apply(
         self,
-        batch: Batch,
+        batch: Overlay,
         record: InputRecord,
         command: Any,
         known: Known | None,
@@ -240,7 +244,7 @@ class PaymentsApplication:
         if isinstance(decision, Accepted):
             self._append(batch, record.partition, payment_id, known, decision, trace)
             self._metrics.input(name, "ACCEPTED")
-            if type(getattr(command, "operator", None)) is OperatorHeader:
+            if type(command) in OPERATOR_COMMANDS and type(command.operator) is OperatorHeader:
                 self._outcome(batch, record, name, context, decision.state, decision)
             return
         if isinstance(decision, Unmatched):
@@ -253,38 +257,38 @@ class PaymentsApplication:
 
     def _append(
         self,
-        batch: Batch,
+        batch: Overlay,
         partition: int,
         payment_id: str,
         known: Known | None,
         accepted: Accepted,
         trace: str | None = None,
     ) -> None:
-        """Events with their chain, then the lifecycle record and the instructions: all in one
-        transaction. Instructions pass on `trace`, the decision's span, or the payment's own.
+        """Emit the events with their chain, the instructions and the lifecycle record, all in the
+        batch's transaction. Instructions carry `trace`, the decision's span, or the payment's own.
         """
         key = payment_id.encode()
         head = ZERO_HASH if known is None else known.head
-        encode = self._codec.encode
-        journal = self.topology.journal
+        codec, journal = self._codec, self.topology.journal
         for event in accepted.events:
             event.header.previous_hash = head
-            raw = encode(journal, event)
+            raw = codec.encode(journal, event)
             head = hashlib.sha256(raw).digest()
             batch.emit(journal, partition, key, raw)
             self._metrics.event(event)
         payment = accepted.state
         for instruction in accepted.instructions:
             topic = INSTRUCTION_TOPICS[type(instruction)]
-            to, value = partition % self._work_partitions[topic], encode(topic, instruction)
-            batch.emit(topic, to, key, value, as_headers(trace or instruction.header.traceparent))
+            to, value = partition % self._work_partitions[topic], codec.encode(topic, instruction)
+            passed_on = trace or instruction.header.traceparent
+            batch.emit(topic, to, key, value, None if passed_on is None else as_headers(passed_on))
         record = lifecycle_record(payment, head)
-        known = Known(payment, head, record.at_rest)
-        batch.put(partition, payment_id, known, encode(self.topology.state, record))
+        known = Known(payment, head, record.at_rest, record.snapshot)
+        batch.put(partition, payment_id, known, codec.encode(self.topology.state, record))
 
     def _outcome(
         self,
-        batch: Batch,
+        batch: Overlay,
         record: InputRecord,
         name: str,
         context: Context,
@@ -300,31 +304,39 @@ class PaymentsApplication:
     # -- what is not decided ---------------------------------------------------------------------
 
     def _misrouted(
-        self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str
+        self, batch: Overlay, record: InputRecord, command: Any, cause: Cause, why: str
     ) -> None:
-        said = payments_outcomes.misrouted(command, cause, record, self._number_in_force(), why)
-        self._emit_outcome(batch, record, said)
+        outcome = payments_outcomes.misrouted(command, cause, record, self._number_in_force(), why)
+        self._emit_outcome(batch, record, outcome)
         self._quarantine(batch, record, quarantine.MISROUTED, why)
 
-    def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
+    def _quarantine(self, batch: Overlay, record: InputRecord, reason: Reason, detail: str) -> None:
         self._keep(batch, record, reason, quarantine.copy_of(record, reason, detail))
 
-    def _refer_to(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
-        """By reference: for where a whole copy may be what Kafka has refused."""
+    def _refer_to(self, batch: Overlay, record: InputRecord, reason: Reason, detail: str) -> None:
+        """Quarantine by reference, because Kafka may have refused the full copy."""
         self._keep(batch, record, reason, quarantine.reference_to(record, reason, detail))
 
-    def _keep(self, batch: Batch, record: InputRecord, reason: str, copy: quarantine.Copy) -> None:
+    def _keep(
+        self, batch: Overlay, record: InputRecord, reason: Reason, copy: quarantine.Copy
+    ) -> None:
+        """Quarantine in the batch's transaction, with the input's offset: an abort undoes both. An
+        unreadable record of an upstream system also gets an outcome.
+
+        The adapters have no transaction: their `QuarantineWriter` waits for Kafka's confirmation
+        before the offset is committed, so a crash between the two quarantines the record twice.
+        """
         self._metrics.quarantined(reason, by_reference=copy.by_reference)
         log.warning(
             "record_quarantined", reason=reason, topic=record.topic, partition=record.partition,
-            offset=record.offset, by_reference=copy.by_reference,
+            offset=record.offset, by_reference=copy.by_reference, **named(record),
         )  # fmt: skip
         if reason == quarantine.UNDECODABLE and self._is_upstreams(record):
             cause = self._cause(
                 record, record.value or b"", InputHeader(payment_intent_id=PaymentIntentId(""))
             )
-            said = payments_outcomes.quarantined(cause, record, self._number_in_force())
-            self._emit_outcome(batch, record, said)
+            outcome = payments_outcomes.quarantined(cause, record, self._number_in_force())
+            self._emit_outcome(batch, record, outcome)
         partition = record.partition % self._work_partitions[topology.QUARANTINE]
         batch.emit(topology.QUARANTINE, partition, copy.key, copy.value, copy.headers)
 
@@ -335,7 +347,7 @@ class PaymentsApplication:
         in_force = self._control.rule_set
         return 0 if in_force is None else in_force.number
 
-    def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
+    def _emit_outcome(self, batch: Overlay, record: InputRecord, outcome: Outcome) -> None:
         topic = topology.OUTCOMES
         partition = record.partition % self._work_partitions[topic]
         key = payments_outcomes.key_of(record.key)
@@ -345,6 +357,12 @@ class PaymentsApplication:
 
     def unpack(self, packed: bytes) -> Known:
         return self._packing.unpack(packed)
+
+    def pack_short(self, state: Known) -> bytes:
+        return self._packing.pack_short(state)
+
+    def unpack_short(self, short: bytes) -> Known:
+        return self._packing.unpack_short(short)
 
     def deadline_ms(self, state: Known) -> int | None:
         return state.payment.deadline

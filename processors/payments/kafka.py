@@ -1,5 +1,5 @@
-"""What the payments processor reads and writes beside its transactions: the last signed checkpoints
-when it takes partitions, and a STOP when its log has lost records.
+"""The payments processor's I/O outside its transactions: it reads the last signed checkpoints when
+partitions are assigned, and writes a STOP if the log has lost records or has a foreign one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Final
 import structlog
 
 from control.fold import Control
-from core.records import Checkpoint, ProcessingStopped
+from core.control_records import ProcessingStopped
+from core.records import Checkpoint
 from core.recovery_point import is_void
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clients.reader import LogEnds, read_all
@@ -23,15 +24,16 @@ from schemas.errors import Undecodable
 
 log = structlog.get_logger("npp.payments")
 
-STOPPING: Final = (LOG_TAIL_LOST, FOREIGN_RECORD)  # alarms that stop everybody
+STOPPING: Final = (LOG_TAIL_LOST, FOREIGN_RECORD)  # alarms that stop all processing
 CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
 
 
 def journal_floors(
     connection: Mapping[str, Any], clock: Clock, codec: Codec, control: Control
 ) -> Callable[[Sequence[int]], dict[int, int]]:
-    """Where journals must reach at least: the end of each partition's last signed checkpoint that
-    no recovery has made void."""
+    """A function that gives the smallest end offset that each journal partition may have: the end
+    of its last signed checkpoint that no recovery made void.
+    """
     topic = topology.CHECKPOINTS
     log_ends = LogEnds(connection, clock)
 
@@ -63,10 +65,10 @@ def journal_floors(
 def payments_alarm(
     connection: Mapping[str, Any], clock: Clock, codec: Codec, control: Control, *, instance: str
 ) -> Alarm:
-    """Something a person has to know of at once; a lost log tail, or a record of the journal that
-    is none of ours, is a STOP for everybody.
+    """A function that logs an alarm for a person. A lost log tail or a foreign journal record also
+    writes a STOP to the control topic, for all processes.
 
-    Only the processor's own store can know that records are gone which no checkpoint covers yet.
+    Only the processor's own store can show that records were lost which no checkpoint covers yet.
     """
 
     def alarm(name: str, partition: int | None, sentence: str) -> None:
@@ -89,7 +91,7 @@ def payments_alarm(
             raw = codec.encode(topology.CONTROL, stop)
             publisher.publish(topology.CONTROL, None, raw, partition=0)
         except NotConfirmed as error:
-            # This instance stays halted whatever becomes of it; the verifier may stop the others.
+            # This instance stays halted either way; the verifier may stop the others.
             log.critical("stop not confirmed", stop_id=stop_id, error=str(error))
         else:
             log.critical("processing_stopped", stop_id=stop_id, reason=stop.reason)

@@ -1,13 +1,14 @@
-"""Technical counters of the payments processor: counted per input in plain dicts, shown once per
-committed batch.
+"""Counters of the payments processor: collected per input in a dict, published once per committed
+batch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
+from core.closed_sets import QuarantineReason
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
 from core.refusals import NO_EFFECT_RULES, RULES
@@ -16,17 +17,18 @@ from core.values import attempt_id
 from engine.meters import ANY, Meters
 from readmodel.minutes import was_cancelled
 
-RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
+ACCEPTED: Final = "ACCEPTED"
+RESULTS = (ACCEPTED, "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 FIRST_ATTEMPT = attempt_id(1)
 NO_EFFECT_NAMES = tuple(each.name for each in NO_EFFECT_RULES)
 ENDS = {"PaymentSettled": "settled", "PaymentFailed": "failed", "PaymentExpired": "expired"}
 CANCELLED = "cancelled"
+COUNTED_AGAIN: Final = frozenset((*ENDS, "ReconciliationRequired"))
 OUTCOMES = (*ENDS.values(), CANCELLED)
-QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
 class PaymentsMetrics:
-    """No payment id and no free text in a label; every label set that is known starts at zero."""
+    """No payment id and no free text in a label. Every label set known beforehand starts at 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -52,7 +54,7 @@ class PaymentsMetrics:
         self._quarantined = new.counter(
             "npp_quarantined_records",
             "Records put into quarantine, by reason.",
-            reason=QUARANTINE_REASONS,
+            reason=get_args(QuarantineReason),
         )
         self._by_reference = new.counter(
             "npp_quarantined_by_reference",
@@ -81,6 +83,9 @@ class PaymentsMetrics:
         self._pending[key] = self._pending.get(key, 0) + 1
 
     def input(self, name: str, result: str, code: str = "", rule: str = "") -> None:
+        if result == ACCEPTED:  # nearly all
+            self._accepted[name] = self._accepted.get(name, 0) + 1
+            return
         self._count(self._inputs, name, result)
         if code:
             self._count(self._refusals, code, rule)
@@ -89,7 +94,9 @@ class PaymentsMetrics:
 
     def event(self, event: Any) -> None:
         name = type(event).__name__
-        self._count(self._events, name)
+        self._appended[name] = self._appended.get(name, 0) + 1
+        if name not in COUNTED_AGAIN:
+            return
         if name in ENDS:
             cancelled = name == "PaymentFailed" and was_cancelled(event)
             self._count(self._ended, CANCELLED if cancelled else ENDS[name])
@@ -112,11 +119,17 @@ class PaymentsMetrics:
         self._count(self._parked)
 
     def commit(self) -> None:
-        """The batch is committed: show what it did."""
+        """The batch is committed: publish its counts."""
+        for name, count in self._accepted.items():
+            self._inputs.labels(name, ACCEPTED).inc(count)
+        for name, count in self._appended.items():
+            self._events.labels(name).inc(count)
         for (metric, labels), count in self._pending.items():
             (metric.labels(*labels) if labels else metric).inc(count)
         self.abort()
 
     def abort(self) -> None:
-        """The batch did not happen: forget what was counted."""
-        self._pending: dict[tuple[Counter, tuple[str, ...]], int] = {}
+        """The batch was aborted: discard its counts."""
+        self._accepted: dict[str, int] = {}  # by type of input
+        self._appended: dict[str, int] = {}  # by type of event
+        self._pending: dict[tuple[Counter, tuple[str, ...]], int] = {}  # the others

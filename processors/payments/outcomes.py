@@ -1,4 +1,6 @@
-"""The one outcome of an input that gave no event, or that a person waits for."""
+"""Outcome records: of a decision that appends no event, of an accepted operator command, and of an
+upstream system's record that could not be decided.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,16 @@ from core.payment import state as payment_state
 from core.payment.state import Payment
 from core.records import SENTENCE_MAX, Outcome
 from core.values import PAYMENT_ID_LENGTH, PaymentIntentId
+from core.words import OutcomeResult
 from engine.ports import InputRecord
 
 QUARANTINED: Final = "QUARANTINED"
-KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # of an outcome: as an input's, or none
+KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # UTF-8 bytes of a payment id's characters, at most
 
 
 def key_of(key: bytes | None) -> bytes | None:
-    """The input's own key, by which its sender finds the outcome; none where it is too long to be
-    a payment's.
+    """The outcome's key: the input's, by which its sender finds the outcome. None if the input has
+    none, or one that is too long to be a payment id.
     """
     return key if key is None or len(key) <= KEY_BYTES_MAX else None
 
@@ -30,13 +33,13 @@ def of_decision(
     payment: Payment | None,
     decision: Accepted | Duplicate | Refusal | NoEffect,
 ) -> Outcome:
-    """What was decided of the input type `name`; `payment` as it is afterwards."""
+    """The outcome of an input of type `name`; `payment` is the state after the decision."""
     last = 0 if payment is None else payment.sequence
     code = rule = sentence = difference = expected = actual = None
     first_sequence = last_sequence = last
     match decision:
         case Accepted():
-            result = "ACCEPTED"
+            result: OutcomeResult = "ACCEPTED"
             first_sequence = decision.events[0].header.sequence
         case Duplicate():
             result = "DUPLICATE"
@@ -62,18 +65,19 @@ def of_decision(
         rule_set=context.rules.number,
         from_sequence=first_sequence,
         to_sequence=last_sequence,
-        state=None if payment is None else str(payment.state),
-        money_outcome=None if payment is None else str(payment_state.money_outcome(payment)),
+        state=None if payment is None else payment.state,
+        money_outcome=None if payment is None else payment_state.money_outcome(payment),
         expected=expected,
         actual=actual,
     )
 
 
 def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, why: str) -> Outcome:
-    """Nothing was decided: the record is where its payment is not, or names what can be none.
+    """The outcome of a record that is in the wrong partition, has another key than its body's id,
+    or names an id that is too long. Nothing was decided.
 
-    An id that is too long for one is left out: cut short it would be another, and whole it would
-    make an outcome larger than its topic takes. The cause names the record.
+    An id that is too long is omitted: truncated it would be a different id, and in full the outcome
+    could exceed its topic's limit. The cause names the record.
     """
     named = command.header.payment_intent_id
     return Outcome(
@@ -95,8 +99,8 @@ def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, wh
 
 
 def quarantined(cause: Cause, record: InputRecord, rule_set: int) -> Outcome:
-    """An upstream system's record that nobody can read: it learns of this fate, too, from a topic
-    that it may read (domain §5). The cause names the record; nothing of it is repeated.
+    """The outcome of an upstream system's unreadable record, on a topic that it may read (domain
+    §5). The cause names the record; its content is not repeated.
     """
     return Outcome(
         payment_intent_id=PaymentIntentId(""),

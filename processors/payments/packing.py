@@ -1,11 +1,12 @@
-"""The state of a payment as bytes on the lifecycle topic and in the store, and back; folded again
-from the journal where these bytes are wrong.
+"""Packs a payment's state into the bytes of the lifecycle topic and the store, and unpacks it.
+If these bytes are wrong, the state is folded from the journal again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -23,17 +24,26 @@ from schemas.codec.lifecycle_prefix import PREFIX_LENGTH, lifecycle_hints
 from schemas.codec.wire import prefix
 from schemas.errors import RegistryDown, Undecodable
 
+# The short form: one byte that says whether it is at rest, the head hash, the snapshot.
+OPEN: Final = b"\x00"
+AT_REST: Final = b"\x01"
+HEAD_AT: Final = 1
+SNAPSHOT_AT: Final = HEAD_AT + len(ZERO_HASH)
+
 
 class Known(msgspec.Struct, gc=False):
-    """A payment, the hash of its last event's raw value, and whether nothing is outstanding."""
+    """A payment, its head hash (SHA-256 of its last event's raw value), whether it is at rest, and
+    the packed payment as in its lifecycle record.
+    """
 
     payment: Payment
     head: bytes
     at_rest: bool
+    snapshot: bytes
 
 
 class Packing:
-    """What engine.ports.Application asks of packed states."""
+    """The part of engine.ports.Application that deals with packed states."""
 
     def __init__(
         self, codec: Codec, topology: EngineTopology, rules_of: Callable[[int], Rules]
@@ -45,8 +55,9 @@ class Packing:
         self._prefix = prefix(codec.schema_id(topology.state, PaymentLifecycle.__name__))
 
     def unpack(self, packed: bytes) -> Known:
-        """The state in a lifecycle record. Raises ValueError for what is none, DependencyDown when
-        its schema has to be asked for and the registry does not answer."""
+        """The state in a lifecycle record. Raises ValueError for other bytes, DependencyDown if the
+        schema must be fetched and the registry does not answer.
+        """
         try:
             record = self._codec.decode(self._state, packed, None)
         except Undecodable as error:
@@ -55,13 +66,26 @@ class Packing:
             raise DependencyDown(str(error)) from error
         if type(record) is not PaymentLifecycle:
             raise ValueError("not a lifecycle record")
-        return Known(payment_state.unpack(record.snapshot), record.head_hash, record.at_rest)
+        payment = payment_state.unpack(record.snapshot)
+        return Known(payment, record.head_hash, record.at_rest, record.snapshot)
+
+    def pack_short(self, known: Known) -> bytes:
+        """The part of a lifecycle record that the engine needs: the rest follows from it."""
+        return (AT_REST if known.at_rest else OPEN) + known.head + known.snapshot
+
+    def unpack_short(self, short: bytes) -> Known:
+        """The inverse of `pack_short`."""
+        snapshot = short[SNAPSHOT_AT:]
+        payment = payment_state.unpack(snapshot)
+        return Known(payment, short[HEAD_AT:SNAPSHOT_AT], short[:HEAD_AT] == AT_REST, snapshot)
 
     def hints(self, packed: bytes) -> tuple[bool, int | None]:
-        """(at rest, deadline) of a lifecycle record. Raises ValueError for what is none; the inside
-        of a record that this release has written is not looked at."""
+        """(at rest, deadline in epoch ms or None) of a lifecycle record, without decoding it fully
+        if it has this release's schema. Raises ValueError for other bytes, DependencyDown as
+        `unpack`.
+        """
         if packed[:PREFIX_LENGTH] != self._prefix:
-            self.unpack(packed)  # of another version, or a foreign hand's
+            self.unpack(packed)  # of another version, or a foreign writer's
         return lifecycle_hints(packed)
 
     def differing(
@@ -69,8 +93,8 @@ class Packing:
         records: Sequence[tuple[int, bytes, bytes]],
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
-        """Payments whose last event in the journal's tail is not the head that the restored state
-        names, or whose state cannot be read.
+        """Payments whose restored state is missing or unreadable, or has another head hash than
+        their last event in `records`, the journal's tail as (offset, key, value).
         """
         last: dict[str, bytes] = {}
         for _, key, value in records:
@@ -89,10 +113,11 @@ class Packing:
             return None
 
     def folded(self, history: Sequence[bytes], packed: bytes | None) -> bytes | None:
-        """The lifecycle record folded from the whole history of one payment. Raises ValueError for
-        an event that cannot be read or does not follow, ForeignRecord when `packed`, the record
-        there is, is that of an earlier event, or when there is none: what follows was not written
-        by us.
+        """The lifecycle record folded from one payment's whole history; None if that is empty.
+
+        Raises ValueError for an event that is unreadable or does not follow. Raises ForeignRecord
+        if `packed`, the existing record, is missing or belongs to an earlier event: we write event
+        and record in one transaction, so the later events are not ours.
         """
         if history and not packed:
             raise ForeignRecord("sequence 1 came without its lifecycle record")

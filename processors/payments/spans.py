@@ -1,25 +1,41 @@
-"""One span for each input: from when it was polled until its decision is committed. Only where a
-collector is named; else the processor has none of this.
+"""One span for each input, from its poll to the commit of its decision, if a collector is
+configured. Also the fields by which a log line names an input.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from engine.ports import InputRecord
-from engine.tracing import Span, Tracer, carried_by, of_record
+from engine.tracing import Span, Tracer, carried_by, of_record, trace_id
 from processors.payments.packing import Known
+
+_PAYMENT_ID: Final = re.compile(rb"pi_[a-z2-7]{26}")
+
+
+def named(record: InputRecord) -> dict[str, str]:
+    """Payment and trace of an input, for the log; empty if its key is not a payment id, because
+    such a key may hold anything.
+    """
+    if record.key is None or _PAYMENT_ID.fullmatch(record.key) is None:
+        return {}
+    payment = record.key.decode("ascii")
+    found = trace_id(carried_by(record.headers), payment)
+    return {"payment_intent_id": payment, "trace_id": found}
 
 
 class DecisionSpans:
-    """Spans of the batch in hand."""
+    """The spans of the current batch."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._open: list[tuple[Span, str]] = []
 
     def begin(self, record: InputRecord, command: Any, known: Known | None) -> Span:
-        """Below what passed the input on; a callback's or a timer's is in the payment's trace."""
+        """A child of the span that sent the input; for a callback or a timer, a span in the
+        payment's trace.
+        """
         parent = carried_by(record.headers) or command.header.traceparent
         if parent is None and known is not None:
             parent = known.payment.traceparent
@@ -37,5 +53,5 @@ class DecisionSpans:
         self._open.clear()
 
     def dropped(self) -> None:
-        """The batch did not happen, nor did its spans."""
+        """The batch was aborted: discard its spans."""
         self._open.clear()

@@ -1,6 +1,7 @@
-"""One reading of all topics as one batch of the read model. Pure but for the codec's registry.
+"""Turns one read of all topics into one batch of the read model. Pure except for the codec's
+registry.
 
-What cannot be read is skipped and counted, except in the journal: there it would be a gap.
+An unreadable record is skipped and counted, except in the journal, where it would be a gap.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core import records
+from core import control_records, records
 from core.monitoring import Incident
 from core.payment import commands as c
 from core.payment.events import EVENTS as EVENT_TYPES
@@ -42,29 +43,15 @@ UNKNOWN: Final = "unknown"
 SKIPPED: Final = (UNDECODABLE, UNKNOWN)
 
 _EVENTS: Final = frozenset(EVENT_TYPES)
-_OPERATOR_COMMANDS: Final = (
-    c.RequestApproval,
-    c.RetryPayment,
-    c.CancelPayment,
-    c.MarkPaymentFailed,
-    c.ExpirePayment,
-    c.ResolveReconciliation,
-    c.ReleaseFunds,
-    c.ReverseCapture,
-    c.DebitFunds,
-    c.RepeatFundsRequest,
-    c.DecideApproval,
-    c.ResumeProcessing,
-)
 
 
 class Projection:
-    """Makes batches; holds what a fold has to remember between them."""
+    """Makes batches; holds the fold's state between them."""
 
     def __init__(
         self, codec: Codec, lookups: Lookups, rules_of: Callable[[int], Rules], skip: Any
     ) -> None:
-        """`skip(topic, why)` is told of each record that makes no row."""
+        """`skip(topic, why)` is called for each record without a row."""
         self.events = EventFold(lookups, rules_of)
         self.rulings = Rulings(lookups, self._event_of)
         self.control = make.ControlFold()
@@ -79,8 +66,9 @@ class Projection:
             self.rulings.follow(row.offset, record, row.at)
 
     def follow_rulings(self, read: Iterable[LogRecord]) -> None:
-        """Obey the rulings of these control records from now on; their rows are made by `batch`.
-        Raises RegistryDown, and may then be called again."""
+        """Apply the rulings of these control records from now on; `batch` makes their rows.
+        Raises RegistryDown, and may then be called again.
+        """
         for at in read:
             try:
                 record = self._codec.decode(at.topic, at.value, at.headers)
@@ -89,8 +77,8 @@ class Projection:
             self.rulings.follow(at.offset, record, at.timestamp_ms)
 
     def take_out(self) -> tuple[rows.Batch, Changes]:
-        """What has to be written before anything else, while `rulings.due()`: FOREIGN records that
-        are in the model go. Without any rows when there were none.
+        """The batch to write first, while `rulings.due()`: it removes FOREIGN records from the
+        model. Without rows if there are none.
 
         Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.
         """
@@ -103,7 +91,7 @@ class Projection:
     def batch(
         self, read: Mapping[TopicPartition, Sequence[LogRecord]]
     ) -> tuple[rows.Batch, Changes]:
-        """The rows of these records; `moved` is the caller's. FOREIGN ones are passed over: the
+        """The rows of these records; the caller sets `moved`. FOREIGN ones are skipped: the
         rulings among the control records have been followed before.
 
         Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.
@@ -115,7 +103,11 @@ class Projection:
             if topic == t.EVENTS:
                 for at in found:
                     if self.rulings.obeyed.skips(partition, at.offset, at.value):
-                        foreign.append(rows.ForeignRow(partition, at.offset, at.value or b""))
+                        foreign.append(
+                            rows.ForeignRow(
+                                partition=partition, offset=at.offset, raw=at.value or b""
+                            )
+                        )
                     else:
                         events.append(self._event(partition, at))
             elif topic == t.QUARANTINE:
@@ -161,8 +153,10 @@ class Projection:
             batch.quarantine.append(make.quarantine_row(at))
         elif at.topic == t.OUTCOMES and isinstance(record, records.Outcome):
             batch.outcomes.append(make.outcome_row(at, record))
-        elif at.topic == t.OPERATOR_COMMANDS and isinstance(record, _OPERATOR_COMMANDS):
-            batch.commands.append(rows.CommandRow(at.partition, at.offset, at.value or b""))
+        elif at.topic == t.OPERATOR_COMMANDS and isinstance(record, c.OperatorCommand):
+            batch.commands.append(
+                rows.CommandRow(partition=at.partition, offset=at.offset, raw=at.value or b"")
+            )
             row = audit_rows.command_row(at, record)
             if row is None:
                 self._skip(at.topic, UNKNOWN)
@@ -173,8 +167,8 @@ class Projection:
         elif at.topic == t.CHECKPOINTS and isinstance(record, records.Checkpoint):
             batch.checkpoints.append(make.checkpoint_row(at, record))
         elif at.topic == t.INCIDENTS and isinstance(record, Incident):
-            batch.incidents.append(rows.IncidentRow(*msgspec.structs.astuple(record)))
-        elif at.topic == t.CONTROL and isinstance(record, records.CONTROL_RECORDS):
+            batch.incidents.append(rows.IncidentRow(**msgspec.structs.asdict(record)))
+        elif at.topic == t.CONTROL and isinstance(record, control_records.CONTROL_RECORDS):
             self.control.fold(at, record, batch)
         else:
             self._skip(at.topic, UNKNOWN)

@@ -1,7 +1,7 @@
-"""The journal's events as rows of the read model: the engine's own arithmetic, folded once more.
+"""The journal's events as rows of the read model: the same fold as the engine's.
 
-Pure: records and what is known go in, rows come out. A gap, another payment's bytes or a hash that
-does not fit raises CorruptHistory: nothing is guessed, and nothing of that batch is written.
+Pure: records and known state in, rows out. A gap, another payment's bytes or a wrong hash raises
+CorruptHistory: nothing is guessed, and the batch is not written.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Final
 
 import msgspec
 
+from core.header import EventHeader
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.deadlines import next_deadline
-from core.payment.evolve import evolve
+from core.payment.evolve import advance, evolve
 from core.payment.state import CorruptHistory
 from core.rules import Rules
-from core.values import ZERO_HASH, payment_intent_id
+from core.values import ZERO_HASH, PaymentIntentId, payment_intent_id
 from processors.projector.rows import (
     JournalEvent,
     ProjectedPayment,
@@ -33,12 +34,12 @@ from readmodel import minutes, rows
 from readmodel.minutes import Figures, Latency
 from readmodel.ports import Writer
 
-STATES_KEPT_MAX: Final = 10_000  # payments held decoded, about 6 kB each
+STATES_KEPT_MAX: Final = 4_000  # payments held decoded, about 6 kB each
 BUCKETS_KEPT_MAX: Final = 10_000  # minutes held: an hour of 160 partitions
 
 
 class Lookups(msgspec.Struct, frozen=True):
-    """What the model knows of a batch's payments and minutes: the look-ups of `Writer`."""
+    """Look-ups of a batch's payments and minutes in the model, from `Writer`."""
 
     snapshots: Callable[[Sequence[str]], Mapping[str, rows.PaymentRow]]
     approvals_of: Callable[[Sequence[str]], Sequence[rows.ApprovalRow]]
@@ -50,7 +51,7 @@ class Lookups(msgspec.Struct, frozen=True):
 
 
 def lookups_of(writer: Writer) -> Lookups:
-    """Those of this writer."""
+    """The look-ups of this writer."""
     return Lookups(**{name: getattr(writer, name) for name in Lookups.__struct_fields__})
 
 
@@ -58,14 +59,13 @@ Stuck = tuple[str, str]  # state, and ATTENTION or ESCALATED
 
 
 class Changes(msgspec.Struct):
-    """What a fold brought that is counted in metrics, once its batch has been written."""
+    """A fold's changes that are counted in metrics, once its batch has been written."""
 
     latencies: list[Latency] = []
     stuck: dict[Stuck, int] = {}  # by how much the number of payments changed
-    bypassed: int = 0  # payments under another id than their idempotency key's (MET-10)
 
     def moved(self, before: Stuck | None, after: Stuck | None) -> None:
-        """One payment's change."""
+        """Count one payment that moved from `before` to `after`."""
         if before == after:
             return
         for place, by in ((before, -1), (after, 1)):
@@ -79,16 +79,17 @@ def stuck(state: str, overdue: str | None) -> Stuck | None:
 
 
 class TakenOut(msgspec.Struct, frozen=True):
-    """FOREIGN records that were projected, and what they leave: the other events of their payments
-    in order, and the minutes in which they were counted."""
+    """FOREIGN records that were projected, the remaining events of their payments in order, and the
+    minutes in which they were counted.
+    """
 
     gone: Sequence[tuple[rows.EventRow, e.Event]]
-    left: Mapping[str, Sequence[JournalEvent]]
+    left: Mapping[PaymentIntentId, Sequence[JournalEvent]]
     minutes: Mapping[tuple[int, int], Figures]
 
 
 class EventFold:
-    """Folds journal records into batches; holds the payments touched last."""
+    """Folds journal records into batches; caches recently touched payments."""
 
     def __init__(self, lookups: Lookups, rules_of: Callable[[int], Rules]) -> None:
         """`rules_of` raises KeyError for a rule set that this release does not carry."""
@@ -109,33 +110,37 @@ class EventFold:
         approvals: dict[tuple[str, str], rows.ApprovalRow] = {}
         conflicts: dict[tuple[str, str], rows.ConflictRow] = {}
         for each in events:
-            name = each.event.header.payment_intent_id
+            event = each.event
+            header: EventHeader = event.header
+            name = header.payment_intent_id
             if name not in touched:
                 touched[name] = self._stuck(name)
-            projected, row = self._next(name, each)
+            projected, row = self._next(name, header, each)
             batch.events.append(row)
-            changes.bypassed += _bypasses(each.event)
-            _collect(projected, each.event, approvals, conflicts, batch.identifiers)
-            if minutes.counts(each.event):
-                key = (each.partition, minutes.minute_of(row.decided_at))
-                minutes.add(self.buckets[key], each.event, each.offset)
+            if isinstance(event, e.PaymentIntentCreated):
+                batch.bypassed += _bypasses(event)
+            _collect(projected, event, header, approvals, conflicts, batch.identifiers)
+            if minutes.counts(event):
+                key = (each.partition, minutes.minute_of(header.decided_at))
+                minutes.add(self.buckets[key], event, each.offset)
                 minutes_touched[key] = None
-                latency = minutes.latency_of(each.event)
+                latency = minutes.latency_of(event)
                 if latency is not None:
                     changes.latencies.append(latency)
         batch.payments += [payment_row(self._projected[name]) for name in touched]
         batch.approvals += approvals.values()
         batch.conflicts += conflicts.values()
         for key in minutes_touched:
-            batch.minutes.append(rows.MinuteRow(*key, minutes.pack(self.buckets[key])))
+            batch.minutes.append(_minute_row(key, self.buckets[key]))
         for moved, before in touched.items():
             changes.moved(before, self._stuck(moved))
         self._forget()
         return changes
 
     def take_out(self, out: TakenOut, batch: rows.Batch) -> Changes:
-        """Fold again what these events leave, as if they had never been. Raises CorruptHistory
-        when an event that stays builds on one of them."""
+        """Fold the remaining events again, without the removed ones. Raises CorruptHistory if a
+        remaining event builds on a removed one.
+        """
         self._load(out.left)
         before = {name: self._stuck(name) for name in out.left}
         changes = Changes()
@@ -144,15 +149,18 @@ class EventFold:
         for name, left in out.left.items():
             self._projected.pop(name, None)
             for each in left:
-                projected, _ = self._next(name, each)
-                _collect(projected, each.event, approvals, conflicts, batch.identifiers)
+                header: EventHeader = each.event.header
+                projected, _ = self._next(name, header, each)
+                _collect(projected, each.event, header, approvals, conflicts, batch.identifiers)
             if name in self._projected:
                 batch.payments.append(payment_row(self._projected[name]))
             changes.moved(before[name], self._stuck(name))
         kept = set(batch.identifiers)
         batch.taken_out += [row for row, _ in out.gone]
+        batch.bypassed -= sum(_bypasses(event) for _, event in out.gone)
         batch.foreign_records += [
-            rows.ForeignRow(row.partition, row.offset, row.raw) for row, _ in out.gone
+            rows.ForeignRow(partition=row.partition, offset=row.offset, raw=row.raw)
+            for row, _ in out.gone
         ]
         batch.taken_out_identifiers += [
             row for _, event in out.gone for row in identifier_rows(event) if row not in kept
@@ -161,7 +169,7 @@ class EventFold:
         batch.conflicts += conflicts.values()
         for key, figures in out.minutes.items():
             self.buckets[key] = figures
-            batch.minutes.append(rows.MinuteRow(*key, minutes.pack(figures)))
+            batch.minutes.append(_minute_row(key, figures))
         self._forget()
         return changes
 
@@ -174,7 +182,7 @@ class EventFold:
     # -- what is known ---------------------------------------------------------------------------
 
     def _load(self, names: Iterable[str]) -> None:
-        """Take up every one of these payments that is not held."""
+        """Load those of these payments that are not cached."""
         held = self._projected
         missing: dict[str, None] = {}
         for name in names:
@@ -184,9 +192,7 @@ class EventFold:
                 missing[name] = None
         if not missing:
             return
-        fresh: dict[
-            str, ProjectedPayment
-        ] = {}  # taken up only when all look-ups have been answered
+        fresh: dict[str, ProjectedPayment] = {}  # stored only once all look-ups have succeeded
         with_approvals: list[str] = []
         with_conflicts: list[str] = []
         for known, row in self._lookups.snapshots(list(missing)).items():
@@ -216,7 +222,7 @@ class EventFold:
             self.buckets.move_to_end(key)
 
     def load_buckets(self, keys: Sequence[tuple[int, int]]) -> None:
-        """Hold these minutes: as they are known, or empty."""
+        """Load these minutes: from the model, or empty."""
         if not keys:
             return
         known = self._lookups.minutes(keys)
@@ -232,8 +238,10 @@ class EventFold:
 
     # -- one event -------------------------------------------------------------------------------
 
-    def _next(self, name: str, each: JournalEvent) -> tuple[ProjectedPayment, rows.EventRow]:
-        header = each.event.header
+    def _next(
+        self, name: str, header: EventHeader, each: JournalEvent
+    ) -> tuple[ProjectedPayment, rows.EventRow]:
+        """After CorruptHistory the payment held is unusable, like the whole fold."""
         projected = self._projected.get(name)
         head = ZERO_HASH if projected is None else projected.head
         if header.previous_hash != head:
@@ -241,22 +249,26 @@ class EventFold:
                 f"{_place(each)}: the event before it hashes to {head.hex()}, "
                 f"it names {header.previous_hash.hex()}"
             )
+        from_state = None
         try:
-            payment = evolve(None if projected is None else projected.payment, each.event)
+            if projected is None:
+                payment = evolve(None, each.event)
+            else:
+                # In place: nobody else holds it.
+                payment = projected.payment
+                from_state = payment.state
+                advance(payment, each.event)
         except CorruptHistory as error:
             raise CorruptHistory(f"{_place(each)}: {error}") from error
-        # Freshly made by `evolve`: nobody else holds it. A decision ends with this deadline.
+        # A decision ends with this deadline.
         payment.deadline, payment.deadline_kind = next_deadline(
             payment, self._rules(header.rule_set, each)
         )
         digest = hashlib.sha256(each.raw).digest()
-        from_state = None
         if projected is None:
             projected = ProjectedPayment(payment, digest, each.partition, None, {}, {})
             self._projected[name] = projected
         else:
-            from_state = projected.payment.state
-            projected.payment = payment
             projected.head = digest
         if not payment_state.needs_attention(payment):
             projected.attention_since = None
@@ -274,8 +286,9 @@ class EventFold:
 
 
 def _bypasses(event: e.Event) -> bool:
-    """Whether this payment has another id than its source's idempotency key gives: only so can one
-    key have two payments (domain §2)."""
+    """Whether this payment's id differs from the one computed from its source and idempotency key:
+    only then can one key have two payments (domain §2).
+    """
     if not isinstance(event, e.PaymentIntentCreated):
         return False
     return event.header.payment_intent_id != payment_intent_id(event.source, event.idempotency_key)
@@ -284,21 +297,23 @@ def _bypasses(event: e.Event) -> bool:
 def _collect(
     projected: ProjectedPayment,
     event: e.Event,
+    header: EventHeader,
     approvals: dict[tuple[str, str], rows.ApprovalRow],
     conflicts: dict[tuple[str, str], rows.ConflictRow],
     identifiers: list[rows.IdentifierRow],
 ) -> None:
-    header = event.header
     name = header.payment_intent_id
     if header.approval_id is not None:
         approval = approval_row(projected, event, header.approval_id)
         projected.approvals[approval.approval_id] = approval
         approvals[name, approval.approval_id] = approval
-    if isinstance(event, e.ReconciliationRequired | e.ReconciliationResolved):
+    if isinstance(event, (e.ReconciliationRequired, e.ReconciliationResolved)):
         conflict = conflict_row(projected, event)
         projected.conflicts[conflict.conflict_id] = conflict
         conflicts[name, conflict.conflict_id] = conflict
-    identifiers += identifier_rows(event)
+    found = identifier_rows(event)
+    if found:
+        identifiers += found
 
 
 def _place(each: JournalEvent) -> str:
@@ -307,3 +322,8 @@ def _place(each: JournalEvent) -> str:
         f"payment {header.payment_intent_id} sequence {header.sequence} at journal partition "
         f"{each.partition} offset {each.offset}"
     )
+
+
+def _minute_row(key: tuple[int, int], figures: Figures) -> rows.MinuteRow:
+    partition, minute = key
+    return rows.MinuteRow(partition=partition, minute=minute, figures=minutes.pack(figures))

@@ -1,5 +1,5 @@
-"""From the log into one generation: read, fold, write, step by step, each of which may be tried
-again. The running projector and a rebuild are the same feed.
+"""Feeds one generation from the log: read, fold, write, in steps that can be retried. The running
+projector and a rebuild use the same feed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.rules import Rules
 from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Reading
 from engine.clock import Clock
-from engine.errors import Exit
+from engine.errors import OFFSETS_LOST, Exit
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.projector.batch import Projection
@@ -28,8 +28,7 @@ from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
 READ_COUNT: Final = 4_000  # records of one transaction: half a second, and only in a backlog
 MARKERS_EVERY_S: Final = 1.0  # offsets that moved without a record are written this often
 CONTROL_PAGE: Final = 1_000
-FROM_THE_START: Final = frozenset({EVENTS, CONTROL, CHECKPOINTS})  # kept for ever
-OFFSETS_LOST: Final = "OFFSETS_LOST"  # the engine's word for a position that is off the log
+FROM_THE_START: Final = frozenset({EVENTS, CONTROL, CHECKPOINTS})  # kept forever
 LOG_START_LOST: Final = "LOG_START_LOST"
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 PARTITIONS_CHANGED: Final = "PARTITIONS_CHANGED"
@@ -37,7 +36,7 @@ REBUILD: Final = "run `npp replay rebuild`"
 
 
 class ProjectorLog(Protocol):
-    """What a feed needs of Kafka: committed records only, offsets are the log's own."""
+    """A feed's port to Kafka: committed records only, with log offsets."""
 
     def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         """First offset and next offset to be written of every partition of every topic.
@@ -46,10 +45,10 @@ class ProjectorLog(Protocol):
         """
 
     def follow(self, start: Mapping[TopicPartition, int]) -> None:
-        """Read from these offsets from now on."""
+        """Read from these offsets on."""
 
     def pass_over(self, passed: Passed) -> None:
-        """Go on behind these batches, which no client can read; operators' commands may be such."""
+        """Skip these batches, which no client can read; they may be on any topic that is read."""
 
     def read(self, count: int, wait_s: float) -> Reading:
         """New records, and the ends of partitions read to their end.
@@ -58,17 +57,17 @@ class ProjectorLog(Protocol):
         """
 
     def control(self, start: int) -> Sequence[LogRecord]:
-        """The control topic from this offset to its present end, whatever is followed."""
+        """The control topic from this offset to its current end, regardless of `follow`."""
 
     def answered(self) -> bool:
         """Whether the brokers have answered since the last call. Never waits."""
 
     def close(self) -> None:
-        """Give the client back."""
+        """Close the client."""
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What one step brought: records by topic, and what is counted of them."""
+    """The result of one step: records by topic, and their counts."""
 
     records: Mapping[str, int]
     changes: Changes
@@ -81,8 +80,8 @@ class _Pending(msgspec.Struct):
 
 
 class Feed:
-    """One generation's. `step` raises ReadModelDown and RegistryDown and may then be called again;
-    after any other error the feed is of no more use.
+    """The feed of one generation. `step` raises ReadModelDown and RegistryDown and may then be
+    called again; after any other error the feed is unusable.
     """
 
     def __init__(
@@ -118,19 +117,19 @@ class Feed:
         return sum(self._position.values())
 
     def has(self, reached: Mapping[TopicPartition, int]) -> bool:
-        """Whether this generation has everything below these offsets written."""
+        """Whether everything below these offsets has been written."""
         return all(self._committed.get(place, 0) >= offset for place, offset in reached.items())
 
     def hurry(self) -> None:
-        """The next step writes what moved without a record, too."""
+        """The next step also writes offsets that moved without a record."""
         self._written_s = float("-inf")
 
     # -- beginning -------------------------------------------------------------------------------
 
     def open(self, known: Reader | None) -> None:
-        """Begin where this generation stands. `known` reads what it has; None when it is new.
+        """Start at this generation's offsets. `known` reads them; None for a new generation.
 
-        Raises Exit when the log no longer has what comes next, or has other partitions.
+        Raises Exit if the log no longer has the next records, or has other partitions.
         """
         self._committed = dict(self._writer.offsets())
         bounds = self._source.bounds()
@@ -143,7 +142,7 @@ class Feed:
         if known is not None:
             self._fold_control(known)
         self._obey_control()
-        self.ruled_anew()  # no event is folded before the rulings that there are
+        self.ruled_anew()  # read existing rulings before folding any event
         self._source.follow(self._position)
         self._progress.opened(self._position)
         self._written_s = self._clock.monotonic_s()
@@ -169,8 +168,9 @@ class Feed:
         return at
 
     def ruled_anew(self) -> bool:
-        """Read the control topic to its end; whether two persons have ruled on a record of the
-        journal since it was read last. Raises RegistryDown, and may then be called again."""
+        """Read the control topic to its end; returns whether there are new rulings on journal
+        records. Raises RegistryDown, and may then be called again.
+        """
         rulings = self.projection.rulings
         before = len(rulings)
         self.projection.follow_rulings(self._source.control(rulings.next_offset))
@@ -198,7 +198,7 @@ class Feed:
     # -- one step --------------------------------------------------------------------------------
 
     def step(self, wait_s: float) -> Written | None:
-        """Read, fold and write what there is; None when there was nothing to write."""
+        """Read, fold and write new records; None if there was nothing to write."""
         if self._pending is None:
             if self._reading is None:
                 self._reading = self._take(wait_s)
@@ -213,14 +213,15 @@ class Feed:
         return self._write(self._pending)
 
     def _taken_out(self) -> _Pending | None:
-        """What takes FOREIGN records out of the model, before anything of the reading is folded. It
-        moves no offset, and is written only where nobody else has moved one."""
+        """The batch that removes FOREIGN records from the model, before the new records are folded.
+        It moves no offset, and is written only if no other writer has moved one.
+        """
         while self.projection.rulings.due():
             batch, changes = self.projection.take_out()
             if batch.taken_out:
                 places = {(EVENTS, row.partition) for row in batch.taken_out}
                 batch.moved = [
-                    rows.Moved(*place, self._committed[place], self._committed[place])
+                    _moved(place, self._committed[place], self._committed[place])
                     for place in sorted(places)
                 ]
                 return _Pending(batch, Written({}, changes))
@@ -247,7 +248,7 @@ class Feed:
 
     def _fold(self, reading: Reading) -> _Pending | None:
         if not reading.records and not self._markers_due():
-            self._progress.written()  # what was read before has been
+            self._progress.written()  # everything read before has been written
             return None
         try:
             batch, changes = self.projection.batch(reading.records)
@@ -257,7 +258,7 @@ class Feed:
         if batch.control:
             self._obey_control()
         batch.moved = [
-            rows.Moved(*place, self._committed.get(place, 0), self._position[place])
+            _moved(place, self._committed.get(place, 0), self._position[place])
             for place in sorted(self._moving)
         ]
         self._moving.clear()
@@ -267,7 +268,7 @@ class Feed:
         return _Pending(batch, Written(counted, changes))
 
     def _check_owner(self, error: CorruptHistory) -> None:
-        """What was looked up may be another projector's later state: then it is no corruption."""
+        """Raise if another projector writes: its later state is then not a corruption."""
         if dict(self._writer.offsets()) != self._committed:
             raise Fenced("another projector writes this read model") from error
 
@@ -293,6 +294,11 @@ class Feed:
         return pending.written
 
     def _is_written(self, moved: Sequence[rows.Moved]) -> bool:
-        """Whether the try that had no answer did write this batch."""
+        """Whether the unanswered try did write this batch."""
         there = self._writer.offsets()
         return all(there.get((move.topic, move.partition)) == move.after for move in moved)
+
+
+def _moved(place: TopicPartition, before: int, after: int) -> rows.Moved:
+    topic, partition = place
+    return rows.Moved(topic=topic, partition=partition, before=before, after=after)

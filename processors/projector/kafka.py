@@ -1,4 +1,4 @@
-"""The projector's log on Kafka: where partitions begin and end, and one reader of all topics."""
+"""The projector's log on Kafka: where partitions start and end, and one reader of all topics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASK_EVERY_S: Final = 1.0
 
 
 class KafkaProjectorLog:
-    """See projector_feed.ProjectorLog. `connection` is the client's own configuration."""
+    """See `processors.projector.feed.ProjectorLog`. `connection`: the Kafka client's options."""
 
     def __init__(
         self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
@@ -32,8 +32,8 @@ class KafkaProjectorLog:
         self._ends = LogEnds(connection, clock)
         self._reader: TopicsReader | None = None
         self._passed: Passed = {}
-        self._asked: Callable[[], object | None] | None = None
-        self._asked_s = 0.0
+        self._pending: Callable[[], object | None] | None = None
+        self._requested_s = 0.0
 
     def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         counts = self._ends.partition_counts(TOPICS)
@@ -73,14 +73,14 @@ class KafkaProjectorLog:
 
     def answered(self) -> bool:
         now_s = self._clock.monotonic_s()
-        if self._asked is None:
-            if now_s - self._asked_s >= ASK_EVERY_S:
-                self._asked_s = now_s
-                self._asked = self._ends.ask_stable([(EVENTS, 0)])
+        if self._pending is None:
+            if now_s - self._requested_s >= ASK_EVERY_S:
+                self._requested_s = now_s
+                self._pending = self._ends.ask_stable([(EVENTS, 0)])
             return False
-        if self._asked() is None:
+        if self._pending() is None:
             return False
-        self._asked = None
+        self._pending = None
         return True
 
     def close(self) -> None:

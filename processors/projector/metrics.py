@@ -1,6 +1,6 @@
-"""Figures of the projector: how far it is, what it does, and the business rates from the buckets.
+"""Metrics of the projector: its delay, its work, and the business rates of the read model.
 
-No payment id in a label. The rates are event time's; the process only shows them.
+No payment id in a label. The rates are computed over event time in `readmodel.minutes`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ COUNTED: Final = (
     *("settled", "cancelled", "late_failures", "expired"),
 )
 SOURCES: Final = ("rail", "operator", "upstream", "system")
+RETRY_SUCCESS: Final = "retry_success"
+SHOWN_RATES: Final = (*minutes.RATES, RETRY_SUCCESS)
 STUCK_STATES: Final = (State.SENT.value, State.ACKNOWLEDGED.value)
 LEVELS: Final = ("ATTENTION", "ESCALATED")
 QUEUES: Final[dict[str, str]] = {
@@ -59,9 +61,9 @@ class ProjectorMetrics:
             "npp_projector_waits",
             "Pauses because the database or the schema registry did not answer.",
         )
-        self.bypassed = new.counter(
+        self._bypassed = new.gauge(
             "npp_idempotency_bypassed",
-            "Payments under another id than their source's idempotency key gives.",
+            "Payments in the read model under another id than their source's key gives.",
         )
         self.halted = new.gauge(
             "npp_projector_halted",
@@ -70,13 +72,14 @@ class ProjectorMetrics:
         self.generation = new.gauge("npp_projector_generation", "Generation of the read model.")
         self._rate = new.gauge(
             "npp_business_rate",
-            "Share over the last 5 minutes (success) or the last hour; NaN at zero traffic.",
-            kind=minutes.RATES,
+            "Share over 5 minutes (success), 24 hours (retry_success), else an hour; NaN at zero "
+            "traffic.",
+            kind=SHOWN_RATES,
         )
         self._rate_count = new.gauge(
             "npp_business_rate_count",
             "Denominator of the rate; below 20 there is no alert.",
-            kind=minutes.RATES,
+            kind=SHOWN_RATES,
         )
         self._hour = new.gauge("npp_business_last_hour", "Decided in the last hour.", kind=COUNTED)
         self._failed = new.gauge(
@@ -84,6 +87,11 @@ class ProjectorMetrics:
             "Attempts that failed in the last hour, without cancelled ones.",
             reason=[each.value for each in FailureReason],
             source=SOURCES,
+        )
+        self._failed_of_day = new.gauge(
+            "npp_business_failed_last_day",
+            "Attempts that failed in the last 24 hours, cancelled ones included.",
+            reason=[each.value for each in FailureReason],
         )
         self._latency = new.gauge(
             "npp_business_rail_latency_seconds",
@@ -94,7 +102,7 @@ class ProjectorMetrics:
             "How many of the last five rail requests were slow, counted back from the latest.",
         )
         self.slow_runs = new.counter(
-            "npp_business_rail_slow_fives",
+            "npp_business_rail_slow_runs",
             "Each fifth rail request in a row that took more than 1 s.",
         )
         self._stuck = new.gauge(
@@ -114,19 +122,18 @@ class ProjectorMetrics:
             "Payments by money outcome.",
             outcome=[each.value for each in MoneyOutcome],
         )
-        for kind in minutes.RATES:
+        for kind in SHOWN_RATES:
             self._rate.labels(kind).set(float("nan"))
 
     def watch_delay(self, delay_s: Callable[[str], float]) -> None:
-        """Ask at each scrape: a loop that hangs must not hide it."""
+        """Call `delay_s` at each scrape, so that a loop that hangs does not hide its delay."""
         for topic in TOPICS:
             self._delay.labels(topic).set_function(_of(delay_s, topic))
 
     def business(self, buckets: minutes.Buckets, now_ms: int) -> None:
         """Show the rates and counts of these buckets."""
         for kind, rate in minutes.rates(buckets, now_ms).items():
-            self._rate.labels(kind).set(_value(rate))
-            self._rate_count.labels(kind).set(rate.whole)
+            self._show(kind, rate)
         hour = minutes.total(minutes.window(buckets, now_ms, minutes.HOUR_MINUTES))
         for kind in COUNTED:
             self._hour.labels(kind).set(getattr(hour, kind))
@@ -138,10 +145,17 @@ class ProjectorMetrics:
         self._latency.set(mean_latency_s(recent))
         self._slow_now.set(minutes.slow_in_a_row(hour.latencies))
 
+    def day(self, figures: Figures) -> None:
+        """Show the figures of the last 24 hours."""
+        self._show(RETRY_SUCCESS, minutes.retry_success([figures]))
+        for reason, count in minutes.failures(figures).items():
+            self._failed_of_day.labels(reason).set(count)
+
     def counts(self, counts: Mapping[str, int]) -> None:
-        """Show what `Reader.counts` gives."""
+        """Show the result of `Reader.counts`."""
         for name, kind in QUEUES.items():
             self._queue.labels(kind).set(counts.get(name, 0))
+        self._bypassed.set(counts.get("bypassed", 0))
         for state in State:
             self._state.labels(state.value).set(counts.get(f"state:{state.value}", 0))
         for outcome in MoneyOutcome:
@@ -152,6 +166,10 @@ class ProjectorMetrics:
         for state in STUCK_STATES:
             for level in LEVELS:
                 self._stuck.labels(state, level).set(stuck.get((state, level), 0))
+
+    def _show(self, kind: str, rate: Rate) -> None:
+        self._rate.labels(kind).set(_value(rate))
+        self._rate_count.labels(kind).set(rate.whole)
 
 
 def mean_latency_s(figures: Figures) -> float:

@@ -1,4 +1,4 @@
-"""The last hour's figures on the monitor's topic: each minute whole, whenever it changes."""
+"""Publishes the last hour's figures for the monitor: a minute's complete record when it changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class Publishes(Protocol):
 
 
 class MinuteTopic:
-    """Knows what it has published: a restart publishes the last hour again, which readers drop."""
+    """Remembers in memory what it published. After a restart it publishes the last hour again, and
+    readers drop the repeats.
+    """
 
     def __init__(self, publisher: Publishes, codec: Codec) -> None:
         self._publisher = publisher
@@ -34,8 +36,9 @@ class MinuteTopic:
         self._published: dict[tuple[int, int], bytes] = {}
 
     def publish(self, buckets: Buckets) -> int:
-        """Publish those that changed; gives their number, 0 when Kafka did not confirm them.
-        Raises Exit when it is not allowed."""
+        """Publish the minutes that changed; returns their number, 0 if Kafka did not confirm them.
+        Raises Exit if access is denied.
+        """
         packed = {key: minutes.pack(each) for key, each in buckets.items() if each.offset >= 0}
         changed = {
             key: buckets[key] for key, now in packed.items() if now != self._published.get(key)

@@ -1,29 +1,36 @@
-"""`npp run projector`: the journal and what is beside it, folded into the read model.
+"""`npp run projector`: folds the journal and the other topics into the read model.
 
-One a database: the others stand by, alive and not ready, and one of them goes on when it ends.
-Offsets are in the same transaction as the rows and move by compare-and-set, so a crash neither
-doubles nor skips, and who writes without the claim is fenced.
+One per database: the others are on standby, alive and not ready, and one of them takes over when it
+ends. Offsets are in the same transaction as the rows and move by compare-and-set, so a crash
+neither duplicates nor skips, and a writer without the claim is fenced.
 
-    STAND BY ─claim─▶ OPEN ──▶ read ──▶ fold ──▶ apply ──▶ read …
-      ▲                ▲                  │         ├ database down: the same batch again, not ready
-      └ claim is lost  └ generation       │         ├ fenced, another generation is current ──▶ OPEN
-                                          │         └ fenced otherwise ──▶ exit
-                                          └ history does not fit ──▶ HALTED, until two persons have
-                                            ruled on a record of the journal ──▶ OPEN
+    STAND_BY ── the claim is taken ────────────▶ OPENING
+    OPENING  ── the generation is open ────────▶ FOLDING
+    OPENING  ── another generation is current ─▶ OPENING
+    FOLDING  ── another generation is current ─▶ OPENING
+    FOLDING  ── history does not fit ──────────▶ HALTED
+    HALTED   ── two people have ruled ─────────▶ OPENING
+    OPENING  ── the claim is lost ─────────────▶ STAND_BY
+    FOLDING  ── the claim is lost ─────────────▶ STAND_BY
+    HALTED   ── the claim is lost ─────────────▶ STAND_BY
+
+While the database or the registry is down, the step is repeated. A writer that is fenced although
+it holds the claim and its generation is current ends the process.
 """
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import structlog
 
 from core.payment.state import CorruptHistory
 from core.rules import Rules
 from engine.clock import Clock
-from engine.errors import Exit, Retry
+from engine.errors import Exit, Retry, check_move
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health, Phase
 from processors.projector.events import Stuck, stuck
@@ -32,6 +39,7 @@ from processors.projector.metrics import ProjectorMetrics
 from processors.projector.progress import READY_DELAY_S_MAX, Progress
 from readmodel import minutes
 from readmodel.database.store import Claim
+from readmodel.day import Day, journal_offsets
 from readmodel.minutes import Buckets, SlowRuns
 from readmodel.model import Model
 from readmodel.ports import Contradiction, Fenced, Reader, ReadModelDown
@@ -43,7 +51,7 @@ from schemas.errors import RegistryDown
 
 log = structlog.get_logger("npp.projector")
 
-READ_WAIT_S: Final = 0.01  # how long a lone record may wait for company
+READ_WAIT_S: Final = 0.01  # how long a single record may wait for more
 HOUSEKEEPING_S: Final = 1.0
 DATABASE_PAUSE_S: Final = 0.5
 STAND_BY_PAUSE_S: Final = 0.5
@@ -53,6 +61,23 @@ ATTENTION_PAGE: Final = 200
 ATTENTION_PAGES_MAX: Final = 5_000  # a million payments that need attention
 FENCED: Final = "READ_MODEL_FENCED"
 STANDS_BY: Final = "another projector fills this read model: this one waits until that ends"
+
+
+class State(enum.Enum):
+    """What the projector does; drawn above."""
+
+    STAND_BY = "another projector holds the claim"
+    OPENING = "opens the current generation"
+    FOLDING = "reads, folds and writes"
+    HALTED = "waits for people to rule on a record of the journal"
+
+
+MOVES: Final = {
+    State.STAND_BY: {State.OPENING},
+    State.OPENING: {State.OPENING, State.FOLDING, State.STAND_BY},
+    State.FOLDING: {State.OPENING, State.HALTED, State.STAND_BY},
+    State.HALTED: {State.OPENING, State.STAND_BY},
+}
 
 
 class Projector:
@@ -79,8 +104,11 @@ class Projector:
         self._health = health
         self._publish_minutes = publish_minutes
         self._stop = threading.Event()
+        self._state = State.STAND_BY
+        self._feed: Feed  # while FOLDING or HALTED
         self._generation = 0
         self._reader: DatabaseReader | None = None
+        self._day: Day | None = None
         self._writer: DatabaseWriter | None = None
         self._claim: Claim | None = None
         self._claim_seen_s = float("-inf")
@@ -88,7 +116,7 @@ class Projector:
         self._down_since_s: float | None = None
         self._stuck: dict[Stuck, int] = {}
         self._runs = SlowRuns()
-        self._halted = ""  # why, while a history does not fit
+        self._halted_why = ""
         self.progress = Progress(clock)
         metrics.watch_delay(self.progress.delay_s)
 
@@ -99,40 +127,48 @@ class Projector:
     def run(self) -> None:
         """Project until `stop`.
 
-        Raises Exit when somebody without the claim writes the read model, the log does not have
-        what comes next, or a dependency stays away for DEPENDENCY_DOWN_S_MAX.
+        Raises Exit if a writer without the claim writes the read model, the log lacks the next
+        records, or a dependency is down for DEPENDENCY_DOWN_S_MAX.
         """
-        feed: Feed | None = None
         try:
             while not self._stop.is_set():
                 try:
-                    if not self._holds_claim():
-                        feed = None
-                    if feed is None:
-                        if not self._take_claim():
-                            self._stand_by()
-                            continue
-                        feed = self._open()
-                    if self._halted:
-                        feed = self._ask_for_rulings(feed)
-                        continue
-                    self._round(feed)
-                    self._well()
+                    self._step()
                 except (ReadModelDown, RegistryDown, Retry) as down:
                     self._wait(down)
                 except Fenced as fenced:
                     self._check_fence(fenced)
-                    feed = None
                 except (CorruptHistory, Contradiction) as corrupt:
                     self._halt(str(corrupt))
         finally:
             self._close()
-            self._let_go()
+            self._release_claim()
+
+    def _step(self) -> None:
+        if self._state is not State.STAND_BY and not self._holds_claim():
+            self._move(State.STAND_BY)
+        match self._state:
+            case State.STAND_BY:
+                self._stand_by()
+            case State.OPENING:
+                self._open()
+            case State.FOLDING:
+                self._round()
+            case State.HALTED:
+                self._ask_for_rulings()
+            case _:
+                assert_never(self._state)
+
+    def _move(self, after: State) -> None:
+        """Raises WrongOrder for a move that is not in MOVES."""
+        check_move("the projector", MOVES, self._state, after)
+        self._state = after
+        self._metrics.halted.set(after is State.HALTED)
 
     # -- one at a time ---------------------------------------------------------------------------
 
     def _holds_claim(self) -> bool:
-        """Whether the claim is ours and was all the time; the database is asked once a second."""
+        """Whether we hold the claim without interruption; checked in the database once a second."""
         if self._claim is None:
             return False
         now_s = self._clock.monotonic_s()
@@ -142,43 +178,43 @@ class Projector:
         if self._claim.held():
             return True
         log.warning("projector lost its claim on the read model")
-        self._let_go()
+        self._release_claim()
         return False
 
-    def _take_claim(self) -> bool:
-        if self._claim is None:
-            self._claim = self._model.claim()
-            self._claim_seen_s = self._clock.monotonic_s()
-        return self._claim is not None
-
-    def _let_go(self) -> None:
+    def _release_claim(self) -> None:
         if self._claim is not None:
             self._claim.close()
         self._claim = None
 
     def _stand_by(self) -> None:
-        """Another one works: alive, not ready, and no delay of ours, until that one ends."""
+        """Take the claim, or wait while another projector works: alive, not ready, reporting no
+        delay.
+        """
+        self._claim = self._model.claim()
+        if self._claim is not None:
+            self._claim_seen_s = self._clock.monotonic_s()
+            self._move(State.OPENING)
+            return
         if self._health.reason != STANDS_BY:
             log.warning("projector stands by", why=STANDS_BY)
             self._close()
             self.progress.opened(())
         self._down_since_s = None
         self.progress.answered()
-        self._health.wait(Phase.BLOCKED, STANDS_BY)
+        self._health.report(Phase.BLOCKED, STANDS_BY)
         self._health.beat()
         self._stop.wait(STAND_BY_PAUSE_S)
 
     # -- the round -------------------------------------------------------------------------------
 
-    def _open(self) -> Feed:
-        self._halted = ""
-        self._metrics.halted.set(0)
-        self._health.wait(Phase.STARTING, "")
+    def _open(self) -> None:
+        self._health.report(Phase.STARTING, "")
         self._close()
         self._writer = self._model.writer()
         self._generation = self._writer.generation
         self._reader = self._model.reader()
-        feed = Feed(
+        self._day = Day(self._reader)
+        self._feed = Feed(
             source=self._source,
             writer=self._writer,
             codec=self._codec,
@@ -187,14 +223,15 @@ class Projector:
             skip=lambda topic, why: self._metrics.skipped.labels(topic, why).inc(),
             progress=self.progress,
         )
-        feed.open(self._reader)
+        self._feed.open(self._reader)
         self._stuck = self._count_stuck(self._reader)
         self._checked_s = 0.0
-        self._keep_house(feed)
-        self._runs = SlowRuns(minutes.last_latencies(feed.projection.events.buckets.values()))
+        self._check_and_publish()
+        buckets = self._feed.projection.events.buckets
+        self._runs = SlowRuns(minutes.last_latencies(buckets.values()))
         self._metrics.generation.set(self._generation)
-        log.info("read model is open", generation=self._generation, position=feed.total())
-        return feed
+        log.info("read model is open", generation=self._generation, position=self._feed.total())
+        self._move(State.FOLDING)
 
     def _close(self) -> None:
         self._source.close()
@@ -203,47 +240,51 @@ class Projector:
         if self._reader is not None:
             self._reader.close()
 
-    def _round(self, feed: Feed) -> None:
+    def _round(self) -> None:
         began_s = self._clock.monotonic_s()
-        written = feed.step(READ_WAIT_S)
+        written = self._feed.step(READ_WAIT_S)
         self._health.beat()
         if written is not None:
             self._metrics.batch_seconds.observe(self._clock.monotonic_s() - began_s)
             self._count(written)
         if self._clock.monotonic_s() - self._checked_s >= HOUSEKEEPING_S:
-            self._keep_house(feed)
+            self._check_and_publish()
+        self._down_since_s = None
+        self._health.report(Phase.RUNNING, "")
 
     def _count(self, written: Written) -> None:
         for topic, count in written.records.items():
             self._metrics.records.labels(topic).inc(count)
-        self._metrics.bypassed.inc(written.changes.bypassed)
         for place, by in written.changes.stuck.items():
             self._stuck[place] = self._stuck.get(place, 0) + by
         if written.changes.latencies:
-            fives = self._runs.fives
+            before = self._runs.counted
             self._runs.feed(written.changes.latencies)
-            self._metrics.slow_runs.inc(self._runs.fives - fives)
+            self._metrics.slow_runs.inc(self._runs.counted - before)
 
-    def _keep_house(self, feed: Feed) -> None:
-        """Once a second: is this generation still the current one, and the figures shown."""
+    def _check_and_publish(self) -> None:
+        """Once a second: check that this generation is current, and update the metrics."""
         self._checked_s = self._clock.monotonic_s()
         if self._model.current() != self._generation:
             raise Fenced(f"generation {self._generation} has been replaced")
         now = self._clock.now_ms()
         last = minutes.minute_of(now)
         hour = range(last - minutes.HOUR_MINUTES + 1, last + 1)
-        fold = feed.projection.events
-        keys = [(partition, minute) for partition in range(feed.partitions) for minute in hour]
+        fold = self._feed.projection.events
+        partitions = range(self._feed.partitions)
+        keys = [(partition, minute) for partition in partitions for minute in hour]
         fold.load_buckets([key for key in keys if key not in fold.buckets])
         buckets = {key: fold.buckets[key] for key in keys}
         self._metrics.business(buckets, now)
         self._publish_minutes(buckets)
         self._metrics.stuck(self._stuck)
-        if self._reader is not None:
+        if self._reader is not None and self._day is not None:
             self._metrics.counts(self._reader.counts())
+            day = self._day.look(last, journal_offsets(self._reader))
+            self._metrics.day(minutes.total(day.values()))
 
     def _count_stuck(self, reader: Reader) -> dict[Stuck, int]:
-        """How many payments wait too long for the rail, of those the model has already."""
+        """The number of payments in the model that wait too long for the rail."""
         found: dict[Stuck, int] = {}
         cursor: str | None = None
         for _ in range(ATTENTION_PAGES_MAX):
@@ -258,14 +299,10 @@ class Projector:
                 break
         return found
 
-    # -- what is not well ------------------------------------------------------------------------
-
-    def _well(self) -> None:
-        self._down_since_s = None
-        self._health.wait(Phase.RUNNING, "")
+    # -- failures ------------------------------------------------------------------------
 
     def _wait(self, down: Exception) -> None:
-        """A dependency is away: the same step again after a pause."""
+        """A dependency is down: repeat the step after a pause."""
         now_s = self._clock.monotonic_s()
         if self._down_since_s is None:
             self._down_since_s = now_s
@@ -274,13 +311,14 @@ class Projector:
             raise Exit("DEPENDENCY_DOWN", str(down)) from down
         self._claim_seen_s = float("-inf")
         self._metrics.waits.inc()
-        self._health.wait(Phase.BLOCKED, str(down))
+        self._health.report(Phase.BLOCKED, str(down))
         self._health.beat()
         self._stop.wait(DATABASE_PAUSE_S)
 
     def _check_fence(self, fenced: Fenced) -> None:
-        """Return when there is another generation to go on in, or another projector has the claim
-        now. Raises Exit when somebody writes without it."""
+        """Open the new generation if there is one; the next step stands by if the claim is lost.
+        Raises Exit if somebody writes without it.
+        """
         try:
             current = self._model.current()
         except ReadModelDown as down:
@@ -291,29 +329,32 @@ class Projector:
         if current == self._generation:
             raise Exit(FENCED, f"{fenced}. One projector a read model: this one ends.") from fenced
         log.warning("read model was rebuilt", before=self._generation, now=current)
+        self._move(State.OPENING)
 
     def _halt(self, why: str) -> None:
-        """The log does not fit together: persons have to look. See `_ask_for_rulings`."""
+        """The log is inconsistent: people must investigate. See `_ask_for_rulings`."""
         log.critical("projector halts", why=why)
-        self._halted = why
-        self._metrics.halted.set(1)
-        self._health.wait(Phase.HALTED, why)
+        self._halted_why = why
+        self._move(State.HALTED)
+        self._health.report(Phase.HALTED, why)
 
-    def _ask_for_rulings(self, feed: Feed) -> Feed | None:
-        """None, to begin again, when two persons have ruled on a journal record since."""
+    def _ask_for_rulings(self) -> None:
+        """Open again if people have ruled on a journal record since."""
         self._health.beat()
-        ruled = feed.ruled_anew()
+        ruled = self._feed.ruled_anew()
         self._down_since_s = None
-        self._health.wait(Phase.HALTED, self._halted)
         if ruled:
-            log.warning("projector begins again", why="two persons ruled on a journal record")
-            return None
+            log.warning("projector begins again", why="two people ruled on a journal record")
+            self._move(State.OPENING)
+            return
+        self._health.report(Phase.HALTED, self._halted_why)
         self._stop.wait(HALTED_PAUSE_S)
-        return feed
 
 
 def probes(projector: Projector, health: Health, progress_s_max: float) -> Probes:
-    """Ready while no topic is more than READY_DELAY_S_MAX behind and nothing is in the way."""
+    """Ready while it folds and no topic is more than READY_DELAY_S_MAX behind; alive while it made
+    progress within `progress_s_max` seconds.
+    """
 
     def state() -> dict[str, Any]:
         delays = projector.progress.delays()

@@ -1,4 +1,4 @@
-"""How far a reader of several topics is behind them, as another thread may ask at any time."""
+"""How far a reader of several topics is behind; any thread may ask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.clock import MS_PER_S, Clock
 from engine.ports import TopicPartition
 
 READY_DELAY_S_MAX: Final = 30.0  # the read model's alert limit
-SILENCE_S_MAX: Final = 5.0  # the brokers are asked each second; longer, and nobody knows
+SILENCE_S_MAX: Final = 5.0  # the brokers are asked every second; after longer it is unknown
 
 
 class Progress:
@@ -25,11 +25,11 @@ class Progress:
         self._heard_s = clock.monotonic_s()
 
     def answered(self) -> None:
-        """The brokers answer."""
+        """The brokers have answered."""
         self._heard_s = self._clock.monotonic_s()
 
     def opened(self, places: Iterable[TopicPartition]) -> None:
-        """Reading begins: nothing is known to be read to its end yet."""
+        """Reading starts: nothing is known to be read to its end yet."""
         now = self._clock.now_ms()
         self._last_ms = dict.fromkeys(places, now)
         behind: dict[str, set[TopicPartition]] = {}
@@ -40,7 +40,7 @@ class Progress:
         self._oldest_ms = dict.fromkeys(behind, now)
 
     def read(self, reading: Reading) -> None:
-        """Records are in hand, and not written yet."""
+        """Records were read but are not written yet."""
         oldest: dict[str, int] = {}
         for place, found in reading.records.items():
             first = found[0].timestamp_ms
@@ -54,14 +54,15 @@ class Progress:
         self._oldest_ms.update(oldest)
 
     def written(self) -> None:
-        """Everything in hand is in the database."""
+        """Everything that was read is in the database."""
         for topic, behind in self._behind.items():
             self._oldest_ms[topic] = min((self._last_ms[place] for place in behind), default=None)
 
     def delay_s(self, topic: str) -> float:
-        """Age of the topic's oldest record that is not written yet; 0 when there is none.
+        """Age in seconds of the topic's oldest record that is not written yet; 0 if there is none.
 
-        When the brokers are silent there may be one: then it is how long they have been.
+        While the brokers do not answer there may be one: it is then at least the time since their
+        last answer.
         """
         oldest = self._oldest_ms.get(topic)
         age_s = 0.0 if oldest is None else (self._clock.now_ms() - oldest) / MS_PER_S
@@ -73,7 +74,9 @@ class Progress:
         return {topic: self.delay_s(topic) for topic in tuple(self._oldest_ms)}
 
     def within(self, delay_s_max: float) -> bool:
-        """Whether every partition is known, and no topic is further behind than that."""
+        """Whether something was heard of every partition since `opened`, and no topic is more than
+        `delay_s_max` seconds behind.
+        """
         if not self._oldest_ms or self._unseen:
             return False
         return max(self.delays().values()) <= delay_s_max

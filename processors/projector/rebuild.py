@@ -1,7 +1,7 @@
-"""Fills a new generation of the read model from offset zero beside the live one, and switches.
+"""Fills a new generation of the read model from offset zero next to the live one, and switches.
 
-Readers and the live projector go on meanwhile; the projector is fenced by the switch and goes on in
-the new generation by itself. A rebuild that fails or is interrupted leaves everything as it was.
+Readers and the live projector continue; the switch fences the projector, which then continues in
+the new generation. A rebuild that fails or is interrupted changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.errors import RegistryDown
 from schemas.topology import EVENTS
 
 READ_WAIT_S: Final = 0.1
-DELAY_S_MAX: Final = 1.0  # so near, the rest is read while nobody writes
+DELAY_S_MAX: Final = 1.0  # this close, the rest is read while the live projector is locked out
 CATCH_UP_S_MAX: Final = 3.0  # the live projector waits for its lock at most 5 s
 SWITCHES_MAX: Final = 10
 DOWN_PAUSE_S: Final = 0.5
@@ -36,7 +36,7 @@ Shown = Callable[[int, int], None]
 
 
 class Rebuilt(msgspec.Struct, frozen=True, rename="camel"):
-    """What a rebuild did. `replaced` is 0 when there was no generation before."""
+    """A rebuild's result. `replaced` is 0 if there was no earlier generation."""
 
     generation: int
     replaced: int
@@ -48,7 +48,7 @@ class Rebuilt(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Rebuild:
-    """One run. `show(done, total)` is told of progress, in records."""
+    """One run. `show(done, total)` is called with the progress in records."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Rebuild:
         self._skipped = 0
 
     def run(self) -> Rebuilt:
-        """Build, switch, and drop what was before.
+        """Build, switch, and drop the old generation.
 
-        Raises Exit when the log cannot be read or does not move; ReadModelDown, CorruptHistory,
-        Contradiction.
+        Raises Exit if the log cannot be read or gives nothing for NO_PROGRESS_S_MAX; ReadModelDown
+        or RegistryDown after DOWN_S_MAX; CorruptHistory or Contradiction if the log is wrong.
         """
         began_s = self._clock.monotonic_s()
         replaced = self._model.current()
@@ -113,7 +113,7 @@ class Rebuild:
         )
 
     def _fill(self, feed: Feed) -> None:
-        """Until it is no more than DELAY_S_MAX behind."""
+        """Read and write until the new generation is at most DELAY_S_MAX behind."""
         began = feed.total()
         total = sum(high for _, high in self._source.bounds().values()) - began
         moved_s = self._clock.monotonic_s()
@@ -128,7 +128,7 @@ class Rebuild:
             self._show(feed.total() - began, max(total, feed.total() - began))
 
     def _switch(self, feed: Feed, generation: int) -> None:
-        """Readers read the new one from the moment it has all that the old one has."""
+        """Switch readers once the new generation has everything that the old one has."""
 
         def catch_up(reached: Mapping[TopicPartition, int]) -> None:
             until_s = self._clock.monotonic_s() + CATCH_UP_S_MAX
@@ -145,7 +145,7 @@ class Rebuild:
         raise Exit("REBUILD_BEHIND", f"not caught up after {SWITCHES_MAX} tries: it is left out")
 
     def _step(self, feed: Feed) -> None:
-        """One step, again after a pause while a dependency is away."""
+        """One step, repeated after a pause while a dependency is down."""
         until_s = self._clock.monotonic_s() + DOWN_S_MAX
         while True:
             try:
@@ -166,7 +166,9 @@ class Rebuild:
         self._skipped += 1
 
     def _drop_others(self, generation: int) -> list[int]:
-        """What was before, and what rebuilds that were killed have left, once readers follow."""
+        """Drop old generations, including remains of killed rebuilds, once readers have
+        switched.
+        """
         others = [number for number in self._model.generations() if number < generation]
         if others:
             self._clock.sleep(READERS_FOLLOW_S)

@@ -1,7 +1,7 @@
-"""Everything beside the journal as rows of the read model: outcomes, operators' commands, the audit
+"""All topics except the journal as rows of the read model: outcomes, operators' commands, the audit
 topic, control, quarantine, checkpoints.
 
-Pure. Text that came from outside stays as it is: the database's side makes it storable.
+Pure. Outside text is unchanged here; the writer makes it storable.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ from typing import Any, Final
 import msgspec
 
 from control import quarantine
-from control.acts import Refusal
+from control.acts.actors import Refusal
 from control.fold import Control
 from control.requests import ask
-from core import records
-from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
+from core import control_records, records
+from core.control_records import (
+    ActConfirmed,
+    ControlRecord,
+    DispositionRequested,
+    OperatorsActivated,
+)
 from core.values import payment_id_of_external_ref
 from engine.clients.partition_errors import Passed
 from engine.records import LogRecord
+from processors.projector.rulings import undecoded
 from readmodel import audit_rows, rows
 
 INT64_MAX: Final = 2**63 - 1
@@ -30,25 +36,25 @@ PAYMENT_ID: Final = re.compile(rb"pi_[a-z2-7]{26}")
 
 
 def outcome_row(at: LogRecord, outcome: records.Outcome) -> rows.OutcomeRow:
-    """What became of an input."""
+    """The outcome of an input."""
     cause = outcome.cause
     return rows.OutcomeRow(
-        at.partition,
-        at.offset,
-        outcome.payment_intent_id,
-        cause.topic,
-        cause.partition,
-        cause.offset,
-        cause.command_id,
-        outcome.input_type,
-        outcome.result,
-        outcome.code,
-        outcome.rule,
-        outcome.sentence,
-        outcome.decided_at,
-        outcome.from_sequence,
-        outcome.to_sequence,
-        at.value or b"",
+        partition=at.partition,
+        offset=at.offset,
+        payment_intent_id=outcome.payment_intent_id,
+        cause_topic=cause.topic,
+        cause_partition=cause.partition,
+        cause_offset=cause.offset,
+        command_id=cause.command_id,
+        input_type=outcome.input_type,
+        result=outcome.result,
+        code=outcome.code,
+        rule=outcome.rule,
+        sentence=outcome.sentence,
+        decided_at=outcome.decided_at,
+        from_sequence=outcome.from_sequence,
+        to_sequence=outcome.to_sequence,
+        raw=at.value or b"",
     )
 
 
@@ -61,17 +67,17 @@ _NOT_SHOWN: Final = frozenset(
     }
 )
 _CONTROL_ACTIONS: Final[dict[type, str]] = {
-    records.RuleSetActivated: "ACTIVATE_RULES",
-    records.ProcessingStopped: "STOP",
-    records.ResumeRequested: "REQUEST_RESUME",
-    records.ResumeConfirmed: "CONFIRM_RESUME",
-    records.RedriveRequested: "REQUEST_REDRIVE",
-    records.RedriveConfirmed: "CONFIRM_REDRIVE",
-    records.RecoverRequested: "REQUEST_RECOVER",
-    records.RecoverConfirmed: "CONFIRM_RECOVER",
-    records.UnparkRequested: "REQUEST_RESUME_PROCESSING",
-    records.SourceMapActivated: "ACTIVATE_SOURCES",
-    records.InputAdded: "ADD_INPUT",
+    control_records.RuleSetActivated: "ACTIVATE_RULES",
+    control_records.ProcessingStopped: "STOP",
+    control_records.ResumeRequested: "REQUEST_RESUME",
+    control_records.ResumeConfirmed: "CONFIRM_RESUME",
+    control_records.RedriveRequested: "REQUEST_REDRIVE",
+    control_records.RedriveConfirmed: "CONFIRM_REDRIVE",
+    control_records.RecoverRequested: "REQUEST_RECOVER",
+    control_records.RecoverConfirmed: "CONFIRM_RECOVER",
+    control_records.UnparkRequested: "REQUEST_RESUME_PROCESSING",
+    control_records.SourceMapActivated: "ACTIVATE_SOURCES",
+    control_records.InputAdded: "ADD_INPUT",
     OperatorsActivated: "ACTIVATE_OPERATORS",
     DispositionRequested: "REQUEST_DISPOSITION",
     ActConfirmed: "CONFIRM",
@@ -79,27 +85,27 @@ _CONTROL_ACTIONS: Final[dict[type, str]] = {
 
 
 class ControlFold:
-    """Folds control as those do who obey it, so that the audit says what a record brought about.
+    """Folds control like the processes that obey it, so that the audit shows each record's effect.
 
-    It has to see the topic from its first record on.
+    It must read the topic from its first record.
     """
 
     def __init__(self) -> None:
-        self._control = Control(_undecoded)
-        self._redrives: dict[str, records.RedriveRequested] = {}
+        self._control = Control(undecoded)
+        self._redrives: dict[str, control_records.RedriveRequested] = {}
 
     def partitions(self) -> int | None:
-        """Partitions of the journal as recorded for life, once they are."""
+        """Partitions of the journal as recorded, once they are."""
         return None if self._control.cluster is None else self._control.cluster.partitions
 
     def passed_over(self) -> Passed:
-        """Batches that nobody can read and two persons passed over."""
+        """Unreadable batches skipped under dual control."""
         return self._control.passed_over()
 
-    def before(self, offset: int, record: object, appended_at: int) -> Refusal | None:
-        """A record that the model has already; why nobody obeys it, or None."""
+    def before(self, offset: int, record: ControlRecord, appended_at: int) -> Refusal | None:
+        """A record that the model already has; why it was refused, or None."""
         refusal = self._control.apply_record(offset, record, appended_at)
-        if isinstance(record, records.RedriveRequested) and refusal is None:
+        if isinstance(record, control_records.RedriveRequested) and refusal is None:
             ask(self._redrives, record.request_id, record)
         return refusal
 
@@ -109,18 +115,24 @@ class ControlFold:
         actor, name = getattr(record, "actor", None), type(record).__name__
         batch.control.append(
             rows.ControlRow(
-                at.offset, name, at.timestamp_ms, actor, at.value or b"",
-                None if refusal is None else refusal.rule,
+                offset=at.offset,
+                type=name,
+                at=at.timestamp_ms,
+                actor=actor,
+                raw=at.value or b"",
+                refused=None if refusal is None else refusal.rule,
             )
-        )  # fmt: skip
-        if isinstance(record, records.RedriveDone) and refusal is None:
+        )
+        if isinstance(record, control_records.RedriveDone) and refusal is None:
             batch.redriven += self._redriven(record)
         action = _CONTROL_ACTIONS.get(type(record))
         if action is not None:
             batch.audit.append(_control_audit(at, record, action, refusal))
 
-    def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
-        """What was put back: all of them; of a request refused on its way, the first."""
+    def _redriven(self, done: control_records.RedriveDone) -> list[tuple[int, int, str]]:
+        """The records that were put back, as (partition, offset, request id): all of the request's,
+        or only the first ones if it was refused midway.
+        """
         request = self._redrives.get(done.request_id)
         if request is None:
             return []
@@ -129,10 +141,6 @@ class ControlFold:
         if done.refused is not None:
             offsets = offsets[: max(0, done.redriven)]
         return [(request.partition, offset, name) for offset in offsets]
-
-
-def _undecoded(topic: str, value: bytes) -> object:
-    raise ValueError("records are given decoded")
 
 
 def _control_audit(
@@ -213,13 +221,13 @@ def _payment_of_key(key: bytes | None) -> str | None:
 def checkpoint_row(at: LogRecord, checkpoint: records.Checkpoint) -> rows.CheckpointRow:
     """A checkpoint and where it is."""
     return rows.CheckpointRow(
-        checkpoint.partition,
-        checkpoint.number,
-        checkpoint.from_offset,
-        checkpoint.to_offset,
-        checkpoint.outcomes_partition,
-        checkpoint.from_outcome,
-        checkpoint.to_outcome,
-        at.offset,
-        at.value or b"",
+        partition=checkpoint.partition,
+        number=checkpoint.number,
+        from_offset=checkpoint.from_offset,
+        to_offset=checkpoint.to_offset,
+        outcomes_partition=checkpoint.outcomes_partition,
+        from_outcome=checkpoint.from_outcome,
+        to_outcome=checkpoint.to_outcome,
+        log_offset=at.offset,
+        raw=at.value or b"",
     )

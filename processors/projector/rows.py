@@ -1,10 +1,9 @@
-"""Rows of a payment, its events, approvals, conflicts and identifiers. Pure: what a fold has worked
-out, under the names of the read model.
+"""Makes the rows of a payment, its events, approvals, conflicts and identifiers from folded state.
+Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -13,6 +12,8 @@ from core.header import EventHeader
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.state import CorruptHistory, Payment
+from core.values import ApprovalId
+from core.words import StateName
 from readmodel import rows
 
 REQUESTED: Final = "REQUESTED"
@@ -75,49 +76,61 @@ def payment_row(projected: ProjectedPayment) -> rows.PaymentRow:
 
 
 def event_row(
-    each: JournalEvent, header: EventHeader, from_state: str | None, digest: bytes
+    each: JournalEvent, header: EventHeader, from_state: StateName | None, digest: bytes
 ) -> rows.EventRow:
     """The event's row, its bytes included."""
     cause = header.cause
     return rows.EventRow(
-        header.payment_intent_id,
-        header.sequence,
-        each.partition,
-        each.offset,
-        type(each.event).__name__,
-        header.decided_at,
-        from_state,
-        header.state_after,
-        header.attempt,
-        cause.topic,
-        cause.partition,
-        cause.offset,
-        cause.command_id,
-        header.approval_id,
-        digest,
-        each.raw,
+        payment_intent_id=header.payment_intent_id,
+        sequence=header.sequence,
+        partition=each.partition,
+        offset=each.offset,
+        type=type(each.event).__name__,
+        decided_at=header.decided_at,
+        from_state=from_state,
+        state=header.state_after,
+        attempt=header.attempt,
+        cause_topic=cause.topic,
+        cause_partition=cause.partition,
+        cause_offset=cause.offset,
+        command_id=cause.command_id,
+        approval_id=header.approval_id,
+        hash=digest,
+        raw=each.raw,
     )
 
 
 def identifier_rows(event: e.Event) -> list[rows.IdentifierRow]:
-    """Everything in this event that its payment can be found by."""
+    """The identifiers in this event by which its payment can be found."""
+    fields = _NAMING[type(event)]
+    if not fields:
+        return []
     name = event.header.payment_intent_id
-    return [rows.IdentifierRow(kind, value, name) for kind, value in _identifiers_of(event)]
+    named = ((kind, getattr(event, field)) for kind, field in fields)
+    return [
+        rows.IdentifierRow(kind=kind, value=value, payment_intent_id=name)
+        for kind, value in named
+        if value
+    ]
 
 
-def _identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
-    if type(event) is e.PaymentAttemptCreated:
-        yield "externalRef", event.external_ref
-        return
-    message_id = getattr(event, "rail_message_id", None)
-    if message_id:
-        yield "railMessageId", message_id
-    transaction_id = getattr(event, "transaction_id", None)
-    if transaction_id:
-        yield "transactionId", transaction_id
+def _fields_of(kind: type) -> tuple[tuple[str, str], ...]:
+    """The fields of this event type that hold an identifier, as (identifier kind, field)."""
+    if kind is e.PaymentAttemptCreated:
+        return (("externalRef", "external_ref"),)
+    fields = kind.__struct_fields__  # type: ignore[attr-defined]
+    both = (("railMessageId", "rail_message_id"), ("transactionId", "transaction_id"))
+    return tuple((name, field) for name, field in both if field in fields)
 
 
-def approval_row(projected: ProjectedPayment, event: e.Event, approval_id: str) -> rows.ApprovalRow:
+_NAMING: Final[dict[type, tuple[tuple[str, str], ...]]] = {
+    kind: _fields_of(kind) for kind in e.EVENTS
+}
+
+
+def approval_row(
+    projected: ProjectedPayment, event: e.Event, approval_id: ApprovalId
+) -> rows.ApprovalRow:
     """The approval after `event`, whose state `evolve` has just worked out."""
     header = event.header
     if isinstance(event, e.OperatorActionRequested):

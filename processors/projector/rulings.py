@@ -1,8 +1,8 @@
-"""What two persons ruled on records of the journal, as the projector obeys it (domain §10).
+"""How the projector obeys rulings on journal records (domain §10).
 
-The rulings are known as far as the control topic was read, whether or not its rows are written yet.
-A FOREIGN record that was projected before is looked up here with all that has to be worked out
-again once it is gone; rare, so it may cost one reading of its partition.
+Rulings are known as far as the control topic was read, whether or not its rows are written yet. A
+FOREIGN record that was already projected is looked up here with everything to recompute without it;
+this is rare, so it may read the whole partition.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any, Final
 
 from control.fold import Control
+from core.control_records import FOREIGN, ControlRecord
 from core.dispositions import Disposition, Dispositions
-from core.records import FOREIGN
 from processors.projector.events import Lookups, TakenOut
 from processors.projector.rows import JournalEvent
 from readmodel import minutes, rows
@@ -31,7 +31,7 @@ class Rulings:
 
     def __init__(self, lookups: Lookups, event_of: EventOf) -> None:
         self.next_offset = 0  # of the control topic
-        self._control = Control(_undecoded)
+        self._control = Control(undecoded)
         self._seen = 0
         self._due: OrderedDict[tuple[int, int], Disposition] = OrderedDict()
         self._lookups = lookups
@@ -45,8 +45,10 @@ class Rulings:
         """Those in force."""
         return self._control.dispositions
 
-    def follow(self, offset: int, record: object, appended_at: int) -> None:
-        """The next control record, from the first one on; one that was followed is passed over."""
+    def follow(self, offset: int, record: ControlRecord, appended_at: int) -> None:
+        """The next control record, from the first one on; one that was followed before is ignored.
+        `appended_at`: epoch ms.
+        """
         if offset < self.next_offset:
             return
         self.next_offset = offset + 1
@@ -57,11 +59,13 @@ class Rulings:
                 self._due[each.request.partition, each.request.offset] = each
 
     def due(self) -> bool:
-        """Whether FOREIGN records may be in the model still."""
+        """Whether FOREIGN records may still be in the model."""
         return bool(self._due)
 
     def look_up(self) -> tuple[list[Disposition], TakenOut]:
-        """The next of them, and those of their records that are there with what they leave."""
+        """The next rulings to apply, and those of their records that are in the model, with the
+        events and minutes that remain without them.
+        """
         looked = list(islice(self._due.values(), TOGETHER_COUNT_MAX))
         found = {(row.partition, row.offset): row for row in self._rows_at(looked)}
         gone = []
@@ -105,7 +109,9 @@ class Rulings:
     def _figures(
         self, keys: list[tuple[int, int]], gone: set[tuple[int, int]]
     ) -> dict[tuple[int, int], Figures]:
-        """These minutes without what goes. Their offset does not fall: readers keep the highest."""
+        """These minutes without the removed events. Their offset does not decrease, because readers
+        keep the highest.
+        """
         known = self._lookups.minutes(keys) if keys else {}
         made = {}
         for key in keys:
@@ -138,5 +144,6 @@ def place(row: rows.EventRow) -> tuple[int, int]:
     return row.partition, row.offset
 
 
-def _undecoded(topic: str, value: bytes) -> object:
+def undecoded(topic: str, value: bytes) -> object:
+    """For a control fold that is given decoded records."""
     raise ValueError("records are given decoded")

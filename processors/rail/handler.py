@@ -1,19 +1,21 @@
 """The rail adapter's decisions: submit once, withdraw, recall, enquire. Knows no Kafka client.
 
-SUBMITTING is written before the HTTP call. Whatever is not certain is enquired before it is sent
-again (with the same reference); what is old and not in the own record is enquired first of all.
-A report of something certain is made only after the group confirmed that the partition is ours.
+SUBMITTING is written before the HTTP call. If it is uncertain whether the rail has a submission,
+or if an old one is not in the own record, the rail is asked before anything is sent; a resend uses
+the same externalRef. A report that makes non-payment certain is published only after the consumer
+group confirmed that the partition is ours. Rules: ruling 8.
 
 Lanes (processors.rail.worker): WITHDRAW, RECALL and SUBMIT of one reference never run at once, and
-go in that order; an ENQUIRE has a lane of its own. So a withdraw meets its SUBMIT in one of these:
+run in that order; an ENQUIRE has a lane of its own. So a withdrawal finds its SUBMIT in one of
+these states:
 
     SUBMIT waits, or was never begun ──▶ WITHDRAWN
-    SUBMIT sleeps in SUBMITTING ───────▶ ALREADY_SUBMITTED (SUBMITTING); it is never sent again, and
+    SUBMIT waits in SUBMITTING ────────▶ ALREADY_SUBMITTED (SUBMITTING); it is never sent again, and
                                          is NOT_SUBMITTED if the rail does not know it in the end
     SUBMIT was answered ───────────────▶ ALREADY_SUBMITTED (SUBMITTED)
-    nobody knows ──────────────────────▶ ALREADY_SUBMITTED (RECORD_INCOMPLETE)
+    unknown ───────────────────────────▶ ALREADY_SUBMITTED (RECORD_INCOMPLETE)
 
-Once a withdraw was read ahead, nothing of its reference is sent, whatever lane is at work.
+Once a withdrawal has been read ahead, its reference is never sent, from any lane.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import structlog
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
 from core.values import Parties
-from core.words import ReportKind
+from core.words import ReportKind, SubmissionPhase
 from engine.clock import Clock
 from gateways import ports
 from gateways.ports import Rail, StatusAnswer, SubmitAnswer
@@ -40,21 +42,21 @@ from schemas.codec.parties import open_parties
 
 log = structlog.get_logger("processors.rail.handler")
 
-INSTRUCTION_AGE_MS_MAX: Final = 86_400_000  # older ones are never submitted, whatever they say
+INSTRUCTION_AGE_MS_MAX: Final = 86_400_000  # on the topic; older ones are never submitted
 PAUSE_S_FIRST: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
-HOLD_S: Final = 0.05  # until the partition is read to its end, or a withdraw is answered
+HOLD_S: Final = 0.05  # until the look-ahead has read to the end, or a withdrawal is answered
 STOPPED_S: Final = 0.25
 NOT_OURS_S: Final = 1.0  # until the rebalance clears the lanes
-# Questions to a rail that does not answer. A call takes 10 s at most, a pause 5 s.
+# Calls to a rail that does not answer. A call takes at most 10 s, a pause 5 s.
 ANSWER_TRIES_MAX: Final = 5
 WITHDRAW_TRIES_MAX: Final = 2
-ENQUIRY_TRIES_MAX: Final = 2  # core asks again by itself
-RECALL_TRIES_MAX: Final = 30  # it is asked for once only
-# From so long after submitBefore no call of ours that began before it is under way any more.
+ENQUIRY_TRIES_MAX: Final = 2  # core repeats the request
+RECALL_TRIES_MAX: Final = 30  # core requests it only once
+# Longer than any call lasts: one that started before submitBefore has ended by then.
 CALLS_END_MS: Final = 20_000
 
-# What an enquiry's answer means as a report.
+# The report for each answer to an enquiry.
 KIND_OF_STATUS: Final[dict[str, ReportKind]] = {
     ports.RECEIVED: "STATUS",
     ports.ACCEPTED: "ACCEPTED",
@@ -65,18 +67,18 @@ KIND_OF_STATUS: Final[dict[str, ReportKind]] = {
     ports.RECALLED: "RECALL_ACCEPTED",
 }
 CODE_UNKNOWN: Final = "UNKNOWN"  # STATUS: the rail does not know the reference
-CODE_PENDING: Final = "PDNG"  # STATUS: the rail has it and says no more
-CODE_NO_ANSWER: Final = "NO_ANSWER"  # STATUS: nothing readable came
-NOT_ASKED: Final = "NOT_ASKED"  # technical result: the rail answers nobody, and too many wait
+CODE_PENDING: Final = "PDNG"  # STATUS: the rail has it and has not decided yet
+CODE_NO_ANSWER: Final = "NO_ANSWER"  # STATUS: the rail gave no readable answer
+NOT_ASKED: Final = "NOT_ASKED"  # technical result: not sent to a silent rail, too many wait
 
-# ALREADY_SUBMITTED: what it rests on.
-SUBMITTED: Final = "SUBMITTED"  # the gateway took it, or said that it knows it: evidence
+# Codes of ALREADY_SUBMITTED: what it is based on (ruling 3).
+SUBMITTED: Final = "SUBMITTED"  # the rail accepted it, or reported that it knows it: evidence
 SUBMITTING: Final = "SUBMITTING"  # it may have been sent: no evidence
-RECORD_INCOMPLETE: Final = "RECORD_INCOMPLETE"  # nobody here knows: no evidence
+RECORD_INCOMPLETE: Final = "RECORD_INCOMPLETE"  # our record does not say: no evidence
 
 
 class RailAdapter:
-    """Handles one instruction at a time: `handle` gives the seconds until again."""
+    """Handles one instruction at a time. Knows what it submitted only from the record."""
 
     def __init__(
         self,
@@ -90,7 +92,9 @@ class RailAdapter:
         crowded: Callable[[], bool],
         metrics: AdapterMetrics,
     ) -> None:
-        """`crowded`: more instructions wait than a silent rail's enquiries may keep waiting."""
+        """`stopped`: the reason of a STOP, or None. `crowded`: too many instructions wait to send
+        enquiries to a rail that does not answer.
+        """
         self._rail = rail
         self._record = record
         self._ahead = ahead
@@ -99,10 +103,13 @@ class RailAdapter:
         self._stopped = stopped
         self._crowded = crowded
         self._metrics = metrics
-        self._is_silent = False  # the rail, when it was last asked for a status
+        self._is_silent = False  # the rail did not answer the last enquiry
 
     def handle(self, work: Work) -> float | None:
-        """One step of one instruction. Raises NotConfirmed when Kafka does not take a record."""
+        """One step of one instruction: seconds until the next step, or None when it is done.
+
+        Raises NotConfirmed if Kafka does not confirm a record.
+        """
         try:
             match work.instruction.kind:
                 case "SUBMIT":
@@ -114,7 +121,7 @@ class RailAdapter:
                 case "RECALL":
                     return self._recall(work)
                 case _:
-                    # A kind of a later release: the payment's overdue mark brings it to a person.
+                    # A later release's kind: when the payment is overdue, a person sees it.
                     log.error("unknown rail instruction", kind=work.instruction.kind)
                     return None
         except NotOursError:
@@ -140,13 +147,13 @@ class RailAdapter:
         return self._begin(work, tries=1)
 
     def _ask_first(self, work: Work, *, tries: int) -> float | None:
-        """Nobody here knows for sure whether the rail has it: only its own word decides."""
+        """Ask the rail first: we do not know whether it has the submission."""
         answer = self._status(work)
-        is_final = answer.submitted_at >= work.limit_ms  # it is not known, and never will be
+        is_final = answer.submitted_at >= work.limit_ms  # if the rail then says unknown
         if answer.status == ports.NO_ANSWER:
             work.tries += 1
             if not is_final or work.tries < ANSWER_TRIES_MAX:
-                return self._pause_s(work)
+                return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
             self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer, is_enquiry=True)
             return None
         if answer.status != ports.UNKNOWN:
@@ -158,18 +165,20 @@ class RailAdapter:
             return None
         if self._ahead.is_withdrawn(work.instruction.external_ref):
             work.tries += 1
-            return self._pause_s(work)  # never sent again: asked until submitBefore has passed
+            return work.pause_s(
+                PAUSE_S_FIRST, PAUSE_S_MAX
+            )  # never sent again: enquire until submitBefore has passed
         return self._begin(work, tries=tries + 1)
 
     def _begin(self, work: Work, *, tries: int) -> float | None:
-        """Write SUBMITTING, make sure that the partition is ours, and only then call the rail."""
+        """Write SUBMITTING, confirm that the partition is ours, and only then call the rail."""
         hold_s = self._hold_s(work)
         if hold_s is not None:
             return hold_s
         parties = self._parties(work)
         if parties is None:
             if tries > 1:
-                return None  # it was sent before: enquiries find out
+                return None  # it was sent before: core's enquiries find out what became of it
             self._writer.put(work, phases.NOT_SUBMITTED, tries=0)
             details = "unreadable party details"
             self._writer.certain(work, phases.NOT_SUBMITTED, details=details)
@@ -178,7 +187,7 @@ class RailAdapter:
         self._writer.confirm(work)
         hold_s = self._hold_s(work)
         if hold_s is not None:
-            return hold_s  # comes back as SUBMITTING, so it is enquired before it is sent
+            return hold_s  # the next step finds SUBMITTING, so it asks the rail before it sends
         answer = self._rail.submit(work.instruction, parties)
         self._called("submit", answer.outcome, answer.answered_at - answer.submitted_at)
         return self._answered(work, answer, tries)
@@ -197,15 +206,15 @@ class RailAdapter:
             case ports.UNCLEAR:
                 self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer)
                 work.tries += 1
-                return self._pause_s(work)
+                return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
             case _:
                 assert_never(answer.outcome)
         return None
 
     def _hold_s(self, work: Work) -> float | None:
-        """Seconds to wait before a submission may be made, or None when it may be made now.
+        """Seconds to wait before the submission, or None if it may be made now.
 
-        One that is late or withdrawn never is: its withdraw, or the rail, says what became of it.
+        A late or withdrawn one is never made; a later step, or its withdrawal, reports that.
         """
         if self._stopped() is not None:
             return STOPPED_S
@@ -226,14 +235,14 @@ class RailAdapter:
     # -- withdraw ----------------------------------------------------------------------------------
 
     def _withdraw(self, work: Work) -> float | None:
-        """WITHDRAWN only when the own record certainly reaches back to the SUBMIT and has no
-        SUBMITTING, or the rail says unknown after submitBefore; else ALREADY_SUBMITTED.
+        """WITHDRAWN only if the own record certainly reaches back to the SUBMIT and has no
+        SUBMITTING, or the rail says unknown after submitBefore; else ALREADY_SUBMITTED (ruling 8).
         """
         reference = work.instruction.external_ref
         known = self._record.get(reference)
         phase = None if known is None else known.phase
         if phase in phases.UNSENT:
-            self._writer.certain(work, str(phase))
+            self._writer.certain(work, phase)
         elif phase is not None and phase != phases.SUBMITTING:
             self._already(work, SUBMITTED)
         elif phase is None and self._record.is_new(reference):
@@ -247,23 +256,23 @@ class RailAdapter:
         return None
 
     def _withdraw_late(self, work: Work, *, tries: int) -> float | None:
-        """After submitBefore the rail's own word is final, and there is no other that is."""
+        """After submitBefore only the rail's own answer is final."""
         answer = self._status(work)
         if answer.status == ports.NO_ANSWER:
             work.tries += 1
             if work.tries < WITHDRAW_TRIES_MAX:
-                return self._pause_s(work)
+                return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
             self._already(work, SUBMITTING if tries else RECORD_INCOMPLETE, answer=answer)
         elif answer.status == ports.UNKNOWN:
-            phase = phases.NOT_SUBMITTED if tries else phases.WITHDRAWN
-            self._withdrawn(work, phase, tries=tries, answer=answer)
+            unsent: SubmissionPhase = phases.NOT_SUBMITTED if tries else phases.WITHDRAWN
+            self._withdrawn(work, unsent, tries=tries, answer=answer)
         else:
             self._conclude(work, answer)
             self._already(work, SUBMITTED, answer=answer)
         return None
 
     def _withdraw_unrecorded(self, work: Work) -> None:
-        """Nothing is recorded of a SUBMIT that stood on the topic before the partition was ours."""
+        """There is no record of a SUBMIT that was on the topic before the partition was ours."""
         answer = self._status(work)
         if answer.status not in (ports.UNKNOWN, ports.NO_ANSWER):
             self._conclude(work, answer)
@@ -274,7 +283,12 @@ class RailAdapter:
             self._already(work, RECORD_INCOMPLETE, answer=answer)
 
     def _withdrawn(
-        self, work: Work, phase: str, *, tries: int = 0, answer: StatusAnswer | None = None
+        self,
+        work: Work,
+        phase: SubmissionPhase,
+        *,
+        tries: int = 0,
+        answer: StatusAnswer | None = None,
     ) -> None:
         self._writer.put(work, phase, tries=tries)
         self._writer.certain(work, phase, answer=answer)
@@ -288,14 +302,19 @@ class RailAdapter:
         before = self._record.get(work.instruction.external_ref)
         if self._is_silent and self._crowded():
             now = self._clock.now_ms()
-            answer = StatusAnswer(ports.NO_ANSWER, now, now, NOT_ASKED)
+            answer = StatusAnswer(
+                status=ports.NO_ANSWER,
+                submitted_at=now,
+                answered_at=now,
+                technical_result=NOT_ASKED,
+            )
             work.tries = ENQUIRY_TRIES_MAX
         else:
             answer = self._status(work)
         if answer.status == ports.NO_ANSWER:
             work.tries += 1
             if work.tries < ENQUIRY_TRIES_MAX:
-                return self._pause_s(work)
+                return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
             self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer, is_enquiry=True)
         elif answer.status == ports.UNKNOWN:
             stopped = self._has_stopped(work, before, answer.submitted_at)
@@ -322,7 +341,7 @@ class RailAdapter:
             case ports.NO_ANSWER:
                 work.tries += 1
                 if work.tries < RECALL_TRIES_MAX:
-                    return self._pause_s(work)
+                    return work.pause_s(PAUSE_S_FIRST, PAUSE_S_MAX)
                 self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer)
             case _:
                 assert_never(answer.outcome)
@@ -337,7 +356,7 @@ class RailAdapter:
         return answer
 
     def _conclude(self, work: Work, answer: StatusAnswer) -> None:
-        """The rail has it: say what it says, then remember that it has it."""
+        """The rail has it: publish its report, then record that it has it."""
         self._report_status(work, answer)
         refused = answer.status == ports.REJECTED
         self._writer.put(work, phases.REFUSED if refused else phases.SUBMITTED, tries=0)
@@ -345,23 +364,24 @@ class RailAdapter:
     def _report_status(self, work: Work, answer: StatusAnswer) -> None:
         kind = KIND_OF_STATUS[answer.status]
         if kind == "RETURNED":
-            # A return follows a settlement that nobody may have been told of. Its amount is the
-            # total so far; without one it is reported without one.
+            # A return follows a settlement that may never have been reported. Its amount is the
+            # total so far; if the rail names none, the report has none.
             settled = msgspec.structs.replace(answer, message_id=None)
             self._writer.report(work, "SETTLED", answer=settled, is_enquiry=True)
             answer = msgspec.structs.replace(answer, amount=answer.returned_amount)
         code = CODE_PENDING if kind == "STATUS" else answer.code
         self._writer.report(work, kind, code=code, answer=answer, is_enquiry=True)
 
-    def _has_stopped(self, work: Work, before: RailSubmission | None, asked_at: int) -> bool:
-        """Whether the own record certainly reaches back to the reference, and said `before` it was
-        asked for that it is not being submitted and never will be.
+    def _has_stopped(self, work: Work, before: RailSubmission | None, requested_at: int) -> bool:
+        """Whether this adapter will certainly never submit the reference (ruling 3): the own record
+        reaches back to it, and `before`, its entry before the enquiry, is final, or at
+        `requested_at` (epoch ms) no call that began before submitBefore can still run.
         """
         if not self._reaches_back(work):
             return False
         if before is not None and before.phase != phases.SUBMITTING:
             return True
-        return asked_at >= work.limit_ms + CALLS_END_MS
+        return requested_at >= work.limit_ms + CALLS_END_MS
 
     def _reaches_back(self, work: Work) -> bool:
         instruction: RailInstruction = work.instruction
@@ -373,10 +393,6 @@ class RailAdapter:
 
     def _is_late(self, work: Work) -> bool:
         return self._clock.now_ms() >= work.limit_ms
-
-    @staticmethod
-    def _pause_s(work: Work) -> float:
-        return min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2 ** min(work.tries, 10)))
 
     def _called(self, operation: str, outcome: str, millis: int) -> None:
         self._metrics.called("rail", operation, outcome, millis)

@@ -1,4 +1,4 @@
-"""The rail adapter's worker from its parts."""
+"""Builds the rail adapter's worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Late(LateWorker):
 
 
 def rail_worker(parts: Parts, rail: Rail) -> Worker:
-    """The rail adapter: group npp-rail over npp.rail.submissions.v1, with its own record."""
+    """The rail adapter: group npp-rail on npp.rail.submissions.v1, with its own record."""
     late = _Late()
     withdrawn = Withdrawn(codec=parts.codec, is_fresh=late.is_fresh, clock=parts.clock)
     record = SubmissionRecord()
@@ -79,7 +79,7 @@ def rail_worker(parts: Parts, rail: Rail) -> Worker:
             lane_of=handler.lane_of,
             lane_room=ROOM,
             records_max=RECORDS_MAX,
-            handler_obeys_stop=True,  # withdraws and enquiries are answered under STOP
+            handler_obeys_stop=True,  # withdrawals and enquiries are answered under STOP
         ),
         handler,
         parts.publisher,

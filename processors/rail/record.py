@@ -1,7 +1,7 @@
-"""The rail adapter's own record of what it submitted: memory over npp.rail.submitted.v1.
+"""The rail adapter's own record of what it submitted: npp.rail.submitted.v1, held in memory.
 
-Written (acks=all) before the HTTP call, read back at each assignment. What it does not certainly
-know is asked of the rail before anything is concluded, so a lost record never makes a payment.
+Written (acks=all) before the HTTP call and read back at each assignment. Where the record is not
+conclusive the adapter asks the rail first, so a lost entry never causes a second submission.
 
     (none) ──▶ SUBMITTING ──▶ SUBMITTED | REFUSED | NOT_SUBMITTED
        └─────▶ WITHDRAWN | NOT_SUBMITTED
@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from core.records import RailSubmission
+from core.values import ExternalRef
 
 SUBMITTING: Final = "SUBMITTING"
 SUBMITTED: Final = "SUBMITTED"
@@ -23,16 +24,17 @@ WITHDRAWN: Final = "WITHDRAWN"
 NOT_SUBMITTED: Final = "NOT_SUBMITTED"
 UNSENT: Final = frozenset({WITHDRAWN, NOT_SUBMITTED})
 
-# How much a phase says that the rail may have it. A phase that says less never replaces one that
-# says more: it can only come from an instance that had lost the partition.
+# How strongly a phase indicates that the rail may have the instruction. A weaker phase does not
+# replace a stronger one: it can only come from an instance that had lost the partition. For the one
+# exception see `_replaces`.
 EVIDENCE: Final = {WITHDRAWN: 0, NOT_SUBMITTED: 0, SUBMITTING: 1, REFUSED: 2, SUBMITTED: 2}
 
-KEPT_MS: Final = 3_600_000  # past submitBefore: by then all has ended, or its time is over
+KEPT_MS: Final = 3_600_000  # after submitBefore: from then on nothing more may be sent
 SWEEP_MS: Final = 60_000
-# A SUBMIT is decided at most so long before its submitBefore: windows.submit_ms of each rule set
-# (1 min), with room; a test compares the two.
+# The longest time from the decision of a SUBMIT to its submitBefore: windows.submit_ms of each rule
+# set (1 min), with a margin; a test compares the two.
 SUBMIT_WINDOW_MS_MAX: Final = 600_000
-CLOCKS_MS_MAX: Final = 60_000  # between two processes' clocks (engine.clock refuses more)
+CLOCKS_MS_MAX: Final = 60_000  # difference of two processes' clocks (engine.clock refuses more)
 
 
 class _New(msgspec.Struct, frozen=True):
@@ -44,7 +46,9 @@ class _New(msgspec.Struct, frozen=True):
 
 
 class SubmissionRecord:
-    """What is known of each reference of the assigned partitions; bounded by time."""
+    """The phase of each externalRef of the assigned partitions. Entries are dropped KEPT_MS after
+    their submitBefore. All times are epoch milliseconds.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, RailSubmission] = {}
@@ -54,20 +58,21 @@ class SubmissionRecord:
         self._swept_at = 0
         self._lock = threading.Lock()
 
-    def note(self, reference: str, *, partition: int, offset: int, limit_ms: int) -> None:
-        """A SUBMIT was read from its topic, and was decided a moment ago."""
+    def note(self, reference: ExternalRef, *, partition: int, offset: int, limit_ms: int) -> None:
+        """A recently decided SUBMIT was read from its topic; `limit_ms` is its submitBefore."""
         with self._lock:
             self._new[reference] = _New(partition, offset, limit_ms)
 
     def fold(self, submission: RailSubmission, now_ms: int) -> None:
-        """Take in the topic's next record, in its order."""
+        """Fold the topic's next record, in order."""
         if _is_kept(submission, now_ms):
             with self._lock:
                 self._apply(submission)
 
     def begin(self, partition: int, *, end: int, since_ms: int | None) -> None:
-        """The partition's record was read. `end`: of its instructions, before that; `since_ms`:
-        append time of the oldest record that is still there, or None when there was none.
+        """The partition's record was read back. `end`: the end offset of the instructions topic,
+        taken before that; `since_ms`: append time of the oldest entry still on the record's topic,
+        or None when it is empty.
         """
         with self._lock:
             self._ends[partition] = end
@@ -80,12 +85,12 @@ class SubmissionRecord:
         """Whether the instruction at this offset was on its topic before the record was read."""
         return offset < self._ends.get(partition, offset + 1)
 
-    def get(self, external_ref: str) -> RailSubmission | None:
+    def get(self, external_ref: ExternalRef) -> RailSubmission | None:
         with self._lock:
             return self._known.get(external_ref)
 
     def put(self, submission: RailSubmission) -> None:
-        """Take in what was just written to the topic."""
+        """Fold a record that was just written to the topic."""
         with self._lock:
             self._apply(submission)
             self._new.pop(submission.external_ref, None)
@@ -93,25 +98,26 @@ class SubmissionRecord:
                 self._sweep(submission.at)
 
     def clear(self) -> None:
-        """The partitions were taken away."""
+        """The partitions were revoked."""
         with self._lock:
             self._known.clear()
             self._ends.clear()
             self._since_ms.clear()
 
-    def is_new(self, external_ref: str) -> bool:
-        """Whether this process has read the reference's SUBMIT, and it came to the topic after the
-        record was read: nobody else can have submitted it.
+    def is_new(self, external_ref: ExternalRef) -> bool:
+        """Whether this process has read the reference's SUBMIT, and it was appended after the
+        record was read back: no other instance can have submitted it.
         """
         with self._lock:
             return self._is_new(external_ref)
 
-    def reaches_back(self, external_ref: str, *, partition: int, submit_before: int) -> bool:
-        """Whether the record certainly holds what was ever submitted of the reference.
+    def reaches_back(
+        self, external_ref: ExternalRef, *, partition: int, submit_before: int
+    ) -> bool:
+        """Whether the record certainly has every submission of the reference (ruling 8).
 
-        So it is when it holds something, when the SUBMIT is new, and when a record that is older
-        than the SUBMIT's decision is still on the topic. After KEPT_MS it is dropped here; then
-        nothing is known of it but that it has ended, or its time is over.
+        That is so if it has an entry, if the SUBMIT is new, or if an entry older than the SUBMIT's
+        decision is still on the record's topic.
         """
         with self._lock:
             if external_ref in self._known or self._is_new(external_ref):
@@ -124,7 +130,7 @@ class SubmissionRecord:
     def __len__(self) -> int:
         return len(self._known)
 
-    def _is_new(self, external_ref: str) -> bool:
+    def _is_new(self, external_ref: ExternalRef) -> bool:
         new = self._new.get(external_ref)
         return new is not None and not self.stood_before(new.partition, new.offset)
 
@@ -140,7 +146,9 @@ class SubmissionRecord:
 
 
 def _replaces(before: RailSubmission, after: RailSubmission) -> bool:
-    """The writer of NOT_SUBMITTED over SUBMITTING has asked the rail, and knew of the last try."""
+    """Whether `after` replaces `before`: by EVIDENCE; but NOT_SUBMITTED replaces SUBMITTING if its
+    writer, which has asked the rail, knew of the last try.
+    """
     if after.phase == NOT_SUBMITTED and before.phase == SUBMITTING:
         return after.tries >= before.tries
     return EVIDENCE.get(after.phase, 0) >= EVIDENCE.get(before.phase, 0)

@@ -1,12 +1,13 @@
-"""The rail adapter on the engine's worker: its lanes, its own record read back, its look ahead.
+"""The rail adapter on the engine's worker: its lanes, the restore of its own record, its
+look-ahead.
 
     WITHDRAW   rank 0 ┐
-    RECALL     rank 1 ├ the reference's own name: never two of them at once
+    RECALL     rank 1 ├ one lane per externalRef: never two of them at once
     SUBMIT     rank 2 ┘
-    ENQUIRE    rank 3 ─ a name of its own: beside the others
+    ENQUIRE    rank 3 ─ a lane of its own: in parallel with the others
 
-A payment's attempts have different references, so none waits for another (engine.worker.lanes has
-the rules; ruling 8 of the domain asks for them).
+A payment's attempts have different references, so none waits for another. engine.worker.lanes says
+how lanes work; ruling 8 requires this order.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import structlog
 
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
+from core.values import ExternalRef
 from engine.clients.publisher import Outgoing
 from engine.clock import Clock
 from engine.errors import Exit
@@ -39,21 +41,25 @@ from schemas.errors import RegistryDown, Undecodable
 log = structlog.get_logger("processors.rail.worker")
 
 RANKS: Final = {"WITHDRAW": 0, "RECALL": 1, "SUBMIT": 2, "ENQUIRE": 3}
-LANES: Final = 40  # threads; one hanging call holds one of them
-ROOM: Final = (40, 36, 32, 16)  # by rank: four are left to withdraws, four more to recalls, …
-RECORDS_MAX: Final = 20_000  # about 12 MiB; beyond it nothing is read, not even a withdraw
-CROWDED_RECORDS: Final = 1_000  # then a silent rail's enquiries are answered without being asked
+LANES: Final = 40  # threads; a call that hangs occupies one of them
+# Threads by rank: four are reserved for withdrawals, four more for withdrawals and recalls, …
+ROOM: Final = (40, 36, 32, 16)
+RECORDS_MAX: Final = 20_000  # about 12 MiB; beyond it nothing is read, not even a withdrawal
+# Unfinished instructions; above it, while the rail does not answer, enquiries are not sent to it.
+CROWDED_RECORDS: Final = 1_000
 
-OLD_MS: Final = 30_000  # since it was decided: a topic that is replayed into itself is old, too
+OLD_MS: Final = 30_000  # since the decision, so that records copied from another topic are old too
 WITHDRAWN_MAX: Final = 1_000_000
-WITHDRAWN_KEPT_MS: Final = 120_000  # past submitBefore, when nothing is submitted any more
+WITHDRAWN_KEPT_MS: Final = 120_000  # after submitBefore, when nothing is submitted any more
 SWEEP_MS: Final = 60_000
-# How far back the own record counts.
+# Older entries of the own record are not read back.
 RECORD_READ_MS: Final = INSTRUCTION_AGE_MS_MAX + 2 * KEPT_MS
 
 
 class Withdrawn:
-    """References whose withdraw was read ahead. `observe` runs in the lookahead reader's thread."""
+    """References whose withdrawal was read ahead. `observe` runs in the lookahead reader's
+    thread.
+    """
 
     def __init__(self, *, codec: Codec, is_fresh: Callable[[int], bool], clock: Clock) -> None:
         self._codec = codec
@@ -63,10 +69,10 @@ class Withdrawn:
         self._swept_at = 0
 
     def observe(self, record: LogRecord) -> None:
-        """One record of the submissions topic. What cannot be read is the handler's to judge.
+        """One record of the submissions topic; an unreadable one is left to the handler.
 
-        Raises Exit when more withdraws are within their time than can be remembered: submitting
-        must end then.
+        Raises Exit if more than WITHDRAWN_MAX withdrawals must be remembered, or the schema
+        registry is needed and down: nothing may be submitted then.
         """
         if record.value is None:
             return
@@ -85,7 +91,7 @@ class Withdrawn:
     def is_fresh(self, partition: int) -> bool:
         return self._is_fresh(partition)
 
-    def is_withdrawn(self, external_ref: str) -> bool:
+    def is_withdrawn(self, external_ref: ExternalRef) -> bool:
         return external_ref in self._references
 
     def _sweep(self, now_ms: int) -> None:
@@ -106,17 +112,17 @@ class WorkerOwnership:
 
 
 class RecordReader(Protocol):
-    """Reads the adapter's own topics; engine.clients.reader fills it."""
+    """Reads the adapter's own topics; `processors.adapter.kafka.KafkaRecords` implements it."""
 
     def submissions(self, partition: int) -> Iterable[LogRecord]:
-        """All records of npp.rail.submitted.v1 that are still there, to the end now, in order."""
+        """All available records of npp.rail.submitted.v1 up to its current end, in order."""
 
     def submissions_end(self, partition: int) -> int:
         """The end of npp.rail.submissions.v1, records of open transactions included."""
 
 
 class RailHandler(InstructionHandler):
-    """Reads the own record back before the first instruction of a newly assigned partition."""
+    """Restores the own record before the first instruction of a newly assigned partition."""
 
     def __init__(
         self,
@@ -153,11 +159,11 @@ class RailHandler(InstructionHandler):
         return super().__call__(record)
 
     def lane_of(self, record: InputRecord) -> Lane:
-        """Called in the order of the topic, before anything of the record is done; a SUBMIT is
-        noted, so that its withdraw, which may go before it, knows that it was there.
+        """Called in topic order, before the record is processed. A SUBMIT is noted, because its
+        withdrawal may be processed first and must know about it.
 
-        Raises Exit when the schema registry is needed and down: in a wrong lane a SUBMIT could be
-        at work beside its WITHDRAW.
+        Raises Exit if the schema registry is needed and down: in a wrong lane a SUBMIT could run
+        concurrently with its WITHDRAW.
         """
         if record.value is None or has_unreadable_headers(record.headers):
             return lane_of_key(record)  # it is quarantined there
@@ -182,7 +188,9 @@ class RailHandler(InstructionHandler):
         return Lane(name.encode(), rank)
 
     def work_of(self, record: InputRecord, instruction: Any) -> Work:
-        """Too old is what is past submitBefore, or has stood on the topic for a day."""
+        """The instruction with its limit: the earlier of submitBefore and one day after it was
+        appended; from then on it is never submitted.
+        """
         limit_ms = min(instruction.submit_before, record.timestamp_ms + INSTRUCTION_AGE_MS_MAX)
         is_old = self._record.stood_before(record.partition, record.offset) or _is_old(
             record, instruction
@@ -190,7 +198,9 @@ class RailHandler(InstructionHandler):
         return Work(record=record, instruction=instruction, limit_ms=limit_ms, is_old=is_old)
 
     def _restore(self, partition: int) -> None:
-        """Once per partition and assignment: fold the own record, note where the topic ended."""
+        """Once per partition and assignment: fold the own record and note the end of the
+        instructions topic.
+        """
         with self._restoring:
             generation = self._generation_now()
             if generation != self._generation:
@@ -210,7 +220,9 @@ class RailHandler(InstructionHandler):
             )
 
     def _read_back(self, partition: int, now_ms: int) -> int | None:
-        """Fold what counts; the append time of the oldest record that is there."""
+        """Fold the entries that still count; returns the append time (epoch ms) of the topic's
+        oldest one. Raises TryAgain while the registry is down, Exit for an unreadable entry.
+        """
         since_ms: int | None = None
         for record in self._reader.submissions(partition):
             since_ms = record.timestamp_ms if since_ms is None else since_ms
@@ -223,7 +235,7 @@ class RailHandler(InstructionHandler):
         try:
             found: RailSubmission = self._codec.decode(record.topic, value, record.headers)
         except Undecodable as error:
-            # A reader that goes past it could submit twice.
+            # If it were skipped, a payment could be submitted twice.
             place = f"{record.partition}/{record.offset}"
             raise Exit("RAIL_RECORD_UNREADABLE", place) from error
         except RegistryDown as error:
@@ -232,5 +244,5 @@ class RailHandler(InstructionHandler):
 
 
 def _is_old(record: InputRecord, instruction: RailInstruction) -> bool:
-    """It was decided long before it was read: an earlier run may have had it."""
+    """It was decided long before it was read: an earlier run may have handled it."""
     return record.polled_at_ms - instruction.header.decided_at > OLD_MS

@@ -1,4 +1,4 @@
-"""What the rail adapter writes: its own record, and its reports. Comes back when Kafka has them."""
+"""What the rail adapter writes: its own record and its reports. Each call waits for Kafka."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
-from core.words import ReportKind
+from core.words import ReportKind, SubmissionPhase
 from engine.clock import Clock
 from engine.tracing import as_headers, passed_on
 from gateways.ports import Rail, RecallAnswer, StatusAnswer, SubmitAnswer
@@ -20,21 +20,21 @@ from processors.rail.record import SubmissionRecord
 from schemas import topology
 from schemas.codec import Codec
 
-log = structlog.get_logger("processors.rail.handler")
+log = structlog.get_logger("processors.rail.writer")
 
 Answer = SubmitAnswer | StatusAnswer | RecallAnswer
-# These are our adapter's own words, or change nothing: they carry no message of the rail's.
+# Reports that the adapter makes itself, or that change no state: they carry no rail message id.
 OWN_WORDS: Final = frozenset(
     {"STATUS", "RECEIVED", "WITHDRAWN", "NOT_SUBMITTED", "ALREADY_SUBMITTED"}
 )
 
 
 class NotOursError(Exception):
-    """Another instance has the partition: say nothing, submit nothing."""
+    """The group does not confirm that the partition is ours: report nothing, submit nothing."""
 
 
 class RailWriter:
-    """Each call raises NotConfirmed when Kafka does not take the record."""
+    """Each call raises NotConfirmed if Kafka does not confirm the record."""
 
     def __init__(
         self,
@@ -56,9 +56,11 @@ class RailWriter:
         self._metrics = metrics
 
     def put(
-        self, work: Work, phase: str, *, tries: int, answer: SubmitAnswer | None = None
+        self, work: Work, phase: SubmissionPhase, *, tries: int, answer: SubmitAnswer | None = None
     ) -> None:
-        """Write the own record, in the submission's partition, before anything follows from it."""
+        """Write the own record, in the instruction's partition; the caller acts on it afterwards.
+        `tries`: how often the submission was sent to the rail.
+        """
         instruction: RailInstruction = work.instruction
         submission = RailSubmission(
             external_ref=instruction.external_ref,
@@ -84,23 +86,23 @@ class RailWriter:
     def certain(
         self,
         work: Work,
-        kind: str,
+        kind: SubmissionPhase,
         *,
         answer: SubmitAnswer | StatusAnswer | None = None,
         details: str | None = None,
     ) -> None:
-        """WITHDRAWN or NOT_SUBMITTED, as its phase is called: from here on nobody submits it, so a
-        retry may be made.
+        """Report WITHDRAWN or NOT_SUBMITTED: it is never submitted from here on, so a retry is
+        possible (ruling 3).
 
-        Raises NotOursError: another instance may know better.
+        Raises NotOursError unless the partition is ours: another instance may have submitted it.
         """
         self.confirm(work)
-        asked = isinstance(answer, StatusAnswer)
+        requested = isinstance(answer, StatusAnswer)
         self.report(
             work,
             "WITHDRAWN" if kind == "WITHDRAWN" else "NOT_SUBMITTED",
             answer=answer,
-            is_enquiry=asked,
+            is_enquiry=requested,
             details=details,
             adapter_stopped=True,
         )
@@ -108,9 +110,8 @@ class RailWriter:
     def unknown(
         self, work: Work, answer: StatusAnswer | RecallAnswer, code: str, *, adapter_stopped: bool
     ) -> None:
-        """The rail does not know the reference. That the adapter has stopped makes it certain.
-
-        Raises NotOursError then, as `certain` does.
+        """Report that the rail does not know the reference. `adapter_stopped`: and that this
+        adapter will never submit it; then it raises NotOursError like `certain`.
         """
         if adapter_stopped:
             self.confirm(work)
@@ -134,10 +135,13 @@ class RailWriter:
         details: str | None = None,
         adapter_stopped: bool = False,
     ) -> None:
-        """Publish a RailReport."""
+        """Publish a RailReport. It carries the times of a submission, or of an enquiry if it is
+        marked as one; not those of a recall, which would count as a submission's (decision 21).
+        """
         instruction: RailInstruction = work.instruction
         payment_id = instruction.header.payment_intent_id
-        told = kind not in OWN_WORDS
+        from_rail = kind not in OWN_WORDS
+        timed = answer if is_enquiry or isinstance(answer, SubmitAnswer) else None
         report = RailReport(
             header=InputHeader(
                 payment_intent_id=payment_id,
@@ -148,13 +152,13 @@ class RailWriter:
             kind=kind,
             adapter=self._rail.name,
             code=code,
-            amount=getattr(answer, "amount", None) if told else None,
-            currency=getattr(answer, "currency", None) if told else None,
-            rail_message_id=getattr(answer, "message_id", None) if told else None,
+            amount=getattr(answer, "amount", None) if from_rail else None,
+            currency=getattr(answer, "currency", None) if from_rail else None,
+            rail_message_id=getattr(answer, "message_id", None) if from_rail else None,
             transaction_id=getattr(answer, "transaction_id", None),
             details=details or getattr(answer, "details", None),
-            submitted_at=None if answer is None else answer.submitted_at,
-            answered_at=None if answer is None else answer.answered_at,
+            submitted_at=None if timed is None else timed.submitted_at,
+            answered_at=None if timed is None else timed.answered_at,
             technical_result=None if answer is None else answer.technical_result,
             via_enquiry=is_enquiry,
             adapter_stopped=adapter_stopped,

@@ -1,8 +1,8 @@
-"""Puts quarantined records back when two persons said so: the raw bytes, where they came from.
+"""Redrives quarantined records under dual control: publishes their raw bytes to their origin again.
 
-`control.redrive_plan` says what that is. Every confirmed request ends: it is done, or it is
-refused with a sentence that says why, and either is written to the control topic. No request stops
-another, nor the process.
+`control.redrive_plan` computes what to publish. Every confirmed request ends as done or refused,
+with the reason; the result is written to the control topic. A failing request stops neither the
+others nor the process.
 
     CONFIRMED ──▶ planned ──▶ originals read ──▶ published one by one ──▶ RedriveDone
         ▲            │ refused     │ refused           │ refused: the rest is not published
@@ -17,12 +17,13 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from control.act_signature import Signer, signed
-from control.acts import REDRIVER
+from control.acts.act_signature import Signer, signed
+from control.acts.actors import REDRIVER
+from control.acts.operators_file import public_key
 from control.fold import Control
-from control.operators_file import public_key
 from control.redrive_plan import Planned, RedrivePlan, RefusedError, with_original
-from core.records import SENTENCE_MAX, RedriveDone, RedriveRequested
+from core.control_records import RedriveDone, RedriveRequested
+from core.records import SENTENCE_MAX
 from engine.clients.publisher import NotConfirmed, Refused
 from engine.clock import Clock
 from engine.errors import EngineError
@@ -35,30 +36,30 @@ from schemas.errors import RegistryDown
 
 log = structlog.get_logger("processors.redriver.handler")
 
-# Kafka answers within it, or something is wrong that waiting does not cure; longer than a broker
-# takes to be replaced. The people who asked are told then, and ask again.
+# Longer than the replacement of a broker takes. Without an answer by then the request is refused,
+# and people repeat it.
 TRY_S_MAX: Final = 300.0
 
 
 class QuarantineReader(Protocol):
-    """Reads what a redrive needs. Raises EngineError when Kafka does not answer."""
+    """Reads the records of a redrive. Raises EngineError if Kafka does not answer."""
 
     def quarantined(self, partition: int, offsets: Sequence[int]) -> Iterable[LogRecord]:
-        """Those of these offsets, in order, that hold a quarantined record."""
+        """The quarantined records at these offsets, in order; an offset without one is skipped."""
 
     def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
         """The record at this place, or None when none is there (any more)."""
 
 
 class _Progress(msgspec.Struct):
-    """How far a request has come in this process."""
+    """The progress of a request in this process."""
 
-    since_s: float
-    put_back: int = 0
+    since_s: float  # the first try, by the monotonic clock
+    put_back: int = 0  # records published
 
 
 class Redriver:
-    """Obeys confirmed requests of the control topic, one after the other."""
+    """Executes confirmed requests of the control topic, one after the other."""
 
     def __init__(
         self,
@@ -74,9 +75,9 @@ class Redriver:
         key: Signer,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`origins` are the topics that may be written to, `adapter` the reason table of assigned
-        callbacks; `key` signs what was done; `beat` is called between records, since a request may
-        hold thousands.
+        """`origins`: the topics that may be written to; `adapter`: the reason table for assigned
+        callbacks; `key` signs the result. `beat` is called for each record, because a request may
+        have thousands.
         """
         self._control = control
         self._records = records
@@ -94,8 +95,8 @@ class Redriver:
         self._progress: dict[str, _Progress] = {}
 
     def unable(self) -> str | None:
-        """Why nothing can be carried out, or None: an answer that nobody obeys would leave the
-        request open, and put the same records back again after each start.
+        """Why no request can be executed, or None. A result whose signature is invalid would leave
+        the request open, and every restart would redrive the same records.
         """
         file = self._control.operators
         entry = None if file is None else file.process(REDRIVER)
@@ -109,18 +110,19 @@ class Redriver:
         return None
 
     def step(self) -> int:
-        """Carry out what is confirmed and not done; the number of requests answered.
+        """Execute confirmed, open requests; returns the number of completed ones.
 
-        Raises what Kafka says when it does not take the answer itself: that is tried again.
+        Raises NotConfirmed or EngineError if the result itself cannot be written; the next call
+        does it again.
         """
-        confirmed = dict(self._control.redrives_confirmed)
+        confirmed = dict(self._control.redrives.confirmed)
         waiting = [each for name, each in confirmed.items() if name not in self._answered]
         answered = sum(self._answer(*each) for each in waiting)
-        self._answered &= set(self._control.redrives_confirmed)
+        self._answered &= set(self._control.redrives.confirmed)
         return answered
 
     def _answer(self, request: RedriveRequested, confirmed_by: str) -> bool:
-        """False when it has to be tried again."""
+        """False if it must be retried."""
         name = request.request_id
         progress = self._progress.setdefault(name, _Progress(self._clock.monotonic_s()))
         refused: str | None = None
@@ -135,7 +137,7 @@ class Redriver:
                 return False
             code = getattr(error, "code", type(error).__name__)
             refused = f"given up after {TRY_S_MAX:.0f} s, ask again: {code}"
-        except Exception as error:  # a defect of ours is this request's end, not the process's
+        except Exception as error:  # a defect ends this request, not the process
             log.exception("redrive failed by a defect", request_id=name)
             refused = f"a defect of the redriver: {type(error).__name__}; its log says where"
         if refused is not None and progress.put_back:
@@ -144,7 +146,7 @@ class Redriver:
         return True
 
     def _carry_out(self, request: RedriveRequested, confirmed_by: str, progress: _Progress) -> None:
-        """Publish what was not published yet. All originals are looked at before the first."""
+        """Publish the remaining records. All originals are read before the first is published."""
         planned = self._plan.of(request, confirmed_by)
         for each in planned[progress.put_back :]:
             self._whole(each)
@@ -154,7 +156,7 @@ class Redriver:
             self._metrics.redriven.inc()
 
     def _whole(self, planned: Planned) -> Planned:
-        """With the original's bytes where the record is quarantined by reference."""
+        """The record to publish, with the original's bytes if it is quarantined by reference."""
         self._beat()
         if planned.reference is None or planned.partition is None:
             return planned

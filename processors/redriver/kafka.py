@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from control.act_signature import Signer
+from control.acts.act_signature import Signer
 from engine.clients.control_reader import ControlReader
 from engine.clients.publisher import NotConfirmed
 from engine.errors import Exit
@@ -18,18 +18,18 @@ from processors.adapter.parts import Parts
 from processors.redriver.handler import Redriver
 from schemas import topology
 
-log = structlog.get_logger("processors.adapter.kafka")
+log = structlog.get_logger("processors.redriver.kafka")
 
 REDRIVE_EVERY_S: Final = 0.5
 
 
 class RedriverLoop:
-    """Follows the control topic and carries out what two persons confirmed, until asked to stop."""
+    """Follows the control topic and executes confirmed requests until a stop is requested."""
 
     def __init__(
         self, parts: Parts, *, adapter: str, origins: Collection[str], key: Signer
     ) -> None:
-        """As `Redriver`."""
+        """See `Redriver` for `adapter`, `origins` and `key`."""
         health = parts.health
         self._reader = ControlReader(
             parts.connection, topology.CONTROL, parts.clock, health.partition_errors
@@ -48,11 +48,13 @@ class RedriverLoop:
         self._stopping = threading.Event()
 
     def request_stop(self) -> None:
-        """End after the request under way; safe from a signal handler."""
+        """Stop after the current request; safe from a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Raises Exit when Kafka does not allow it, or control cannot be read at the start."""
+        """Runs until `request_stop`. Raises Exit if Kafka denies access, or if the control topic
+        cannot be read at the start.
+        """
         self._reader.start()
         try:
             if not self._reader.read_to_end(self._control):
@@ -70,9 +72,9 @@ class RedriverLoop:
         if unable is not None:
             if self._health.reason != unable:
                 log.error("the redriver can sign nothing", why=unable)
-            self._health.wait(Phase.BLOCKED, unable)
+            self._health.report(Phase.BLOCKED, unable)
             return
-        self._health.wait(Phase.RUNNING, "")
+        self._health.report(Phase.RUNNING, "")
         try:
             self._redriver.step()
         except NotConfirmed as error:

@@ -1,13 +1,15 @@
 """Replay: prove a log by fold, chain, re-decide, identity and money.
 
-`verify` is the job, `rebuild` one payment.
+`verify` proves a whole log or one payment; `rebuild` folds the events of one payment.
 """
 
 from __future__ import annotations
 
 from processors.replay.fold import rebuild
-from processors.replay.job import Settings, verify
+from processors.replay.job import verify
 from processors.replay.log import KafkaReplayLog, MemoryLog, ReplayLog
+from processors.replay.parts.scope import Settings
+from processors.replay.parts.workers import Workers
 from processors.replay.prove import Limit
 from processors.replay.reading import Progress
 from processors.replay.report import Failure, PaymentView, Report, Strength
@@ -23,6 +25,7 @@ __all__ = [
     "Report",
     "Settings",
     "Strength",
+    "Workers",
     "rebuild",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""Marks what accounts for each input while a replay reads, and reports what does not add up."""
+"""Marks what accounts for each input during a replay, and reports inconsistencies."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ class Accounting:
         self._accounts[record.partition].mark(index, record.offset, accounts.INPUT)
 
     def event(self, event: Event, *, taken: bool = False) -> None:
-        """An event accounts for the input that it names as its cause; one `taken` as recorded only
-        where nothing else does: it may name any input, or none that there is."""
+        """An event accounts for the input that it names as its cause. An event ruled
+        TAKEN_AS_RECORDED counts only if nothing else accounts for the input, because it may name
+        any input, even a missing one.
+        """
         flag = accounts.EVENTS
         if isinstance(event, ProcessingSuspended):
             flag |= accounts.SUSPENDED
@@ -66,8 +68,9 @@ class Accounting:
             self._mark(cause.topic, cause.partition, cause.offset, flag)
 
     def outcome(self, record: LogRecord, *, wanted: bool = True) -> Outcome | None:
-        """An outcome accounts for its input, when that is `wanted`; None when it is of another
-        partition."""
+        """An outcome accounts for its input, if it is `wanted`. Returns it, or None if it is
+        unreadable or its input is not in these partitions.
+        """
         try:
             outcome = self._codec.decode(OUTCOMES, record.value, record.headers)
         except Undecodable as error:
@@ -83,7 +86,7 @@ class Accounting:
         return outcome  # type: ignore[no-any-return]
 
     def quarantined(self, record: LogRecord) -> None:
-        """A quarantined record accounts for the input that it was."""
+        """A quarantined record accounts for its original input."""
         try:
             origin = quarantine.parse(record.headers)
         except ValueError as error:
@@ -100,6 +103,9 @@ class Accounting:
         return True
 
     def _unreadable(self, record: LogRecord, why: str) -> None:
+        """Reported once in a replay, although several parts may read a work topic's partition."""
+        if self._reading.only is None and record.partition not in self._accounts:
+            return
         self._report.redecide.fail(
             Failure(UNREADABLE_RECORD, None, 0, record.topic, record.partition, record.offset, why)
         )
@@ -107,8 +113,8 @@ class Accounting:
     # -- the end -----------------------------------------------------------------------------------
 
     def finish(self, before: Mapping[TopicPartition, int]) -> None:
-        """Report. When something does not add up, what was written since `before` is read first:
-        on a live log an account may have been written while we read.
+        """Report. Before reporting an inconsistency, read the records written since `before`: on a
+        live log the missing record may have been written meanwhile.
         """
         self._mark_taken()
         if any(True for _ in self._problems()):

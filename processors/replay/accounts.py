@@ -1,6 +1,6 @@
 """Is every input accounted for exactly once: by events, by one outcome, or by quarantine?
 
-One byte of flags for each input offset of one partition, so that memory stays small and certain.
+One byte of flags for each input offset of one partition, so that memory is small and predictable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SET_ASIDE: Final = 32  # the outcome says MISROUTED or QUARANTINED
 SUSPENDED: Final = 64  # the event is ProcessingSuspended
 TWICE: Final = 128  # two outcomes or two quarantined copies
 
-BEYOND_MAX: Final = 100_000  # offsets behind a topic's end that are remembered: 10 MB
+BEYOND_MAX: Final = 100_000  # offsets past a topic's end that are remembered: 10 MB
 _NOT_THERE: Final = "it is accounted for but is on no input topic"
 _ACCOUNT: Final = EVENTS | OUTCOME | QUARANTINE
 
@@ -26,8 +26,9 @@ class Accounts:
     """The inputs of one partition, topic by topic."""
 
     def __init__(self, topics: Sequence[str], ends: Mapping[str, int]) -> None:
-        """`ends` of the topics: an offset behind one is no input yet, whatever names it, and takes
-        no memory for the offsets before it."""
+        """`ends` of the topics: an offset past its topic's end is not an input yet, even if a
+        record names it, and uses no memory for the offsets before it.
+        """
         self._topics = tuple(topics)
         self._flags: list[bytearray] = [bytearray() for _ in topics]
         self._beyond: list[dict[int, int]] = [{} for _ in topics]
@@ -35,14 +36,14 @@ class Accounts:
         self.grow(ends)
 
     def grow(self, ends: Mapping[str, int]) -> None:
-        """The topics end here now: a live log has grown since the last time."""
+        """Extend the topics' ends: a live log has grown."""
         self._ends = [ends.get(topic, 0) for topic in self._topics]
         for topic, beyond in enumerate(self._beyond):
             for offset in [each for each in beyond if 0 <= each < self._ends[topic]]:
                 self.mark(topic, offset, beyond.pop(offset))
 
     def mark(self, topic: int, offset: int, flag: int) -> None:
-        """Note what is known of an input."""
+        """Set flags of an input."""
         flags = self._flags[topic]
         if not 0 <= offset < self._ends[topic]:
             beyond = self._beyond[topic]
@@ -54,13 +55,14 @@ class Accounts:
         flags[offset] = _joined(flags[offset], flag)
 
     def flags(self, topic: int, offset: int) -> int:
-        """What is known of an input."""
+        """The flags of an input."""
         flags = self._flags[topic]
         return flags[offset] if 0 <= offset < len(flags) else 0
 
     def lacks_events(self, topic: int, offset: int) -> bool:
         """Whether it is an input that nothing accounts for, or that only an outcome ACCEPTED
-        does."""
+        does.
+        """
         return self.flags(topic, offset) in (INPUT, INPUT | OUTCOME | ACCEPTED)
 
     def last_accounted(self, topic: int) -> int:
@@ -75,39 +77,45 @@ class Accounts:
         """Inputs that nothing accounts for although a later one of their topic is accounted for."""
         last = self.last_accounted(topic)
         flags = self._flags[topic]
-        for offset in range(last):
-            if flags[offset] == INPUT:
-                yield offset
+        offset = flags.find(INPUT, 0, max(last, 0))
+        while offset >= 0:
+            yield offset
+            offset = flags.find(INPUT, offset + 1, last)
 
     def pending(self, topic: int) -> int:
-        """Inputs behind the last accounted one: not decided yet."""
-        flags = self._flags[topic]
-        return sum(
-            1 for offset in range(self.last_accounted(topic) + 1, len(flags)) if flags[offset]
-        )
+        """Number of inputs after the last accounted one: not decided yet."""
+        behind = self._flags[topic][self.last_accounted(topic) + 1 :]
+        return len(behind) - behind.count(0)
 
     def wrong(self, topic: int) -> Iterator[tuple[int, str]]:
-        """Inputs that are accounted for in a way that does not add up, and how."""
+        """Inputs whose accounts contradict each other, as (offset, what is wrong)."""
         for offset in sorted(self._beyond[topic]):
             yield offset, _NOT_THERE
-        for offset, flags in enumerate(self._flags[topic]):
-            if flags & _ACCOUNT:
-                why = _WHY[flags]
-                if why is not None:
-                    yield offset, why
+        flags = self._flags[topic]
+        if not any(_is_wrong(each) for each in set(flags)):
+            return
+        for offset in range(len(flags)):
+            if _is_wrong(flags[offset]):
+                yield offset, _WHY[flags[offset]] or ""
 
     def counts(self, topic: int) -> tuple[int, int, int, int]:
         """Inputs read, and those with events, with an outcome alone, and in quarantine."""
         by_events = by_outcome = by_quarantine = read = 0
-        for flags in self._flags[topic]:
-            read += flags & INPUT
+        for flags in set(self._flags[topic]):
+            number = self._flags[topic].count(flags)
+            if flags & INPUT:
+                read += number
             if flags & EVENTS:
-                by_events += 1
+                by_events += number
             elif flags & QUARANTINE:
-                by_quarantine += 1
+                by_quarantine += number
             elif flags & OUTCOME:
-                by_outcome += 1
+                by_outcome += number
         return read, by_events, by_outcome, by_quarantine
+
+
+def _is_wrong(flags: int) -> bool:
+    return bool(flags & _ACCOUNT) and _WHY[flags] is not None
 
 
 def _joined(known: int, flag: int) -> int:

@@ -1,7 +1,7 @@
 """Groups the records of a partition by payment in bounded memory.
 
 A payment's key chooses a bucket; small logs stay in memory, large ones go to a temporary file per
-bucket, which is then read and grouped alone. So memory is one bucket, whatever the log's size.
+bucket, which is then read and grouped separately. So memory is one bucket, whatever the log's size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Buckets:
     """Add all records, then iterate the histories once."""
 
     def __init__(self, expected: int) -> None:
-        """`expected` is the number of records to come, about; it chooses the number of buckets."""
+        """`expected` is the approximate number of records; it determines the number of buckets."""
         self.count = min(max(-(-expected // BUCKET_RECORDS), 1), BUCKETS_MAX)
         self._memory: list[Entry] = []
         self._files: list[BinaryIO] = []
@@ -86,7 +86,7 @@ class Buckets:
         file.write(raw)
 
     def histories(self) -> Iterator[History]:
-        """One payment after the other; in the order of their keys within a bucket."""
+        """One payment after the other; ordered by key within a bucket."""
         if not self._files:
             yield from _group(iter(self._memory))
             return
@@ -95,7 +95,7 @@ class Buckets:
             yield from _group(_entries(file))
 
     def close(self) -> None:
-        """Remove what was spilled."""
+        """Delete the temporary files."""
         for file in self._files:
             file.close()
         if self._folder is not None:

@@ -1,4 +1,4 @@
-"""The checkpoints in a replay: signatures, their own chain, and the roots the journal gives."""
+"""The checkpoints in a replay: signatures, their own chain, and their roots against the journal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_KEYRING: Final = "signatures: no keyring was given"
 
 
 class CheckpointedPartition:
-    """One partition's checkpoints, pulled one by one while every event of the journal is fed."""
+    """One partition's checkpoints, read one by one while every journal event is fed."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class CheckpointedPartition:
         rulings: Iterable[Disposition] = (),
     ) -> None:
         """`decode` raises ValueError for what is not a checkpoint. `answered`: the outcomes of this
-        partition's operator commands, all of them in log order; `rulings`: of two persons."""
+        partition's operator commands, all of them in log order; `rulings`: of the control topic.
+        """
         self.partition = partition
-        self.good_end = 0  # the offset behind the last checkpoint whose root the journal gives
+        self.good_end = 0  # the offset after the last checkpoint whose root matches the journal
         self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
         self._recorded = recorded
         self._decode = decode
@@ -48,15 +49,17 @@ class CheckpointedPartition:
         self._answered = deque(answered)
         self._acted = {each.payment for each in answered}
         self._acted |= {each.request.payment_intent_id for each in rulings}
-        self._known: dict[str, LeafData] = {}  # of those alone: others begin each range again
+        self._known: dict[str, LeafData] = {}  # of those payments: other leaves are per range
         self._touched = Range(self._known.get)
         self._failure: Failure | None = None  # nothing after it can be judged
-        self._roots: list[tuple[int, Failure]] = []  # wrong roots, and the end of each range
+        self._roots: list[tuple[int, Failure]] = []  # wrong roots, each with its range's end
         self._confirmed = 0
         self._pull()
 
     def _pull(self) -> None:
-        """The topic's next checkpoint that covers anything, checked by itself and in its chain."""
+        """The topic's next checkpoint that is not void, checked individually and against its
+        chain.
+        """
         self._awaited = None
         for record in self._recorded:
             try:
@@ -73,20 +76,20 @@ class CheckpointedPartition:
                 return
 
     def event(self, offset: int, link: Link | None, value: bytes) -> None:
-        """A record of the journal; `link` is None when it is not one of ours."""
+        """A record of the journal; `link` is None if it is not one of ours."""
         self._confirm(offset - 1)
         if link is not None:
             self._touched.touch(link.payment_intent_id, link.sequence, event_hash(value))
 
     def ruled(self, offset: int, ruling: Disposition) -> None:
-        """Two persons ruled on the record at this offset, which comes next."""
+        """Two people ruled on the record at this offset; call it before the record's `event`."""
         self._confirm(offset - 1)
         payment = ruling.request.payment_intent_id
         if payment:
             self._touched.rule(payment, ruling.request_hash, ruling.ruled_at)
 
     def finish(self, end: int, report: Report) -> None:
-        """Every record below `end` was fed: what is wrong joins the result."""
+        """Every record below `end` was fed: add problems to the result."""
         self._confirm(end - 1)
         if self._failure is None and self._awaited is not None:
             offset, sealed = self._awaited

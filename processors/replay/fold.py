@@ -1,6 +1,6 @@
-"""Fold: events in, state out, compared decoded with what the compacted topic says.
+"""Fold: events in, state out, compared in decoded form with the compacted topic.
 
-`rebuild` is all of it for one payment: any arrival order, a prefix is enough, a hole is an error.
+`rebuild` does it for one payment: any arrival order, a prefix suffices, a gap is an error.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Folded(msgspec.Struct):
     states: list[Payment] = []
     hashes: list[bytes] = []
     failure: Failure | None = None
+    lifecycle: PaymentLifecycle | None = None  # once compared: the record as it was read
 
     @property
     def state(self) -> Payment | None:
@@ -60,7 +61,7 @@ def rebuild(
 ) -> Payment:
     """State of one payment from its raw events, in whatever order they arrive.
 
-    Raises MissingSequence for a hole, ValueError for no events or one twice, CorruptHistory.
+    Raises MissingSequence for a gap, ValueError for no events or a repeated one, CorruptHistory.
     """
     events = [codec.decode(EVENTS, value) for value in values]
     require_complete([event.header.sequence for event in events])
@@ -74,7 +75,7 @@ def rebuild(
 
 
 def fold(codec: Codec, history: History, partition: int) -> Folded:
-    """Decode and fold a payment's events in log order, up to the first thing that is wrong."""
+    """Decode and fold a payment's events in log order, up to the first problem."""
     folded = Folded()
     state: Payment | None = None
     for entry in history.events:
@@ -109,7 +110,7 @@ def compare_lifecycle(
 ) -> tuple[Failure | None, str | None]:
     """Compare the compacted record with the fold at its own sequence; (failure, not checkable).
 
-    `required` is the least sequence it must have reached.
+    `required` is the minimum sequence it must have reached.
     """
     last = len(folded.events)
 
@@ -125,6 +126,9 @@ def compare_lifecycle(
         return failure(LIFECYCLE_MISSING, "the payment has no lifecycle record", last), None
     try:
         record = codec.decode(LIFECYCLE, history.lifecycle.value, history.lifecycle.headers)
+        folded.lifecycle = record
+        if _is_as_folded(record, folded, max(required, 1), rules_of):
+            return None, None
         snapshot = payment_state.unpack(record.snapshot)
     except (Undecodable, ValueError) as error:
         why = f"the lifecycle record cannot be read: {type(error).__name__}"
@@ -141,6 +145,17 @@ def compare_lifecycle(
     if difference is not None:
         return failure(LIFECYCLE_DIFFERS, difference, record.sequence), None
     return None, skipped
+
+
+def _is_as_folded(
+    record: PaymentLifecycle, folded: Folded, required: int, rules_of: RulesOf
+) -> bool:
+    """Whether it is the very record that the fold gives, its packed state byte for byte."""
+    if not required <= record.sequence <= len(folded.events):
+        return False
+    state, skipped = _at_decision_end(folded.states[record.sequence - 1], rules_of)
+    expected = lifecycle_record(state, folded.hashes[record.sequence - 1])
+    return skipped is None and expected == record
 
 
 def _at_decision_end(state: Payment, rules_of: RulesOf) -> tuple[Payment, str | None]:

@@ -1,7 +1,8 @@
-"""Identity: is each payment the one its source and idempotency key make, and are its references?
+"""Identity: is each payment's id, and each reference, the one computed from its source and
+idempotency key? If every payment has its computed id, no two can come from one source and key
+(IDM-05).
 
-While every payment has its own computed id, no two can have come of one source and key (IDM-05).
-While every reference is the computed one, the rail and Deposits Core know an instruction again.
+If every reference is the computed one, the rail and Deposits Core recognise a repeated instruction.
 """
 
 from __future__ import annotations
@@ -17,27 +18,29 @@ _TO_DO: Final = "Stop processing: one request may be paid twice. Report the defe
 
 
 def problems(key: bytes, events: Sequence[Event]) -> Iterator[tuple[int, str]]:
-    """What is wrong as (sequence, sentence), in the order of the events; `key` is the record's."""
+    """Problems as (sequence, sentence), in event order; `key` is the record's."""
     for index, event in enumerate(events):
-        for said in _problems(key, index, event):
-            yield event.header.sequence, f"{said}. {_TO_DO}"
+        for problem in _problems(key, index, event):
+            yield event.header.sequence, f"{problem}. {_TO_DO}"
 
 
-def _problems(key: bytes, index: int, event: Event) -> Iterator[str]:
+def _problems(key: bytes, index: int, event: Event) -> list[str]:
+    found = []
     name = event.header.payment_intent_id
     if name.encode() != key:
-        yield f"the record's key is {key.decode('utf-8', 'replace')}, the event says {name}"
+        found.append(f"the record's key is {key.decode('utf-8', 'replace')}, the event says {name}")
     created = isinstance(event, e.PaymentIntentCreated)
     if created != (index == 0):
         kind = type(event).__name__
-        yield f"a payment is created by its first event and by no other, this is a {kind}"
+        found.append(f"a payment is created by its first event and by no other, this is a {kind}")
     if isinstance(event, e.PaymentIntentCreated):
         computed = _computed(event)
         if computed != name:
-            yield f"its source and idempotency key are those of payment {computed}"
+            found.append(f"its source and idempotency key are those of payment {computed}")
     given, expected = _references(event)
     if given != expected:
-        yield f"its reference is {given}, computed it is {expected}"
+        found.append(f"its reference is {given}, computed it is {expected}")
+    return found
 
 
 def _computed(created: e.PaymentIntentCreated) -> str:
@@ -50,14 +53,12 @@ def _computed(created: e.PaymentIntentCreated) -> str:
 def _references(event: Event) -> tuple[str, str]:
     """The event's own reference, and the one that domain §2 computes."""
     name, attempt = event.header.payment_intent_id, event.header.attempt
-    match event:
-        case e.PaymentAttemptCreated() | e.PaymentSentToRail():
-            return event.external_ref, external_ref(name, attempt)
-        case e.FundsRequested():
-            number = event.funds_ref[31:]
-            counted = len(number) == 2 and number.isascii() and number.isdigit()
-            letter = FUNDS_LETTER.get(event.operation, "?")
-            expected = f"{external_ref(name, attempt)}{letter}{number if counted else '01'}"
-            return event.funds_ref, expected
-        case _:
-            return "", ""
+    if isinstance(event, (e.PaymentAttemptCreated, e.PaymentSentToRail)):
+        return event.external_ref, external_ref(name, attempt)
+    if isinstance(event, e.FundsRequested):
+        number = event.funds_ref[31:]
+        counted = len(number) == 2 and number.isascii() and number.isdigit()
+        letter = FUNDS_LETTER.get(event.operation, "?")
+        expected = f"{external_ref(name, attempt)}{letter}{number if counted else '01'}"
+        return event.funds_ref, expected
+    return "", ""

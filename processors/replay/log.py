@@ -1,4 +1,4 @@
-"""Where a replay reads: any log with topics, partitions and offsets. Read-only, without a group."""
+"""The log of a replay: anything with topics, partitions and offsets. Read-only, without a group."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Ranges = Mapping[int, tuple[int, int]]  # partition to (first offset, offset to 
 
 
 class ReplayLog(Protocol):
-    """Committed records by offset. Reading changes nothing and disturbs nobody."""
+    """Committed records by offset. Reading has no side effects."""
 
     def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
-        """Partitions by topic; 0 for a topic that is not there."""
+        """Partition counts by topic; 0 for a missing topic."""
 
     def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The next offset to be written, records of open transactions included."""
+        """The next offset to be written, including records of open transactions."""
 
     def read(self, topic: str, ranges: Ranges) -> Iterator[LogRecord]:
         """Committed records with start ≤ offset < end; waits for open transactions.
 
-        Each partition comes in order, the partitions come mixed in any way.
+        Each partition is in order; partitions are interleaved arbitrarily.
         """
 
 
@@ -36,7 +36,7 @@ class KafkaReplayLog:
     def __init__(
         self, connection: Mapping[str, Any], clock: Clock, passed: Passed | None = None
     ) -> None:
-        """`passed`: batches that nobody can read and two persons passed over."""
+        """`passed`: unreadable batches skipped under dual control."""
         self._passed = passed
         self._connection = connection
         self._clock = clock

@@ -1,4 +1,4 @@
-"""One payment's proofs: its chain, its fold against the compacted topic, its decisions again."""
+"""One payment's proofs: chain, fold against the compacted topic, and re-decide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evidence.redecide import Environment
 from processors.replay import identity
 from processors.replay.buckets import Entry, History
 from processors.replay.fold import Folded, compare_lifecycle, fold
-from processors.replay.money import Money
+from processors.replay.money.checks import Money
 from processors.replay.redecide import PaymentRedecider
 from processors.replay.report import Failure, PaymentView, Report
 from schemas.errors import Undecodable
@@ -31,7 +31,7 @@ NO_FOLD: Final = "payments whose history could not be folded"
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """Where a replay ends: after `sequence` of each payment, `offset` of each journal partition, or
+    """The end of a replay: after `sequence` of each payment, `offset` of each journal partition, or
     with the last event decided at or before `time_ms` (epoch ms).
     """
 
@@ -50,7 +50,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Prover:
-    """Puts what it finds of each payment into one report."""
+    """Collects the findings about each payment in one report."""
 
     def __init__(
         self,
@@ -61,8 +61,9 @@ class Prover:
         account: Callable[[Event, bool], None],
         rulings: Dispositions,
     ) -> None:
-        """`account` is told of every event that can be read, and whether two persons took it as
-        recorded; `rulings` are theirs."""
+        """`account(event, taken)` is called for every readable event; `taken`: it is ruled
+        TAKEN_AS_RECORDED. `rulings`: those of the control topic.
+        """
         self._rulings = rulings
         self._environment = environment
         self._report = report
@@ -73,28 +74,30 @@ class Prover:
     def prove(
         self, history: History, partition: int, known: int | None, *, last_look: bool
     ) -> int | None:
-        """All strengths for one payment of `partition`, once `known` to reach a sequence.
+        """Prove all strengths for one payment of `partition`. `known`: the sequence that it had
+        reached at the previous look; None at the first.
 
-        A payment with a failure is looked at again, since a live log may have moved between two
-        topics or ended within a decision: then nothing is reported yet, and the sequence it has
-        now is given. At the last look it is reported, and None is given.
+        A payment with a failure is looked at again, because a live log may have grown between the
+        reads of two topics, or ended within a decision: nothing is reported yet, and its current
+        sequence is returned. At the last look the failure is reported, and None is returned.
         """
         scratch = Report(self._report.payment, None)
         count = self._prove(history, partition, known, scratch)
-        if not scratch.passed and not last_look:
-            return count
-        if not scratch.passed and self._is_excused(history, partition, scratch):
-            for each in scratch.strengths():
-                self._report.excused.merge(each)
-            return None
-        self._excuse_old_money(partition, scratch)
+        if not scratch.passed:
+            if not last_look:
+                return count
+            if self._is_excused(history, partition, scratch):
+                for each in scratch.strengths():
+                    self._report.excused.merge(each)
+                return None
+            self._excuse_old_money(partition, scratch)
         self._report.merge(scratch)
         return None
 
     def _is_excused(self, history: History, partition: int, found: Report) -> bool:
-        """A payment left out by name; or one with a broken history that ends before the base.
+        """A payment left out by name, or one whose broken history ends before the base.
 
-        Where only its lifecycle record differs, nothing excuses it: decisions rest on that.
+        A differing lifecycle record is never excused, because decisions depend on it.
         """
         report = self._report
         if history.key.decode("utf-8", "replace") in report.without:
@@ -108,7 +111,7 @@ class Prover:
         )
 
     def _excuse_old_money(self, partition: int, found: Report) -> None:
-        """What was wrong with money or identity before the base is listed, not judged."""
+        """Problems with money or identity before the base are listed, not judged."""
         for strength in (found.identity, found.money):
             old = [each for each in strength.failures if self._is_past(partition, each)]
             for each in old:
@@ -123,17 +126,19 @@ class Prover:
         seconds = self._clock.monotonic_s
         started_s = seconds()
         if history.lifecycle is not None and not history.lifecycle.value:
-            history.lifecycle = None  # taken back by a recovery
+            history.lifecycle = None  # undone by a recovery
         history.events = self._own(history, partition, report)
         if not history.events:
             self._without_events(history, partition, report)
             return 0
         folded = fold(self._environment.codec, history, partition)
-        taken = frozenset(
-            index
-            for index, entry in enumerate(history.events)
-            if self._rulings.of(partition, entry.offset, entry.value) is not None
-        )
+        taken: frozenset[int] = frozenset()
+        if len(self._rulings):
+            taken = frozenset(
+                index
+                for index, entry in enumerate(history.events)
+                if self._rulings.of(partition, entry.offset, entry.value) is not None
+            )
         for index, event in enumerate(folded.events):
             self._account(event, index in taken)
         for entry in history.events[len(folded.events) :]:
@@ -144,7 +149,7 @@ class Prover:
         report.fold.seconds += folded_s - started_s
         limited = cut < len(folded.events)
         events = history.events[:cut] if limited else history.events
-        self._chain(history.key, events, partition, report)
+        self._chain(history.key, events, folded.hashes, partition, report)
         chained_s = seconds()
         report.chain.seconds += chained_s - folded_s
         report.redecide.payments += 1
@@ -187,11 +192,20 @@ class Prover:
             )
         return own
 
-    def _chain(self, key: bytes, events: list[Entry], partition: int, report: Report) -> None:
+    def _chain(
+        self,
+        key: bytes,
+        events: list[Entry],
+        hashes: list[bytes],
+        partition: int,
+        report: Report,
+    ) -> None:
+        """`hashes` of the events' values, as far as they were folded."""
         chain = report.chain
         checker = ChainChecker(partition, MemoryHeads())
-        for entry in events:
-            found = checker.feed(entry.offset, key, entry.value)
+        for index, entry in enumerate(events):
+            digest = hashes[index] if index < len(hashes) else None
+            found = checker.feed(entry.offset, key, entry.value, digest)
             if isinstance(found, Break):
                 chain.fail(
                     Failure(
@@ -206,7 +220,7 @@ class Prover:
     # -- fold --------------------------------------------------------------------------------------
 
     def _cut(self, history: History, folded: Folded) -> int:
-        """How many events the limit lets in."""
+        """The number of events within the limit."""
         limit = self._limit
         cut = len(folded.events)
         if limit.sequence is not None:
@@ -252,7 +266,7 @@ class Prover:
             result.skip(skipped)
 
     def _without_events(self, history: History, partition: int, report: Report) -> None:
-        """Inputs that made no payment are ordinary; a lifecycle record without events is not."""
+        """Inputs without a payment are normal; a lifecycle record without events is not."""
         if history.lifecycle is not None and not self._limit:
             name = history.key.decode("utf-8", "replace")
             report.fold.fail(
@@ -301,7 +315,7 @@ class Prover:
     def _money(
         self, folded: Folded, history: History, partition: int, cut: int, report: Report
     ) -> None:
-        """Judged from the first event on, also from a checkpoint on: sums have no other start."""
+        """Judged from the first event, even from a checkpoint on: sums have no other start."""
         result = report.money
         result.payments += 1
         result.events += cut
@@ -311,21 +325,10 @@ class Prover:
         else:
             result.checked += 1
         whole = not limited and folded.failure is None
-        at_rest = whole and self._said_at_rest(history, cut)
+        said = folded.lifecycle  # None when it cannot be read: fold names it
+        at_rest = whole and said is not None and said.sequence == cut and said.at_rest
         for found in Money().check(folded.events[:cut], whole=whole, at_rest=at_rest):
             result.fail(_failure(found.kind, history, partition, found.sequence, found.sentence))
-
-    def _said_at_rest(self, history: History, sequence: int) -> bool:
-        """Whether the lifecycle record says, of this sequence, that nothing is outstanding."""
-        if history.lifecycle is None:
-            return False
-        try:
-            record = self._environment.codec.decode(
-                LIFECYCLE, history.lifecycle.value, history.lifecycle.headers
-            )
-        except Undecodable:
-            return False  # fold names it
-        return bool(record.sequence == sequence and record.at_rest)
 
 
 def _failure(

@@ -1,4 +1,6 @@
-"""Reads the topics of some partitions up to captured ends, tells progress, keeps some payments."""
+"""Reads the topics of some partitions up to captured ends, reports progress, and filters
+payments.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.replay.buckets import Entry
 from processors.replay.log import ReplayLog
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
+from schemas.topology import CHECKPOINTS, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
 PROGRESS_RECORDS: Final = 1_000
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
+
+OnRead = Callable[[str, int], None]
+"""What is being done, and how many records were read since the last call."""
 
 
 class Reading:
@@ -25,24 +30,23 @@ class Reading:
         self,
         log: ReplayLog,
         inputs: Sequence[str],
-        progress: Progress | None = None,
-        rulings: Dispositions | None = None,
+        counts: Mapping[str, int],
+        on_read: OnRead,
+        rulings: Dispositions,
     ) -> None:
-        """`rulings` of two persons: FOREIGN records of the journal are left out."""
-        self.rulings = rulings or Dispositions()
+        """`counts`: partitions by topic. `rulings`: FOREIGN records of the journal are omitted."""
+        self.rulings = rulings
         self.inputs = tuple(inputs)
-        names = [EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE, CHECKPOINTS, CONTROL, *inputs]
-        self.counts = log.partitions(names)
+        self.counts = counts
         self.partitions = self.counts[EVENTS]
         self.ends: dict[TopicPartition, int] = {}
         self.only: frozenset[bytes] | None = None  # keys to keep; None keeps all
-        self.total = 0
-        self._done = 0
+        self._unreported = 0
         self._log = log
-        self._progress = progress
+        self._on_read = on_read
 
     def ends_now(self, topics: Sequence[str], numbers: Sequence[int]) -> dict[TopicPartition, int]:
-        """Ends as they are now; a work topic's partition is the input's modulo their count."""
+        """The current ends; a work topic's partition is the input's modulo their count."""
         places = {
             (topic, number % self.counts[topic])
             for topic in topics
@@ -52,8 +56,9 @@ class Reading:
         return dict(self._log.ends(sorted(places)))
 
     def capture(self, numbers: Sequence[int]) -> None:
-        """Fix the ends of everything: the inputs last, so that each event's input is among them,
-        and what checkpoints cover after these."""
+        """Capture the ends of all topics. The inputs come last, so that they include each event's
+        input; what checkpoints cover comes after the checkpoints.
+        """
         order = ([LIFECYCLE], [CHECKPOINTS], [OUTCOMES, QUARANTINE], [EVENTS], self.inputs)
         for topics in order:
             self.ends.update(self.ends_now(topics, numbers))
@@ -61,34 +66,34 @@ class Reading:
     def records(
         self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
-        """Every record up to the captured ends, whatever its key, without FOREIGN events."""
-        for record in self.all_records(topic, numbers, start):
-            place = (record.partition, record.offset)
-            if topic != EVENTS or not self.rulings.skips(*place, record.value):
-                yield record
+        """Every record up to the captured ends, without FOREIGN events."""
+        found, skips = self.all_records(topic, numbers, start), self.rulings.skips
+        if topic != EVENTS or not len(self.rulings):
+            return found
+        return (each for each in found if not skips(each.partition, each.offset, each.value))
 
     def all_records(
         self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
-        """With these."""
+        """As `records`, with FOREIGN events."""
         ranges = {}
         if self.counts[topic]:
             for number in sorted({n % self.counts[topic] for n in numbers}):
                 first = 0 if start is None else start.get((topic, number), 0)
                 ranges[number] = (first, self.ends[topic, number])
         for record in self._log.read(topic, ranges):
-            self._done += 1
-            if self._progress is not None and self._done % PROGRESS_RECORDS == 0:
-                self._progress(f"reading {topic}", min(self._done, self.total), self.total)
+            self._unreported += 1
+            if self._unreported >= PROGRESS_RECORDS:
+                self._on_read(f"reading {topic}", self._unreported)
+                self._unreported = 0
             yield record
 
     def wanted(
         self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
         """The records of the payments that are kept."""
-        for record in self.records(topic, numbers, start):
-            if self.only is None or record.key in self.only:
-                yield record
+        found, only = self.records(topic, numbers, start), self.only
+        return found if only is None else (each for each in found if each.key in only)
 
 
 def entry_of(kind: int, record: LogRecord, topic: int = 0) -> Entry:

@@ -1,6 +1,7 @@
-"""Re-decide: every input of a payment again through the rule set that its event or outcome names.
+"""Re-decide: decide every input of a payment again with the rule set that its event or outcome
+names.
 
-The events it gives, encoded with the recorded schema, must be the recorded bytes; what appended
+The events, encoded with the recorded schema, must be the recorded bytes; an input that appended
 nothing must give the recorded outcome again.
 """
 
@@ -19,6 +20,7 @@ from core.payment.deadlines import with_deadline
 from core.payment.events import ProcessingResumed, ProcessingSuspended
 from core.payment.state import Payment
 from core.records import SENTENCE_MAX, Outcome
+from engine.ports import RecordPosition
 from evidence.chain import ZERO_HASH
 from evidence.differences import first_difference
 from evidence.redecide import (
@@ -41,8 +43,8 @@ APPLIED_TWICE: Final = "APPLIED_TWICE"
 EVENTS_DIFFER: Final = "EVENTS_DIFFER"
 OUTCOME_DIFFERS: Final = "OUTCOME_DIFFERS"
 DECIDE_RAISED: Final = "DECIDE_RAISED"
-# Fields of an outcome that a decision determines.
 SET_ASIDE: Final = frozenset({"MISROUTED", "QUARANTINED"})  # nothing was decided
+# Fields of an outcome that a decision determines.
 OUTCOME_FIELDS: Final = (
     "result", "code", "rule", "sentence", "first_difference", "from_sequence", "to_sequence",
     "state", "money_outcome", "expected", "actual",
@@ -50,12 +52,12 @@ OUTCOME_FIELDS: Final = (
 
 
 class NotCheckable(Exception):
-    """This payment cannot be decided again here; the words say why."""
+    """This payment cannot be decided again here; the message says why."""
 
 
 class Decided(msgspec.Struct, frozen=True):
     """Consecutive events of one input: indices first..last (inclusive) in the history; or one event
-    that two persons took as recorded.
+    ruled TAKEN_AS_RECORDED.
     """
 
     cause: Cause
@@ -65,7 +67,7 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 class PaymentRedecider:
-    """One payment's inputs, in the order of the sequences that their events or outcomes name."""
+    """One payment's inputs, in the order of the sequences in their events or outcomes."""
 
     def __init__(
         self,
@@ -77,7 +79,8 @@ class PaymentRedecider:
         taken: frozenset[int] = frozenset(),
     ) -> None:
         """`cut`: decisions and outcomes past this many events are left out. `taken`: indices of
-        events that two persons took as recorded, which are not decided again."""
+        events ruled TAKEN_AS_RECORDED, which are not decided again.
+        """
         self._taken = taken
         self._cut = len(folded.events) if cut is None else cut
         self._environment = environment
@@ -87,7 +90,7 @@ class PaymentRedecider:
         self._payment = history.key.decode("utf-8", "replace")
 
     def run(self, strength: Strength) -> None:
-        """Decide everything again; stops at the first failure of this payment."""
+        """Decide everything again, up to the payment's first failure, which goes to `strength`."""
         try:
             for failure in self._failures(strength):
                 strength.fail(failure)
@@ -117,7 +120,7 @@ class PaymentRedecider:
             strength.checked += 1
 
     def _is_past(self, outcome: Outcome) -> bool:
-        """Past the end of this replay: of what the journal does not have yet, or past the limit."""
+        """Past the end of this replay: not on the journal yet, or past the limit."""
         if outcome.to_sequence > self._cut:
             return True
         if self._cut == len(self._folded.events) and self._folded.failure is None:
@@ -125,7 +128,7 @@ class PaymentRedecider:
         return self._cut == 0 or outcome.decided_at >= self._folded.states[self._cut - 1].decided_at
 
     def _twice(self, decisions: Sequence[Decided]) -> Iterator[Failure]:
-        seen: set[tuple[str, int, int]] = set()
+        seen: set[RecordPosition] = set()
         for decided in (each for each in decisions if not each.taken):
             cause = decided.cause
             place = (cause.topic, cause.partition, cause.offset)
@@ -211,7 +214,7 @@ class PaymentRedecider:
     ) -> Failure | None:
         """An operator command's outcome names exactly the events that its command made."""
         for decided in decisions:
-            if _place(decided.cause) == _place(outcome.cause):
+            if is_one(decided.cause, outcome.cause):
                 named = (outcome.from_sequence, outcome.to_sequence)
                 if named == (decided.first + 1, decided.last + 1):
                     return None
@@ -223,7 +226,7 @@ class PaymentRedecider:
     def _candidates(
         self, outcome: Outcome, decisions: Sequence[Decided]
     ) -> Iterator[Payment | None]:
-        """The states in which it can have been decided.
+        """The states in which it may have been decided.
 
         A refusal names the payment's last sequence. A duplicate names those of its first result,
         so each state at the ends of decisions made up to its own time is one.
@@ -248,7 +251,10 @@ class PaymentRedecider:
         return with_deadline(state, self._environment.rules(state.rule_set))
 
     def _input(self, cause: Cause) -> Entry | str:
-        """The input a cause names, or what is wrong with it."""
+        """The input that a cause names, or what is wrong with it.
+
+        Raises NotCheckable if the input is on another cluster or a topic that is not read.
+        """
         environment = self._environment
         if cause.cluster_id != environment.cluster_id:
             raise NotCheckable(f"its inputs are on cluster {cause.cluster_id}")
@@ -269,7 +275,7 @@ class PaymentRedecider:
         environment = self._environment
         topic = environment.topics[entry.topic]
         given = Input(topic, entry.partition, entry.offset, entry.value, entry.headers)
-        yield from decisions(environment, given, cause, state, decided_at, rule_set)
+        return decisions(environment, given, cause, state, decided_at, rule_set)
 
     def _failure(self, kind: str, index: int, difference: str) -> Failure:
         offset = self._history.events[index].offset
@@ -285,19 +291,25 @@ class PaymentRedecider:
 
 
 def decisions_of(folded: Folded, taken: frozenset[int] = frozenset()) -> Iterator[Decided]:
-    """Consecutive events with the same cause are one decision; each that is `taken` is alone."""
+    """Consecutive events with the same cause are one decision; each `taken` event is separate."""
     first = 0
     for index, event in enumerate(folded.events):
         following = folded.events[index + 1] if index + 1 < len(folded.events) else None
         cause = event.header.cause
         alone = not taken.isdisjoint((index, index + 1))
-        if alone or following is None or _place(following.header.cause) != _place(cause):
+        if alone or following is None or not is_one(following.header.cause, cause):
             yield Decided(cause, first, index, index in taken)
             first = index + 1
 
 
-def _place(cause: Cause) -> tuple[str, str, int, int]:
-    return (cause.cluster_id, cause.topic, cause.partition, cause.offset)
+def is_one(cause: Cause, other: Cause) -> bool:
+    """Whether both name the same input; consecutive events that do are one decision."""
+    return (
+        cause.offset == other.offset
+        and cause.topic == other.topic
+        and cause.partition == other.partition
+        and cause.cluster_id == other.cluster_id
+    )
 
 
 def _outcome_difference(decision: Decision, state: Payment | None, recorded: Outcome) -> str | None:

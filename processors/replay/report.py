@@ -1,17 +1,21 @@
-"""What a replay found: one result for each strength, and the whole as JSON.
+"""A replay's result: one for each strength, and all of it as JSON.
 
-A failure names payment, sequence and first difference. "Not checkable" is no failure: it says why.
+A failure names payment, sequence and first difference. "Not checkable" is not a failure; it gives
+the reason.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from core.values import Cents, ExternalRef, PaymentIntentId
+
 FAILURES_LISTED_MAX: Final = 100  # of each strength; the others are counted
-REASONS_MAX: Final = 100  # reasons for "not checkable" that are told apart
+REASONS_MAX: Final = 100  # distinct reasons for "not checkable" that are counted
 
 PASSED: Final = "passed"
 FAILED: Final = "failed"
@@ -19,7 +23,7 @@ NOT_CHECKABLE: Final = "not checkable"
 
 
 class Failure(msgspec.Struct, frozen=True, rename="camel"):
-    """One thing that is wrong. `sequence` is 0 and `offset` -1 where there is none to name."""
+    """One failure. `sequence` is 0 and `offset` -1 if there is none."""
 
     kind: str
     payment: str | None
@@ -28,6 +32,13 @@ class Failure(msgspec.Struct, frozen=True, rename="camel"):
     partition: int
     offset: int
     first_difference: str
+
+    def order(self) -> tuple[int, str, int, int, str, str]:
+        """The sort key of the list: the order is the same however a replay is divided."""
+        return (
+            self.partition, self.payment or "", self.sequence, self.offset, self.kind,
+            self.first_difference,
+        )  # fmt: skip
 
     def sentence(self) -> str:
         """One line for people."""
@@ -49,25 +60,27 @@ class Strength:
         self.name = name
         self.payments = 0
         self.events = 0
-        self.checked = 0  # of its own things: records, decisions, checkpoints
+        self.checked = 0  # records, decisions or checkpoints, as the strength has it
         self.failures: list[Failure] = []
         self.failure_count = 0
         self.not_checkable: dict[str, int] = {}
         self.seconds = 0.0
 
     def fail(self, failure: Failure) -> None:
-        """Something is wrong."""
+        """Record a failure. The first FAILURES_LISTED_MAX of all are listed, in their order."""
         self.failure_count += 1
-        if len(self.failures) < FAILURES_LISTED_MAX:
-            self.failures.append(failure)
+        insort(self.failures, failure, key=Failure.order)
+        del self.failures[FAILURES_LISTED_MAX:]
 
     def skip(self, reason: str, count: int = 1) -> None:
-        """Something could not be checked, and why."""
-        if reason in self.not_checkable or len(self.not_checkable) < REASONS_MAX:
-            self.not_checkable[reason] = self.not_checkable.get(reason, 0) + count
+        """Record that something could not be checked, and why."""
+        reasons = self.not_checkable
+        reasons[reason] = reasons.get(reason, 0) + count
+        if len(reasons) > REASONS_MAX:
+            del reasons[max(reasons)]  # the rest were never deleted: their counts are complete
 
     def merge(self, other: Strength) -> None:
-        """Add what another replay of the same strength found."""
+        """Add another result of the same strength."""
         self.payments += other.payments
         self.events += other.events
         self.checked += other.checked
@@ -80,7 +93,9 @@ class Strength:
 
     @property
     def verdict(self) -> str:
-        """failed; else passed, if anything was checked or is there to check; else not checkable."""
+        """failed; else passed, if anything was checked or there is nothing to check; else not
+        checkable.
+        """
         if self.failure_count:
             return FAILED
         if self.not_checkable and not self.checked:
@@ -102,7 +117,7 @@ class Strength:
 
 
 class InputCounts(msgspec.Struct, rename="camel"):
-    """What became of the inputs. `pending`: behind the last one that was decided, on a live log."""
+    """Counts of the inputs by result. `pending`: after the last decided one, on a live log."""
 
     read: int = 0
     by_events: int = 0
@@ -113,9 +128,9 @@ class InputCounts(msgspec.Struct, rename="camel"):
 
 
 class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
-    """The state of one payment at the end of the replay, or where it was told to stop."""
+    """The state of one payment at the end of the replay, or at its limit."""
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     state: str
     money_outcome: str
     reason: str | None
@@ -123,8 +138,8 @@ class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
     offset: int
     decided_at: int
     attempt: int
-    external_ref: str | None
-    amount: int
+    external_ref: ExternalRef | None
+    amount: Cents
     currency: str
     funds: str
     open_conflicts: int
@@ -134,7 +149,9 @@ class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Report:
-    """All of it. `offsets[n]` is the end of journal partition n that was read (exclusive)."""
+    """All strengths' results. `offsets[n]`: the end (exclusive) to which journal partition n was
+    read.
+    """
 
     def __init__(self, payment: str | None, limit: str | None) -> None:
         self.payment = payment
@@ -154,18 +171,18 @@ class Report:
         self.seconds = 0.0
 
     def since(self, partitions: int, without: Sequence[str]) -> None:
-        """Prove from the last good checkpoint of each partition only: `base[n]` is the offset
-        behind it. What is broken before it, or in payments of `without`, is listed as excused.
+        """Prove only from the last good checkpoint of each partition: `base[n]` is the offset after
+        it. Failures before it, or in payments of `without`, are listed as excused.
         """
         self.base = [0] * partitions
         self.without = tuple(sorted(without))
 
     def is_past(self, partition: int, offset: int) -> bool:
-        """Whether a journal offset is behind us, when it is proven from a checkpoint on."""
+        """Whether a journal offset is before the base of a proof from a checkpoint."""
         return self.base is not None and offset < self.base[partition]
 
     def scope(self) -> str:
-        """What was proven, in words, for the control topic and for people."""
+        """What was proven, as text for the control topic and for people."""
         if self.base is None:
             return "whole log"
         words = "from the last good checkpoint: " + ", ".join(
@@ -176,20 +193,32 @@ class Report:
         return f"{words}; {self.excused.failure_count} differences before it or left out"
 
     def strengths(self) -> tuple[Strength, ...]:
-        """In the order in which people read them."""
+        """In display order."""
         return (self.fold, self.chain, self.redecide, self.identity, self.money)
 
     def merge(self, other: Report) -> None:
-        """Add what was found of one payment."""
+        """Add one payment's findings."""
         for mine, its in zip(self.strengths(), other.strengths(), strict=True):
             mine.merge(its)
         for state, count in other.states.items():
             self.states[state] = self.states.get(state, 0) + count
         self.view = self.view or other.view
 
+    def join(self, part: Report, numbers: Sequence[int]) -> None:
+        """Add the report of some partitions; in whatever order they come, the whole is the same."""
+        self.merge(part)
+        self.excused.merge(part.excused)
+        for field in self.inputs.__struct_fields__:
+            both = getattr(self.inputs, field) + getattr(part.inputs, field)
+            setattr(self.inputs, field, both)
+        for number in numbers:
+            self.offsets[number] = part.offsets[number]
+            if self.base is not None and part.base is not None:
+                self.base[number] = part.base[number]
+
     @property
     def passed(self) -> bool:
-        """True when nothing failed; from a checkpoint on, decisions are not judged."""
+        """True if nothing failed. In a proof from a checkpoint, re-decide is not judged."""
         judged = [each for each in self.strengths() if self.base is None or each.name != "redecide"]
         return not any(each.failure_count for each in judged)
 

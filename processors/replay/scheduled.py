@@ -1,7 +1,7 @@
-"""`npp run replay`: proves the whole log again and again, and stops processing when a proof fails.
+"""`npp run replay`: proves the whole log on a schedule, and stops processing if a proof fails.
 
-It instructs nobody. A pass is published for the person who resumes; a failure is a STOP, a metric
-and a critical log line, and the next proof runs all the same.
+It emits no instructions. A pass is published, for a later resume; a failure is a STOP, a metric and
+a critical log line, and the next proof still runs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from engine.errors import EngineError
 from engine.loop.watch import Health, Phase
 from engine.meters import Meters
 from processors.replay.report import FAILED, PASSED, Report
-from processors.replay.telling import Telling
+from processors.replay.reporter import ProofReporter
 
 log = structlog.get_logger("npp.replay")
 
-AGAIN_S: Final = 60.0  # after a proof that could not be made, because Kafka did not answer
+AGAIN_S: Final = 60.0  # after a proof that could not run because Kafka did not answer
 LOOK_S: Final = 0.5
 STRENGTHS: Final = ("fold", "chain", "redecide", "identity", "money")
 
@@ -49,7 +49,7 @@ class ScheduledMetrics:
 
 
 class ScheduledProof:
-    """One thread calls `run` until `stop`; a proof that has begun is ended first."""
+    """One thread calls `run` until `stop`; a running proof is finished first."""
 
     def __init__(
         self,
@@ -61,10 +61,11 @@ class ScheduledProof:
         clock: Clock,
         metrics: ScheduledMetrics,
         health: Health,
-        telling: Telling,
+        reporter: ProofReporter,
     ) -> None:
-        """`passed` publishes a report, `failed` stops processing and is told why. Both may raise
-        EngineError, and are then called again with the next proof."""
+        """`passed` publishes a report, `failed` stops processing and gets the reason. Both may
+        raise EngineError, and are then called again with the next proof.
+        """
         self._prove = prove
         self._passed = passed
         self._failed = failed
@@ -72,16 +73,16 @@ class ScheduledProof:
         self._clock = clock
         self._metrics = metrics
         self._health = health
-        self._telling = telling
+        self._reporter = reporter
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """End after the proof that runs; may be called from a signal handler."""
+        """Stop after the running proof; may be called from a signal handler."""
         self._stop.set()
 
     def run(self) -> None:
-        """Prove at once, then every `every_s` seconds from begin to begin."""
-        self._health.wait(Phase.RUNNING, "")
+        """Prove at once, then every `every_s` seconds from start to start."""
+        self._health.report(Phase.RUNNING, "")
         while not self._stop.is_set():
             began_s = self._clock.monotonic_s()
             pause_s = self._every_s
@@ -93,16 +94,16 @@ class ScheduledProof:
             self._wait(began_s + pause_s)
 
     def once(self) -> Report:
-        """One proof. Raises EngineError when Kafka does not give what it needs."""
+        """One proof. Raises EngineError if Kafka does not answer."""
         self._metrics.running.set(1)
-        self._telling.began()
+        self._reporter.began()
         report = None
         try:
             report = self._prove(self._show)
             self._tell(report)
         finally:
             self._metrics.running.set(0)
-            self._telling.ended(report)  # after a STOP, which nothing may hold up
+            self._reporter.ended(report)  # after a STOP, which nothing may delay
         return report
 
     def _tell(self, report: Report) -> None:
@@ -123,7 +124,7 @@ class ScheduledProof:
     def _show(self, what: str, done: int, total: int) -> None:
         self._metrics.done.set(done)
         self._metrics.total.set(total)
-        self._telling.progress(done, total)
+        self._reporter.progress(done, total)
         self._health.beat()
 
     def _wait(self, until_s: float) -> None:

@@ -1,11 +1,11 @@
-"""Resolve as a process of ours: questions in, decisions out, by the `Resolve` it is given.
+"""The built-in Resolve process: requests in, decisions out, using the given `Resolve`.
 
-An external Resolve takes its place by reading and writing the same two topics.
+An external Resolve replaces it by reading and writing the same two topics.
 """
 
 from __future__ import annotations
 
-from typing import Final, Unpack
+from typing import Final, Unpack, assert_never
 
 import structlog
 
@@ -13,7 +13,7 @@ from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from engine.clock import MS_PER_S
-from gateways.ports import Resolve, Said
+from gateways.ports import Resolve, ResolveAnswer
 from processors.adapter.handler import Common, GatewayHandler
 from processors.adapter.ports import Work
 from schemas import topology
@@ -27,12 +27,12 @@ UNREADABLE_RULE: Final = "parties-readable"
 
 
 class ResolveHandler(GatewayHandler):
-    """Publishes what Resolve says of each question, in its order, each when its time has come; the
-    same question is asked again after a crash.
+    """Publishes Resolve's answers to each request in order, each when it is due. After a crash
+    Resolve is asked again.
     """
 
     name = "resolve"
-    asked = topology.RESOLVE_REQUESTS
+    requests = topology.RESOLVE_REQUESTS
     topic = topology.RESOLVE_DECISIONS
 
     def __init__(self, *, resolve: Resolve, **common: Unpack[Common]) -> None:
@@ -42,22 +42,24 @@ class ResolveHandler(GatewayHandler):
 
     def handle(self, work: Work) -> float | None:
         if work.plan is None:
-            asked_s = self._clock.monotonic_s()
+            requested_s = self._clock.monotonic_s()
             answers = self._ask(work.instruction)
             if answers is None:
                 return NOT_REACHED_S
-            work.begun_s = asked_s
+            work.begun_s = requested_s
             work.plan = list(answers)
         while work.plan:
-            said: Said = work.plan[0]
-            wait_s = work.begun_s + said.after_ms / MS_PER_S - self._clock.monotonic_s()
+            answer: ResolveAnswer = work.plan[0]
+            wait_s = work.begun_s + answer.after_ms / MS_PER_S - self._clock.monotonic_s()
             if wait_s > 0:
                 return wait_s
-            self._say(said.decision)
+            self._say(answer.decision)
             work.plan.pop(0)
         return None
 
-    def _ask(self, question: object) -> tuple[Said, ...] | None:
+    def _ask(
+        self, question: ApprovalRequest | PolicyCheckRequest
+    ) -> tuple[ResolveAnswer, ...] | None:
         now_ms = self._clock.now_ms()
         match question:
             case ApprovalRequest():
@@ -66,11 +68,10 @@ class ResolveHandler(GatewayHandler):
                 try:
                     parties = open_parties(question.parties)
                 except ValueError:
-                    return (Said(self._unreadable(question, now_ms)),)
+                    return (ResolveAnswer(decision=self._unreadable(question, now_ms)),)
                 return self._resolve.ask(question, parties, now_ms=now_ms)
-            case other:
-                log.error("unknown question", type=type(other).__name__)
-                return ()
+            case _:
+                assert_never(question)
 
     def _say(self, decision: PolicyVerdict | ApprovalDecision) -> None:
         payment_id = decision.header.payment_intent_id
@@ -88,7 +89,7 @@ class ResolveHandler(GatewayHandler):
         )
 
     def _unreadable(self, request: PolicyCheckRequest, now_ms: int) -> PolicyVerdict:
-        """Who would be paid cannot be read, so nobody is."""
+        """The parties cannot be read, so the payment is declined."""
         return PolicyVerdict(
             header=InputHeader(payment_intent_id=request.header.payment_intent_id, sent_at=now_ms),
             policy_ref=request.policy_ref,

@@ -1,4 +1,4 @@
-"""For how long events wait to be verified: also by a verifier that reads nothing, or that hangs."""
+"""For how long events wait to be verified, even if the verifier reads nothing or hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROUND_S_MAX: Final = 30.0  # a round of the verifier that takes longer is a dela
 
 
 class Delay:
-    """Told in each round where every partition ends, and how far it is verified."""
+    """Updated in each round with every partition's end and its verified offset."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,7 +1,7 @@
-"""Watches for transactions on the journal that nobody ends.
+"""Watches for transactions on the journal that never end.
 
-A broker should abort a transaction when its time is over. One that it forgets keeps the last stable
-offset where it is for ever: nobody reads what is written after it, and no process says why
+A broker should abort a transaction after its timeout. If it does not, the last stable offset never
+advances: no consumer reads later records, and no process reports why
 (docs/decisions/0013-lost-clients.md).
 """
 
@@ -26,7 +26,7 @@ HANGING_AFTER_S: Final = 60.0  # the processors' transactions end within 10 s
 
 
 class Ends(Protocol):
-    """The part of engine.clients.reader.LogEnds that is needed."""
+    """The required part of engine.clients.reader.LogEnds."""
 
     def high(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """High watermarks. Raises EngineError."""
@@ -36,7 +36,7 @@ class Ends(Protocol):
 
 
 class HangingMetrics:
-    """What the last look found."""
+    """Results of the last check."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -48,7 +48,7 @@ class HangingMetrics:
 
 
 class HangingWatch:
-    """Looks every LOOK_EVERY_S at the partitions of one topic."""
+    """Checks the partitions of one topic every LOOK_EVERY_S."""
 
     def __init__(
         self, ends: Ends, places: Sequence[TopicPartition], clock: Clock, metrics: HangingMetrics
@@ -61,15 +61,17 @@ class HangingWatch:
         self._metrics = metrics
 
     def look_if_due(self) -> None:
-        """Compare last stable offsets with high watermarks, at most once in LOOK_EVERY_S. A cluster
-        that does not say keeps the last answer."""
+        """Compare last stable offsets with high watermarks, at most once in LOOK_EVERY_S. If the
+        cluster does not answer, the last result stays.
+        """
         now_s = self._clock.monotonic_s()
         elapsed_s = now_s - self._looked_s
         if elapsed_s < LOOK_EVERY_S:
             return
         self._looked_s = now_s
         try:
-            high = self._ends.high(self._places)  # first: what ends meanwhile is not open
+            # first: a transaction that ends meanwhile is not open
+            high = self._ends.high(self._places)
             stable = self._ends.stable(self._places)
         except EngineError as error:
             log.warning("transactions_not_seen", error=str(error))

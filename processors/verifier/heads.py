@@ -1,8 +1,8 @@
 """The lifecycle records of one partition, compared with the states decided again.
 
-They come on a topic of their own: one that is ahead of its event waits, and so does a checkpoint
-until every record of what it covers has come. Where an end of the topic was there before the
-verifier knew the states (a lost store, a recovery), only each payment's last record has to agree.
+They are on a separate topic: one that is ahead of its event waits, and a checkpoint waits until
+every record that it covers has arrived. For records from before the verifier knew the states (a
+lost store, a recovery), only each payment's last record must agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GRACE_S: Final = 5.0  # commit markers reach two partitions one after the other
 
 
 class LifecycleHeads:
-    """Fed in log order; `next_offset` is the first record that was not compared yet."""
+    """Fed in log order; `next_offset` is the first record not yet compared."""
 
     def __init__(
         self,
@@ -26,8 +26,9 @@ class LifecycleHeads:
         lenient_to: int,
         ends: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        """Before `lenient_to` a later record of the same payment may put an earlier one right.
-        `ends`: where the journal's partition and this one end now, as the broker says."""
+        """Before `lenient_to` a later record of the same payment may correct an earlier one.
+        `ends`: the current ends of the journal's partition and this one.
+        """
         self._ends = ends
         self.next_offset = start
         self._judge = judge
@@ -40,7 +41,7 @@ class LifecycleHeads:
         self._awaited: Mapping[str, int] = {}
 
     def known_to(self) -> int:
-        """For the store: every record before it agrees; -1 while that is not known."""
+        """For the store: every record before it agrees; -1 while unknown."""
         return self.next_offset if self.next_offset >= self._lenient_to else -1
 
     def feed(self, offset: int, key: bytes | None, value: bytes | None) -> None:
@@ -60,8 +61,9 @@ class LifecycleHeads:
     def compare(
         self, broken: Mapping[str, object], events_to: int | None, now_s: float
     ) -> Iterator[Finding]:
-        """What does not agree. `events_to`: every event before it was taken, and more there is not
-        as far as has been read; None while events wait."""
+        """Disagreements. `events_to`: every event before it was processed, and no more have been
+        read; None while events wait.
+        """
         caught_up = events_to is not None
         while self._records:
             offset, payment, value = self._records[0]
@@ -91,7 +93,7 @@ class LifecycleHeads:
         yield from self._not_come(now_s)
 
     def _not_come(self, now_s: float) -> Iterator[Finding]:
-        """Events whose record does not come: one transaction writes both."""
+        """Events whose record does not arrive, although one transaction writes both."""
         late = {p: n for p, n in self._awaited.items() if self._judge.still_awaits(p, n)}
         if not late:
             self._awaited = self._judge.awaiting()
@@ -112,19 +114,20 @@ class LifecycleHeads:
 
 
 class Patience:
-    """How long something is waited for: GRACE_S, and then until everything has been read that
-    is on the topic by that time. So neither load nor a broker that is away ends it."""
+    """How long to wait for a record: GRACE_S, and then until everything on the topic by that time
+    has been read. So neither load nor an unreachable broker ends the wait early.
+    """
 
     def __init__(self) -> None:
         self._since_s: float | None = None
         self._end: int | None = None
 
     def begin(self) -> None:
-        """It has come, or something else is waited for."""
+        """It has arrived, or the wait is for something else."""
         self._since_s = self._end = None
 
     def is_over(self, now_s: float, read_to: int, end: Callable[[], int]) -> bool:
-        """Whether it is not waited for any longer; then the next wait begins."""
+        """Whether the wait is over; then the next one starts."""
         if self._since_s is None:
             self._since_s = now_s
         if now_s - self._since_s < GRACE_S:

@@ -1,7 +1,6 @@
-"""Decides one partition's events again, on states of its own: what the verifier asks before a
-checkpoint covers anything.
+"""Decides one partition's events again, on its own states, before a checkpoint covers them.
 
-Below the topic's last checkpoint states are only folded. No Kafka and no clock.
+Up to the topic's last checkpoint states are only folded. No Kafka and no clock.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import msgspec
 
 from control.fold import Control
 from control.named import Named
+from core.control_records import FOREIGN
 from core.decider import Accepted
 from core.declared import replaced
 from core.dispositions import TELLS_SOMEBODY, Disposition
@@ -26,8 +26,9 @@ from core.payment.events import Event, ProcessingResumed, ProcessingSuspended
 from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import CorruptHistory, Payment
-from core.records import FOREIGN, PaymentLifecycle
+from core.records import PaymentLifecycle
 from core.values import ZERO_HASH, same_person
+from engine.ports import RecordPosition
 from evidence.chain import RawCause, read_cause
 from evidence.differences import first_difference
 from evidence.redecide import (
@@ -42,22 +43,20 @@ from evidence.redecide import (
 from schemas.errors import Undecodable
 from schemas.topology import EVENTS, LIFECYCLE
 
-Place = tuple[str, int, int]
-
 AGREES: Final = "AGREES"
 AHEAD: Final = "AHEAD"
 DIFFERS: Final = "DIFFERS"
 
 
-class Ground(Protocol):
-    """What a judge works with: the control topic, the inputs, the store."""
+class VerifierContext(Protocol):
+    """A judge's data: the control topic, the inputs, the store."""
 
     environment: Environment
     control: Control
     named: Named
 
-    def input(self, place: Place) -> Input | None:
-        """The input there; read ahead."""
+    def input(self, place: RecordPosition) -> Input | None:
+        """The input at this position, read ahead."""
 
     def parked(self, cause: Cause) -> bool:
         """Whether quarantine has this input as PARKED."""
@@ -83,8 +82,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct):
-    """A decision of which not every event has come: the one that may follow, or several that the
-    source maps of that time allow."""
+    """A decision whose events have not all arrived: the expected one, or several that the source
+    maps of that time allow.
+    """
 
     payment: str
     cause: RawCause
@@ -96,12 +96,14 @@ class Running(msgspec.Struct):
 class Judge:
     """One partition."""
 
-    def __init__(self, partition: int, ground: Ground, last_causes: dict[str, int]) -> None:
+    def __init__(
+        self, partition: int, context: VerifierContext, last_causes: dict[str, int]
+    ) -> None:
         """`last_causes`: the last input that caused anything, by topic."""
         self.partition = partition
         self.last_causes = dict(last_causes)
-        self.fresh: dict[str, Known] = {}  # since the last checkpoint
-        self._ground = ground
+        self.fresh: dict[str, Known] = {}  # newer than in the store
+        self._context = context
         self._running: Running | None = None
         self._awaited: dict[str, deque[tuple[int, bytes]]] = {}  # lifecycle records, by payment
         self.outstanding = 0
@@ -109,63 +111,64 @@ class Judge:
     # -- states ------------------------------------------------------------------------------------
 
     def known(self, payment: str) -> Known | None:
-        """The payment as verified."""
+        """The verified payment."""
         found = self.fresh.get(payment)
         if found is not None:
             return found
-        packed = self._ground.packed(self.partition, payment)
+        packed = self._context.packed(self.partition, payment)
         if packed is None:
             return None
-        record = self._ground.environment.codec.decode(LIFECYCLE, packed)
+        record = self._context.environment.codec.decode(LIFECYCLE, packed)
         return Known(payment_state.unpack(record.snapshot), record.head_hash, packed)
 
     def pack(self, known: Known) -> bytes:
         """The lifecycle record of the state."""
         if known.packed is None:
-            environment = self._ground.environment
+            environment = self._context.environment
             rules = environment.rules(known.payment.rule_set)
             record = lifecycle_record(with_deadline(known.payment, rules), known.head)
             known.packed = environment.codec.encode(LIFECYCLE, record)
         return known.packed
 
-    def packed_fresh(self) -> dict[str, bytes]:
-        """Everything since the last checkpoint, as the store keeps it."""
-        return {payment: self.pack(known) for payment, known in self.fresh.items()}
-
-    def committed(self) -> None:
-        """The store has what was fresh."""
-        self.fresh.clear()
+    def move_out(self) -> dict[str, bytes]:
+        """The states in memory, in the store's form; from now on they are read from the store. That
+        of an incomplete decision stays: it is not a lifecycle record yet.
+        """
+        running = None if self._running is None else self._running.payment
+        moved = {name: self.pack(known) for name, known in self.fresh.items() if name != running}
+        for name in moved:
+            del self.fresh[name]
+        return moved
 
     # -- events ------------------------------------------------------------------------------------
 
     def ruling(self, offset: int, value: bytes) -> Disposition | None:
-        """What two persons ruled on this record of the partition, or None. A request that named
-        another type than the record's counts for nothing where the record may have instructed
-        somebody.
+        """The ruling on this record of the partition, or None. A request that names a type other
+        than the record's is ignored if the record may have caused an instruction.
         """
-        found = self._ground.control.dispositions.of(self.partition, offset, value)
+        found = self._context.control.dispositions.of(self.partition, offset, value)
         if found is None or found.ruling != FOREIGN:
             return found
         try:
-            event = self._ground.environment.codec.decode(EVENTS, value)
+            event = self._context.environment.codec.decode(EVENTS, value)
         except Undecodable:
             return found
         return None if type(event).__name__ in TELLS_SOMEBODY else found
 
     def take(self, payment: str, offset: int, value: bytes) -> list[Finding]:
-        """An event that two persons took as recorded: folded, and not decided again. What is wrong
-        with it, or with the decision before it.
+        """Fold an event ruled TAKEN_AS_RECORDED, without deciding it again. Returns a problem with
+        it or the previous decision.
         """
         findings = self.at_end()
         why = self.fold(payment, value)
         rule_set = 0 if why is not None else self.fresh[payment].payment.rule_set
-        if why is None and rule_set not in self._ground.named.rule_sets:
+        if why is None and rule_set not in self._context.named.rule_sets:
             why = f"it cannot be taken as recorded: control never named rule set {rule_set}"
         return findings if why is None else [*findings, Finding(payment, offset, why)]
 
     def fold(self, payment: str, value: bytes) -> str | None:
-        """An event that a checkpoint covers: it was decided again before that was signed."""
-        codec = self._ground.environment.codec
+        """Fold an event that a checkpoint covers: it was decided again before that was signed."""
+        codec = self._context.environment.codec
         before = self.known(payment)
         try:
             cause = read_cause(value)
@@ -177,8 +180,8 @@ class Judge:
         return None
 
     def decide(self, payment: str, offset: int, value: bytes) -> list[Finding]:
-        """The next event of the partition, which continues its payment's chain: what is wrong with
-        it, or with the decision before it.
+        """Decide the next event of the partition, which continues its payment's chain. Returns a
+        problem with it or the previous decision.
         """
         try:
             cause = read_cause(value)
@@ -198,12 +201,12 @@ class Judge:
         return findings
 
     def is_running(self) -> bool:
-        """Whether a decision waits for its further events."""
+        """Whether a decision still waits for events."""
         return self._running is not None
 
     def at_end(self) -> list[Finding]:
-        """The decision that is not complete where nothing follows in its partition. Transactions
-        become visible whole, so it is none of ours.
+        """An incomplete decision at the end of its partition. Transactions become visible as a
+        whole, so it is not ours.
         """
         running, self._running = self._running, None
         if running is None:
@@ -213,9 +216,9 @@ class Judge:
         return [Finding(running.payment, running.offset, why)]
 
     def _begin(self, payment: str, named: RawCause, value: bytes) -> str | None:
-        ground = self._ground
+        context = self._context
         try:
-            event: Event = ground.environment.codec.decode(EVENTS, value)
+            event: Event = context.environment.codec.decode(EVENTS, value)
         except Undecodable as error:
             return f"it cannot be read: {error.reason}"
         header, cause = event.header, event.header.cause
@@ -224,7 +227,7 @@ class Judge:
         if why is not None:
             return why
         place = (cause.topic, cause.partition, cause.offset)
-        given = ground.input(place)
+        given = context.input(place)
         if given is None:
             return f"no input is at {place[0]} partition {place[1]} offset {place[2]}"
         why = difference_of_input(given, cause)
@@ -232,7 +235,7 @@ class Judge:
             return why
         state = None
         if before is not None:
-            rules = ground.environment.rules(before.payment.rule_set)
+            rules = context.environment.rules(before.payment.rule_set)
             state = with_deadline(before.payment, rules)
         head = ZERO_HASH if before is None else before.head
         decided: list[Accepted] = []
@@ -242,7 +245,7 @@ class Judge:
                 why = found
                 continue
             first = found.events[0]
-            if encoded_as(ground.environment.codec, first, head, value) != value:
+            if encoded_as(context.environment.codec, first, head, value) != value:
                 why = event_difference(first, event)
                 continue
             decided.append(found)
@@ -253,14 +256,14 @@ class Judge:
         return self._close(self._running, payment, value)
 
     def _foreign(self, cause: Cause, rule_set: int) -> str | None:
-        ground = self._ground
-        if cause.cluster_id != ground.named.cluster_id:
+        context = self._context
+        if cause.cluster_id != context.named.cluster_id:
             return f"its cause is on cluster {cause.cluster_id}, which control never named"
-        if rule_set not in ground.named.rule_sets:
+        if rule_set not in context.named.rule_sets:
             return f"rule set {rule_set} was never named by control"
-        if cause.topic not in ground.environment.topics or cause.partition != self.partition:
+        if cause.topic not in context.environment.topics or cause.partition != self.partition:
             return f"{cause.topic} partition {cause.partition} is no input of this partition"
-        recovered = bool(ground.control.recovery_points(self.partition))
+        recovered = bool(context.control.recovery_points(self.partition))
         if cause.offset <= self.last_causes.get(cause.topic, -1) and not recovered:
             return f"its input, {cause.topic} offset {cause.offset}, was decided before"
         return None
@@ -269,9 +272,9 @@ class Judge:
         self, event: Event, given: Input, state: Payment | None
     ) -> Iterator[Accepted | str]:
         header, cause = event.header, event.header.cause
-        environment = self._ground.environment
+        environment = self._context.environment
         if isinstance(event, ProcessingSuspended):
-            if state is None or not self._ground.parked(cause):
+            if state is None or not self._context.parked(cause):
                 yield "its input is not in quarantine as PARKED"
                 return
             named = replaced(cause, command_id=None)
@@ -279,10 +282,10 @@ class Judge:
             yield suspend(state, context, event.error)
             return
         if isinstance(event, ProcessingResumed) and state is not None:
-            signed = self._ground.control.unparked(state.payment_intent_id, state.sequence)
+            signed = self._context.control.resumption(state.payment_intent_id, state.sequence)
             persons = (event.requested_by, header.actor.id)
             if signed is None or not all(map(same_person, signed, persons)):
-                yield "no two persons signed for taking the payment up again"
+                yield "no two people signed for resuming the payment"
                 return
         for found in decisions(
             environment, given, cause, state, header.decided_at, header.rule_set
@@ -293,7 +296,7 @@ class Judge:
                 yield f"decided again it gives {decision_name(found)}"
 
     def _next(self, running: Running, value: bytes) -> str | None:
-        codec = self._ground.environment.codec
+        codec = self._context.environment.codec
         head = self.fresh[running.payment].head
         fitting = [
             each
@@ -326,7 +329,7 @@ class Judge:
         self._running = None
         known = Known(done.state, head)
         record = lifecycle_record(done.state, head)
-        known.packed = self._ground.environment.codec.encode(LIFECYCLE, record)
+        known.packed = self._context.environment.codec.encode(LIFECYCLE, record)
         self.fresh[payment] = known
         self._awaited.setdefault(payment, deque()).append((record.sequence, known.packed))
         self.outstanding += 1
@@ -335,8 +338,8 @@ class Judge:
     # -- lifecycle records -------------------------------------------------------------------------
 
     def lifecycle(self, payment: str, value: bytes | None) -> tuple[str, str]:
-        """The next lifecycle record: AGREES, AHEAD of its event, or DIFFERS, and why."""
-        codec = self._ground.environment.codec
+        """Compare the next lifecycle record: AGREES, AHEAD of its event, or DIFFERS, and why."""
+        codec = self._context.environment.codec
         known = self.known(payment)
         if value is None:
             gone = known is None
@@ -357,6 +360,8 @@ class Judge:
             if not awaited:
                 del self._awaited[payment]
             return self._compare(expected, value, record)
+        if self._running is not None and self._running.payment == payment:
+            return AHEAD, "its decision has not all its events yet"
         sequence = 0 if known is None else known.payment.sequence
         if known is None or record.sequence > sequence:
             return AHEAD, f"its lifecycle record has sequence {record.sequence}, it has {sequence}"
@@ -367,7 +372,7 @@ class Judge:
     def _compare(self, expected: bytes, value: bytes, record: PaymentLifecycle) -> tuple[str, str]:
         if expected == value:
             return AGREES, ""
-        again = self._ground.environment.codec.decode(LIFECYCLE, expected)
+        again = self._context.environment.codec.decode(LIFECYCLE, expected)
         skip = {"snapshot", "state_version"}
         if again.state_version == record.state_version:
             skip = set()  # a snapshot of another version is compared by name alone
@@ -379,14 +384,14 @@ class Judge:
         return AGREES, ""  # in another schema
 
     def awaiting(self) -> dict[str, int]:
-        """Payments whose lifecycle record has not come, with the last sequence of theirs."""
+        """Payments whose lifecycle record has not arrived, with their last sequence."""
         return {payment: awaited[-1][0] for payment, awaited in self._awaited.items()}
 
     def still_awaits(self, payment: str, sequence: int) -> bool:
-        """Whether a lifecycle record up to that sequence has not come yet."""
+        """Whether a lifecycle record up to that sequence is still missing."""
         awaited = self._awaited.get(payment)
         return awaited is not None and awaited[0][0] <= sequence
 
     def forget(self, payment: str) -> None:
-        """The payment is broken: nothing of it is waited for."""
+        """The payment is broken: stop waiting for its records."""
         self.outstanding -= len(self._awaited.pop(payment, ()))

@@ -7,25 +7,31 @@ from typing import Any, Final
 
 from core.header import Cause
 from engine.clients.lookup import RecordLookup
-from engine.clients.partition_errors import PartitionErrors
+from engine.clients.partition_errors import PartitionErrors, ReaderErrors
 from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clock import Clock
 from engine.errors import Abort, EngineError, Exit, Rebuild
 from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings
+from engine.ports import RecordPosition
 from engine.records import LogRecord
-from processors.verifier.judge import Place
 from processors.verifier.parked import is_parked
 from processors.verifier.partition import RawCheckpoint
 from processors.verifier.ports import Publication
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
-TRANSACTIONAL_ID: Final = "npp-verifier-"  # and the partitions: who has the same fences the other
+# and the partitions: processes with the same ones fence each other
+TRANSACTIONAL_ID: Final = "npp-verifier-"
 WHOLE: Final = "journal"
 READER: Final = "verifier"
 OUTCOMES_READER: Final = "verifier-outcomes"
 LIFECYCLE_READER: Final = "verifier-lifecycle"
 PARKED_AMONG_COUNT: Final = 20_000  # the last ones are looked at first
 READ_COUNT: Final = 5_000
+# a reader's read-ahead; a verifier that is behind has three of them full
+READ_AHEAD: Final = {
+    "queued.max.messages.kbytes": 8 * 1024,
+    "max.partition.fetch.bytes": 256 * 1024,
+}
 READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
 
 
@@ -127,13 +133,14 @@ class KafkaVerifierLog:
         self, start: Mapping[int, int], outcomes: Mapping[int, int], lifecycle: Mapping[int, int]
     ) -> None:
         self._close_readers()
-        self._lifecycle = PartitionReader(
-            self._connection, LIFECYCLE, lifecycle, errors=self._lifecycle_errors
-        )
-        self._reader = PartitionReader(self._connection, EVENTS, start, errors=self._errors)
-        self._outcomes = PartitionReader(
-            self._connection, OUTCOMES, outcomes, errors=self._outcome_errors
-        )
+        self._lifecycle = self._following(LIFECYCLE, lifecycle, self._lifecycle_errors)
+        self._reader = self._following(EVENTS, start, self._errors)
+        self._outcomes = self._following(OUTCOMES, outcomes, self._outcome_errors)
+
+    def _following(
+        self, topic: str, start: Mapping[int, int], errors: ReaderErrors
+    ) -> PartitionReader:
+        return PartitionReader(self._connection, topic, start, errors=errors, extra=READ_AHEAD)
 
     def poll_outcomes(
         self, wait_s: float
@@ -163,7 +170,7 @@ class KafkaVerifierLog:
         except Exit:
             raise
         except EngineError as error:
-            # Whatever it was: a new producer takes the id, and the topic says what became of it.
+            # In any case a new producer takes the id, and the topic shows whether it was committed.
             raise Rebuild(error.code, error.detail) from error
         if producer.status is not Status.READY or len(acknowledged) != len(places):
             raise Abort("UNACKNOWLEDGED", "a record was committed without its offset")
@@ -176,7 +183,7 @@ class KafkaVerifierLog:
             raise ValueError("follow comes before poll_lifecycle")
         return self._lifecycle.read(READ_COUNT, wait_s)
 
-    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+    def inputs(self, places: Iterable[RecordPosition]) -> Mapping[RecordPosition, LogRecord]:
         return self._lookup.at(places)
 
     def parked(self, cause: Cause) -> bool:

@@ -62,6 +62,7 @@ class VerifierMetrics:
             "npp_verifier_lag_events", "Events of the journal that are not verified yet."
         )
         self.delay = new.gauge(
-            "npp_verifier_delay_seconds", "For how long events wait to be verified, the longest."
+            "npp_verifier_delay_seconds",
+            "The longest time that an event has waited to be verified.",
         )
         self.inputs = new.counter("npp_verifier_inputs_read", "Inputs read to decide again.")

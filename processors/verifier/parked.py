@@ -10,7 +10,7 @@ from engine.records import LogRecord
 
 
 def is_parked(record: LogRecord, cause: Cause) -> bool:
-    """PARKED, of that place, and with those bytes."""
+    """Whether it is PARKED, from that position, with those bytes."""
     try:
         found = quarantine.parse(record.headers)
     except ValueError:

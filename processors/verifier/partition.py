@@ -1,6 +1,6 @@
 """Verification of one journal partition: its chain, its checkpoints, and the next one to sign.
 
-No Kafka and no clock. A partition with a problem goes on being verified and is never signed again.
+No Kafka and no clock. A partition with a problem is still verified but never signed again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from core.records import FOREIGN, Checkpoint
+from core.control_records import FOREIGN
+from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
+from engine.ports import RecordPosition
 from engine.records import LogRecord
 from evidence import checkpoints
 from evidence.chain import Break, ChainChecker, Head, Link, read_cause
@@ -22,7 +24,6 @@ from processors.verifier.heads import LifecycleHeads
 from processors.verifier.judge import Finding, Judge
 from processors.verifier.store import Mark, VerifierStore
 
-UNSIGNED_HEADS_MAX: Final = 100_000  # past a break they are moved to disk: 100,000 of 150 bytes
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 LOG_START_LOST: Final = "LOG_START_LOST"
 OUTCOMES_LOST: Final = "OUTCOMES_LOST"
@@ -34,7 +35,7 @@ RawCheckpoint = tuple[int, bytes]  # offset on the checkpoint topic, raw value
 
 
 class PartitionVerifier:
-    """Heads of one partition, from the last checkpoint of the own store on."""
+    """Heads of one partition, from its own store's last checkpoint on."""
 
     def __init__(
         self,
@@ -49,11 +50,14 @@ class PartitionVerifier:
         outcomes_partition: int = 0,
         judge_of: Callable[[dict[str, int]], Judge],
         ends: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        states_max: int = 1_000,
     ) -> None:
-        """`judge_of` makes the judge, given the last inputs that caused anything, by topic; `ends`
-        asks where the partitions of journal and lifecycle topic end now; `rulings`: how many of its
-        records two persons have ruled on."""
+        """`judge_of` creates the judge, given the last inputs that caused an event, by topic;
+        `ends` returns the current ends of the partitions of journal and lifecycle topic; `rulings`:
+        the number of rulings on its records; `states_max`: payments whose state is in memory.
+        """
         self._ends = ends
+        self._states_max = states_max
         self._outcomes_partition = outcomes_partition
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
@@ -65,21 +69,19 @@ class PartitionVerifier:
         self._decode = decode
         self._events: deque[LogRecord] = deque()  # read, to be taken
         self._outcomes: deque[OperatorOutcome] = deque()
-        self._read_to = 0  # every event before it has been read
-        self._outcomes_read_to = 0
+        self._read_to = self._outcomes_read_to = 0  # everything before it has been read
         self._touched = Range(self.leaf)
         self._recorded: Iterator[RawCheckpoint] = iter(())
-        self._awaited: tuple[int, Sealed] | None = (
-            None  # on the topic, not yet confirmed by the log
-        )
+        # on the topic, not yet confirmed by the log
+        self._awaited: tuple[int, Sealed] | None = None
         self._mark = store.mark(partition)
         if self._mark is not None and is_void(decode(self._mark.raw), recovery_points):
-            store.forget(partition)  # heads of events that have vanished: from offset zero again
+            store.forget(partition)  # heads of lost events: from offset zero again
             self._mark = None
         self.judge = judge_of({} if self._mark is None else self._mark.last_causes)
         self.heads = LifecycleHeads(self.judge, 0, 0)  # `follow_lifecycle` says where
         self._at_end = False
-        # People put lifecycle records right before they let the log go on.
+        # A recovery corrects lifecycle records before the log continues.
         self._recovered = bool(recovery_points) or rulings > 0
         self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
         self._checker = ChainChecker(partition, self, partition_of=partition_of)
@@ -103,7 +105,7 @@ class PartitionVerifier:
     # -- where to begin ----------------------------------------------------------------------------
 
     def topic_offset(self) -> int:
-        """From where the checkpoint topic has to be read: its last good one, or the beginning."""
+        """Where to start reading the checkpoint topic: its last good one, or the beginning."""
         if self._seen is not None:
             return self._seen[0]
         return 0 if self._mark is None else self._mark.topic_offset
@@ -111,7 +113,7 @@ class PartitionVerifier:
     def resume(self, recorded: Iterator[RawCheckpoint]) -> Problem | None:
         """Compare our last checkpoint with the one on the topic; later ones wait to be confirmed.
 
-        `recorded` gives the topic's checkpoints from `topic_offset` on, up to its end.
+        `recorded` yields the topic's checkpoints from `topic_offset` to its end.
         """
         self._store.clear_unsigned(self.partition)
         self._recorded = recorded
@@ -140,7 +142,8 @@ class PartitionVerifier:
 
     def bounds(self, low: int, end: int, outcomes_end: int) -> Problem | None:
         """Check the log's own ends: neither its front nor what a checkpoint covers may be gone, of
-        the journal and of the outcomes."""
+        the journal and of the outcomes.
+        """
         last = self._awaited[1] if self._awaited is not None else self._chain.covering
         if last is not None and end <= last.checkpoint.to_offset:
             return self._fail(
@@ -190,8 +193,8 @@ class PartitionVerifier:
         self._read_to = max(self._read_to, end)
         self._at_end = True
 
-    def places(self) -> Iterator[tuple[str, int, int]]:
-        """Where the inputs of the events stand that will be decided again."""
+    def places(self) -> Iterator[RecordPosition]:
+        """The positions of the inputs of the events to decide again."""
         if self._awaited is not None and self.problem is None:
             return
         for record in self._events:
@@ -203,7 +206,7 @@ class PartitionVerifier:
                 yield cause.topic, cause.partition, cause.offset
 
     def is_ready(self) -> bool:
-        """Whether events wait for nothing but their inputs."""
+        """Whether events wait only for their inputs."""
         return bool(self._events) and self._awaited is None
 
     def outcomes_reached(self, end: int) -> None:
@@ -211,12 +214,12 @@ class PartitionVerifier:
         self._outcomes_read_to = max(self._outcomes_read_to, end)
 
     def waiting(self) -> int:
-        """How many events were read and wait for outcomes that a checkpoint covers."""
+        """The number of events that wait for outcomes that a checkpoint covers."""
         return len(self._events)
 
     def advance(self, now_s: float) -> Iterator[Problem]:
-        """Verify what was read: up to the end of the topic's next checkpoint, whose root the log
-        must then give, and so on; behind the last one everything is decided again.
+        """Verify the records read so far: up to the end of the topic's next checkpoint, whose root
+        must then match, and so on; after the last one everything is decided again.
         """
         yield from self._advance()
         if self._at_end and not self._events:
@@ -224,8 +227,9 @@ class PartitionVerifier:
         yield from self.compare_heads(now_s)
 
     def compare_heads(self, now_s: float) -> Iterator[Problem]:
-        """Compare the lifecycle records that were read, once the states are known. While the log
-        itself is lost there is nothing to compare with, and a recovery puts them right first."""
+        """Compare the lifecycle records that were read, once the states are known. If the log
+        itself is lost there is nothing to compare with, and a recovery corrects them first.
+        """
         if self.problem is not None and self.problem.kind in (LOG_TAIL_LOST, LOG_START_LOST):
             return
         if self._awaited is None or self.problem is not None:
@@ -235,7 +239,7 @@ class PartitionVerifier:
             yield from self._not_ours(list(found))
 
     def settled(self) -> bool:
-        """Whether the lifecycle record of every event taken has come."""
+        """Whether the lifecycle record of every processed event has arrived."""
         return not self.judge.outstanding
 
     def _advance(self) -> Iterator[Problem]:
@@ -290,14 +294,18 @@ class PartitionVerifier:
             self.judge.forget(found.payment)
             self.problem = self.problem or found
             yield found
-        if self.problem is not None and len(self._touched) >= UNSIGNED_HEADS_MAX:
-            leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
-            self._store.put_unsigned(self.partition, leaves, self.judge.packed_fresh())
+        if len(self.judge.fresh) > self._states_max:
+            self._limit_memory()
+
+    def _limit_memory(self) -> None:
+        """Move states to disk. The next checkpoint needs the heads; past a break there is none."""
+        heads = {} if self.problem is None else self._touched.by_payment()
+        self._store.put_unsigned(self.partition, heads, self.judge.move_out())
+        if self.problem is not None:
             self._touched.clear()
-            self.judge.committed()
 
     def _not_ours(self, findings: Sequence[Finding]) -> Iterator[Problem]:
-        """Events that the recorded inputs do not give: their payments are broken from there on."""
+        """Events that recorded inputs do not give: their payments are broken from there."""
         for finding in findings:
             leaf = self._touched.get(finding.payment) or self.leaf(finding.payment)
             sequence = 0 if leaf is None else leaf.sequence
@@ -310,7 +318,7 @@ class PartitionVerifier:
             yield found
 
     def _confirm(self) -> Problem | None:
-        """The range of the topic's next checkpoint is wholly read: the log must give its root."""
+        """The topic's next checkpoint is completely read: its root must match the log."""
         assert self._awaited is not None
         at, sealed = self._awaited
         self.problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
@@ -320,7 +328,7 @@ class PartitionVerifier:
         return self.problem
 
     def _await_next(self) -> Problem | None:
-        """The topic's next checkpoint that covers anything; void ones are links only."""
+        """The topic's next checkpoint that is not void; void ones are only links."""
         self._awaited = None
         for at, raw in self._recorded:
             try:
@@ -342,12 +350,12 @@ class PartitionVerifier:
     # -- signing -----------------------------------------------------------------------------------
 
     def may_sign(self) -> bool:
-        """Something new, nothing wrong, and every checkpoint of the topic confirmed."""
+        """Whether there are new events, no problem, and every checkpoint confirmed."""
         waits = self._awaited is not None or not self.settled() or self.judge.is_running()
         return self.problem is None and not waits and len(self._touched) > 0
 
     def draft(self, signed_at: int, key_id: str) -> Checkpoint:
-        """The next checkpoint over all that was fed since the last, unsigned."""
+        """The next checkpoint over everything fed since the last, unsigned."""
         if not self.may_sign():
             raise ValueError(f"partition {self.partition} has nothing that may be signed")
         begin = self._chain.begin()
@@ -361,16 +369,14 @@ class PartitionVerifier:
         )
 
     def committed(self, topic_offset: int, sealed: Sealed) -> Problem | None:
-        """Our own checkpoint is on the topic: checked like anybody's, then written to the store."""
-        problem = self._chain.feed(sealed)
-        if problem is not None:
-            self.problem = problem
-            return problem
-        self._signed(topic_offset, sealed)
-        return None
+        """Our own checkpoint is on the topic: check it like any other, then write the store."""
+        self.problem = self._chain.feed(sealed)
+        if self.problem is None:
+            self._signed(topic_offset, sealed)
+        return self.problem
 
     def expected_last(self) -> RawCheckpoint | None:
-        """The last good checkpoint and where it must be on the topic, with nothing after it."""
+        """The last good checkpoint and its offset on the topic, where it must be the last."""
         return self._seen
 
     def foreign_checkpoint(self, at: int, why: str) -> Problem:
@@ -382,9 +388,8 @@ class PartitionVerifier:
     def _signed(self, at: int, sealed: Sealed) -> None:
         self._mark = Mark(at, sealed.raw, self.heads.known_to(), dict(self.judge.last_causes))
         self._seen = (at, sealed.raw) if self._seen is None or self._seen[0] < at else self._seen
-        leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
-        self._store.commit(self.partition, self._mark, leaves, self.judge.packed_fresh())
-        self.judge.committed()
+        heads = self._touched.by_payment()
+        self._store.commit(self.partition, self._mark, heads, self.judge.move_out())
         self._touched.clear()
         self.events_unsigned = 0
 

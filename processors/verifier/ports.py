@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from core.header import Cause
+from engine.ports import RecordPosition
 from engine.records import LogRecord
-from processors.verifier.judge import Place
 from processors.verifier.partition import RawCheckpoint
 
 # (topic, partition, key, value)
@@ -18,7 +18,7 @@ class VerifierLog(Protocol):
     """What the verifier needs of Kafka. Offsets are the log's own; reading is read_committed."""
 
     def take(self) -> None:
-        """Take the transactional id: any other verifier is fenced from here on."""
+        """Take the transactional id, which fences any other verifier."""
 
     def partitions(self) -> int:
         """Partitions of the journal, and so of the checkpoint topic."""
@@ -27,10 +27,10 @@ class VerifierLog(Protocol):
         """First offset and next offset to be written, open transactions included, by partition."""
 
     def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
-        """Checkpoints from an offset of each partition to its end as it is now."""
+        """Checkpoints from an offset of each partition to its current end."""
 
     def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
-        """Offset, value and append time of control records from `start` to the end as it is now."""
+        """Offset, value and append time of control records from `start` to the current end."""
 
     def outcomes_partitions(self) -> int:
         """Partitions of the outcomes topic."""
@@ -38,35 +38,35 @@ class VerifierLog(Protocol):
     def follow(
         self, start: Mapping[int, int], outcomes: Mapping[int, int], lifecycle: Mapping[int, int]
     ) -> None:
-        """Read the journal, the outcomes and the lifecycle topic from these offsets from now on."""
+        """Read the journal, the outcomes and the lifecycle topic from these offsets on."""
 
     def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         """New journal records by partition, and the ends of partitions read to their end.
 
-        Raises Exit OFFSETS_LOST when a position is no longer on the log.
+        Raises Exit OFFSETS_LOST if a position is no longer on the log.
         """
 
     def poll_outcomes(
         self, wait_s: float
     ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
-        """The same of the outcomes."""
+        """Like `poll`, for the outcomes."""
 
     def poll_lifecycle(
         self, wait_s: float
     ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
-        """The same of the lifecycle topic."""
+        """Like `poll`, for the lifecycle topic."""
 
-    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+    def inputs(self, places: Iterable[RecordPosition]) -> Mapping[RecordPosition, LogRecord]:
         """The inputs at these places; one that is not there is missing."""
 
     def parked(self, cause: Cause) -> bool:
         """Whether quarantine has this input as PARKED."""
 
     def publish(self, records: Sequence[Publication]) -> list[int]:
-        """All of them in one transaction; their offsets.
+        """Publish all in one transaction; returns their offsets.
 
-        Raises Rebuild or Abort when it is not known or did not happen, Exit when fenced.
+        Raises Rebuild or Abort if the result is unknown or it failed, Exit if fenced.
         """
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close all clients."""

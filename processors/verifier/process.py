@@ -2,8 +2,8 @@
 signs checkpoints (docs/decisions/0018).
 
 It has its own key, its own states and one transactional id for its partitions: a second verifier
-takes over and the first ends, so two cannot fork the checkpoints. A problem is a STOP, a metric
-and a critical log line; it goes on verifying, and never signs past a problem.
+fences the first, so two cannot fork the checkpoints. A problem is a STOP, a metric and a critical
+log line; the verifier continues to verify but never signs past a problem.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ from typing import Final
 
 import structlog
 
+from control.acts.key_file import SigningKey
 from control.fold import Control
-from control.key_file import SigningKey
-from core.records import Checkpoint
 from engine.clock import MS_PER_S, Clock
-from engine.errors import Abort, Exit, Rebuild
+from engine.errors import OFFSETS_LOST, Abort, Exit, Rebuild
 from engine.records import LogRecord
 from evidence import checkpoints
-from evidence.checkpoints import Sealed
+from evidence.checkpoints import Sealed, decode_checkpoint
 from evidence.keys import Keyring
 from evidence.outcomes import operator_outcome
+from processors.verifier.context import KnownContext
 from processors.verifier.delay import Delay
-from processors.verifier.ground import KnownGround
-from processors.verifier.judge import Ground, Judge
+from processors.verifier.judge import Judge, VerifierContext
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.partition import PartitionVerifier, Problem, RawCheckpoint
 from processors.verifier.ports import VerifierLog
 from processors.verifier.stops import Stops
 from processors.verifier.store import VerifierStore
 from schemas.codec import Codec
-from schemas.errors import Undecodable
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES
 
 log = structlog.get_logger("npp.verifier")
@@ -44,10 +42,12 @@ CHECKPOINT_EVENTS_MAX: Final = 10_000
 POLL_WAIT_S: Final = 0.2
 SETTLE_LOOKS: Final = 40
 SETTLE_WAIT_S: Final = 0.05
-WAITING_MAX: Final = 20_000  # events that wait for outcomes which a checkpoint covers
+# events that wait for outcomes which a checkpoint covers; lifecycle records that wait for their
+# events, and the reverse
+WAITING_MAX: Final = 20_000
+STATES_MAX: Final = 3_000  # in memory, of all partitions: up to 9 KB each
 REOPEN_PAUSE_S: Final = 1.0
 REOPENS_IN_A_ROW_MAX: Final = 30  # half a minute without one good round: the supervisor's turn
-OFFSETS_LOST: Final = "OFFSETS_LOST"  # the engine's word for a position that is off the log
 
 
 class Verifier:
@@ -64,15 +64,15 @@ class Verifier:
         clock: Clock,
         metrics: VerifierMetrics,
         partition_of: Callable[[bytes, int], int],
-        ground: KnownGround,
-        judge: Callable[[int, Ground, dict[str, int]], Judge] = Judge,
+        context: KnownContext,
+        judge: Callable[[int, VerifierContext, dict[str, int]], Judge] = Judge,
         partitions: Sequence[int] | None = None,
-        meanwhile: Callable[[], None] = lambda: None,
+        meanwhile: Sequence[Callable[[], None]] = (),
         interval_s: float = CHECKPOINT_INTERVAL_S,
         events_max: int = CHECKPOINT_EVENTS_MAX,
     ) -> None:
         self._journal = journal
-        self._ground = ground
+        self._context = context
         self._judge = judge
         self._mine = partitions  # None: all of them
         self._let_go_on = 0
@@ -83,7 +83,7 @@ class Verifier:
         self._clock = clock
         self._metrics = metrics
         self._partition_of = partition_of
-        self._meanwhile = meanwhile  # called between steps: what else this process watches
+        self._meanwhile = meanwhile  # called between steps: the process's other watchers
         self._interval_s = interval_s
         self._events_max = events_max
         self._partitions: dict[int, PartitionVerifier] = {}
@@ -100,20 +100,21 @@ class Verifier:
     # -- life --------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End after the current step; may be called from a signal handler."""
+        """Stop after the current step; may be called from a signal handler."""
         self._stop.set()
 
     def run(self) -> None:
-        """Verify and sign until `stop`. A doubtful transaction is resolved by opening again.
+        """Verify and sign until `stop`. An unclear transaction is resolved by reopening.
 
-        Raises Exit when another verifier has taken over, or Kafka does not allow what is needed.
+        Raises Exit if another verifier has taken over, or Kafka denies access.
         """
         reopens = 0
         while not self._stop.is_set():
             try:
                 self.open()
                 while not self._stop.is_set():
-                    self._meanwhile()
+                    for look in self._meanwhile:
+                        look()
                     self.step(POLL_WAIT_S)
                     reopens = 0
                 self.sign_round()
@@ -130,7 +131,7 @@ class Verifier:
                 raise
 
     def open(self) -> None:
-        """Fence any other verifier, then begin where the store and the topic say."""
+        """Fence any other verifier, then start at the offsets of the store and the topic."""
         self._journal.take()
         self._follow_control()
         self._let_go_on = self._times_let_go_on()
@@ -145,13 +146,14 @@ class Verifier:
                 number,
                 store=self._store,
                 keyring=self._keyring,
-                decode=self._decode_checkpoint,
+                decode=partial(decode_checkpoint, self._codec),
                 partition_of=lambda key: self._partition_of(key, count),
                 recovery_points=self._control.recovery_points(number),
                 rulings=self._control.dispositions.of_partition(number),
                 outcomes_partition=number % self._outcomes_count,
-                judge_of=partial(self._judge, number, self._ground),
+                judge_of=partial(self._judge, number, self._context),
                 ends=partial(self._ends_of, number),
+                states_max=max(1, STATES_MAX // len(mine)),
             )
             for number in mine
         }
@@ -178,7 +180,7 @@ class Verifier:
         self._round_s = self._clock.monotonic_s()
 
     def _ends_of(self, number: int) -> tuple[int, int]:
-        """Where journal and lifecycle topic end now, open transactions included."""
+        """The current ends of journal and lifecycle topic, including open transactions."""
         events, lifecycle = self._journal.bounds(EVENTS), self._journal.bounds(LIFECYCLE)
         return events[number][1], lifecycle[number][1]
 
@@ -205,7 +207,8 @@ class Verifier:
                 verifier.outcomes_reached(end)
 
     def _read_lifecycle(self, wait_s: float) -> None:
-        if sum(each.heads.waiting() for each in self._partitions.values()) >= WAITING_MAX:
+        waiting = sum(each.heads.waiting() for each in self._partitions.values())
+        if waiting >= WAITING_MAX and not self._awaits_many():
             return  # their events come first
         batches, ends = self._journal.poll_lifecycle(wait_s)
         for number, records in batches.items():
@@ -214,9 +217,14 @@ class Verifier:
         for number, end in ends.items():
             self._partitions[number].heads.reached(end)
 
+    def _awaits_many(self) -> bool:
+        """Whether too many events wait for their lifecycle records to read more events."""
+        return sum(each.judge.outstanding for each in self._partitions.values()) >= WAITING_MAX
+
     def _advance(self) -> None:
-        """Verify what was read, with the inputs that it names; twice where the last checkpoint of
-        the topic ends within it."""
+        """Verify the records read, with the inputs that they name; in two steps if the topic's last
+        checkpoint ends within them.
+        """
         self._advance_once()
         if any(each.is_ready() for each in self._partitions.values()):
             self._advance_once()
@@ -224,15 +232,15 @@ class Verifier:
     def _advance_once(self) -> None:
         places = {place for each in self._partitions.values() for place in each.places()}
         self._metrics.inputs.inc(len(places))
-        self._ground.read_ahead(places)
+        self._context.read_ahead(places)
         now_s = self._clock.monotonic_s()
         for verifier in self._partitions.values():
             for problem in verifier.advance(now_s):
                 self._found(problem)
 
     def _settle(self) -> None:
-        """Wait shortly for lifecycle records of events that were taken: without them nothing is
-        signed.
+        """Wait briefly for lifecycle records of processed events; nothing is signed without
+        them.
         """
         for _ in range(SETTLE_LOOKS):
             if all(each.settled() for each in self._partitions.values()):
@@ -244,11 +252,12 @@ class Verifier:
                     self._found(problem)
 
     def step(self, wait_s: float) -> None:
-        """Verify what is there; sign when the interval is over or enough events came."""
+        """Verify new records; sign when the interval is over or enough events arrived."""
         if self._follow_control():
             self._begin_anew()
             return
         full = sum(each.waiting() for each in self._partitions.values()) >= WAITING_MAX
+        full = full or self._awaits_many()
         self._read_outcomes(wait_s if full else 0.0)
         self._read_lifecycle(0.0)
         batches: Mapping[int, Sequence[LogRecord]] = {}
@@ -261,7 +270,7 @@ class Verifier:
             self._metrics.events.inc(len(records))
         for number, end in ends.items():
             self._partitions[number].reached(end)
-        self._follow_control()  # what an event rests on was on the control topic before it
+        self._follow_control()  # what an event depends on was on the control topic before it
         self._advance()
         self.caught_up = not batches and not full
         self._publish_stops()
@@ -272,7 +281,7 @@ class Verifier:
     # -- signing -----------------------------------------------------------------------------------
 
     def sign_round(self) -> int:
-        """Check the log's ends and each last checkpoint on the topic, then sign what is new."""
+        """Check the log's ends and each last checkpoint on the topic, then sign new events."""
         self._round_s = self._clock.monotonic_s()
         if self._follow_control():
             self._begin_anew()
@@ -299,23 +308,24 @@ class Verifier:
         return len(signed)
 
     def _begin_anew(self) -> None:
-        log.warning("verifier_begins_anew", why="two persons let the log go on")
+        log.warning("verifier_starts_again", why="a recovery or a ruling")
         self.open()
 
     def _follow_control(self) -> bool:
-        """Read what is new on the control topic; True when two persons have let the log go on since
-        the partitions were opened."""
+        """Read new control records; True if there was a recovery or ruling since the partitions
+        were opened.
+        """
         read = self._journal.control(self._control_next)
         for offset, value, appended_at in read:
             self._control.apply(offset, value, appended_at)
-            self._ground.named.look(self._control)
+            self._context.named.look(self._control)
             self._control_next = offset + 1
         if read:
-            self._ground.follow(self._control)
+            self._context.follow(self._control)
         return self._times_let_go_on() != self._let_go_on
 
     def _times_let_go_on(self) -> int:
-        """How often two persons recovered the log or ruled on a record of it."""
+        """The number of recoveries and rulings so far."""
         return len(self._control.recoveries) + len(self._control.dispositions)
 
     def _check_bounds(self) -> None:
@@ -342,7 +352,7 @@ class Verifier:
             self._metrics.signed_at.set(sealed.checkpoint.signed_at / MS_PER_S)
 
     def _check_last(self, verifier: PartitionVerifier, there: Iterator[RawCheckpoint]) -> None:
-        """The last checkpoint on the topic must be ours, byte for byte, and nothing after it."""
+        """The last checkpoint on the topic must be ours, byte for byte."""
         expected = verifier.expected_last()
         if expected is not None:
             found = next(there, None)
@@ -370,18 +380,9 @@ class Verifier:
             self._stops.published(stop, offset)
 
     def problems(self) -> dict[int, Problem]:
-        """The first problem of each partition that has one."""
+        """The first problem of each partition with problems."""
         return {n: v.problem for n, v in self._partitions.items() if v.problem is not None}
 
     def verified(self) -> dict[int, int]:
         """The last verified offset by partition; -1 when there is none."""
         return {n: v.verified_offset for n, v in self._partitions.items()}
-
-    def _decode_checkpoint(self, raw: bytes) -> Checkpoint:
-        try:
-            record = self._codec.decode(CHECKPOINTS, raw, None)
-        except Undecodable as error:
-            raise ValueError(error.reason) from error
-        if not isinstance(record, Checkpoint):
-            raise ValueError(f"a {type(record).__name__} on the checkpoint topic")
-        return record

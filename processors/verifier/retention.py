@@ -1,7 +1,8 @@
-"""Watches the brokers' live settings of what must be kept for years: the journal, its inputs, the
-audit log. A setting that would remove records earlier is a metric, an alert and a log line.
+"""Monitors the brokers' live settings of topics that must be kept for years: the journal, its
+inputs, the audit log. A setting that would remove records earlier is a metric, an alert and a log
+line.
 
-It changes nothing: `npp topics apply` puts the declared setting back.
+It changes nothing: `npp topics apply` restores the declared setting.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ LOOK_EVERY_S: Final = 60.0
 
 
 class TopicConfigs(Protocol):
-    """The part of engine.topics.TopicAdmin that is needed."""
+    """The required part of engine.topics.TopicAdmin."""
 
     def config_drift(self, topics: Sequence[TopicSpec]) -> list[Difference]:
-        """Where the live configuration is not the declared one. Raises EngineError."""
+        """Differences between the live and the declared configuration. Raises EngineError."""
 
 
 class RetentionMetrics:
-    """What the last look found, and when it was."""
+    """Result and time of the last check."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         new = Meters(registry)
@@ -44,7 +45,7 @@ class RetentionMetrics:
 
 
 class RetentionWatch:
-    """Looks once a minute; the first look is at the start."""
+    """Checks at start and then once a minute."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class RetentionWatch:
         clock: Clock,
         metrics: RetentionMetrics,
     ) -> None:
-        """`kept`: the topics with the settings that say how long, and no others."""
+        """`kept`: the topics with only their retention settings."""
         self._admin = admin
         self._kept = kept
         self._clock = clock
@@ -61,8 +62,9 @@ class RetentionWatch:
         self._metrics = metrics
 
     def look_if_due(self) -> None:
-        """Compare, at most once in LOOK_EVERY_S. A cluster that does not say keeps the last
-        answer, and the time of the last look grows old."""
+        """Compare, at most once in LOOK_EVERY_S. If the cluster does not answer, the last result
+        and its time stay.
+        """
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s < LOOK_EVERY_S:
             return

@@ -1,7 +1,7 @@
 """Failed proofs become STOPs: one cause is one STOP.
 
-While a STOP of a kind is open, a further find of that kind is a metric and a log line. It becomes a
-STOP of its own when the open one has ended and the find still stands.
+While a STOP of a kind is open, a further finding of that kind is a metric and a log line. It
+becomes a separate STOP if the open one has ended and the finding persists.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from typing import Final
 
 import structlog
 
-from core.records import ProcessingStopped
+from core.control_records import ProcessingStopped
 from engine.clock import Clock
+from engine.ports import RecordPosition
 from evidence.chain import Break
 from processors.verifier.partition import Problem
 from processors.verifier.store import VerifierStore
 
 log = structlog.get_logger("npp.verifier")
 
-REPORTED_MAX: Final = 1_000  # problems told one by one; by then everything stands still
+REPORTED_MAX: Final = 1_000  # problems reported individually; by then everything has stopped
 ACTOR: Final = "verifier"
 
 
 class Stops:
-    """What was found, and which STOPs are to be written."""
+    """The findings, and the STOPs to write."""
 
     def __init__(self, store: VerifierStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._reported: set[tuple[str, int, int]] = set()
+        self._reported: set[RecordPosition] = set()
         self._waiting: dict[str, ProcessingStopped] = {}
         self._written: dict[str, int] = {}  # by kind: control offset of the last one
 
     def found(self, problem: Problem) -> bool:
-        """Tell of it, once; False when it was told before."""
+        """Report it once; False if it was reported before."""
         place = problem.offset if isinstance(problem, Break) else problem.number
         name = (problem.kind, problem.partition, place)
         if name in self._reported or len(self._reported) >= REPORTED_MAX:
@@ -64,8 +65,7 @@ class Stops:
         return True
 
     def due(self, open_ones: Sequence[str], read_to: int) -> Iterator[ProcessingStopped]:
-        """STOPs to be written now. `open_ones`: ids of those that the control topic has before
-        `read_to`."""
+        """STOPs to write now. `open_ones`: ids of those on the control topic before `read_to`."""
         for stop_id, stop in list(self._waiting.items()):
             prefix = stop_id[: stop_id.index("-", len(ACTOR) + 1) + 1]
             is_unread = self._written.get(prefix, -1) >= read_to
@@ -77,7 +77,7 @@ class Stops:
             yield stop
 
     def published(self, stop: ProcessingStopped, offset: int) -> None:
-        """It is on the control topic, at this offset."""
+        """It was written to the control topic, at this offset."""
         self._store.remember_stop(stop.stop_id)
         del self._waiting[stop.stop_id]
         prefix = stop.stop_id[: stop.stop_id.index("-", len(ACTOR) + 1) + 1]

@@ -1,19 +1,23 @@
 """The verifier's own states, heads and counts of outcomes, on its own disk: never read from the
 lifecycle topic.
 
-Everything a checkpoint covers is written in one atomic batch after the checkpoint is committed, so
-the store is exactly one checkpoint's state. It may be deleted: it is rebuilt from offset zero.
+Everything that a checkpoint covers is written in one atomic batch after the checkpoint is
+committed, so the store is exactly one checkpoint's state. It may be deleted; it is then rebuilt
+from offset zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
-from rocksdict import AccessType, Options, Rdict, WriteBatch
+from rocksdict import AccessType, Rdict, WriteBatch
 
+from engine.store.budget import CACHE_BYTES, CacheBudget
+from engine.store.store import StoreMemory
 from evidence.merkle import LeafData
 
 PARTITION_BYTES: Final = 4
@@ -27,7 +31,7 @@ BACKGROUND_JOBS_MAX: Final = 2
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The last checkpoint this store stands for: its raw value and where it is on its topic."""
+    """The store's last checkpoint: its raw value and its offset on the topic."""
 
     topic_offset: int
     raw: bytes
@@ -46,47 +50,49 @@ class VerifierStore(Protocol):
     """Heads by partition and payment, consistent with the partition's mark."""
 
     def mark(self, partition: int) -> Mark | None:
-        """The checkpoint the heads stand for, or None before the first."""
+        """The checkpoint of the heads, or None before the first."""
 
     def get(self, partition: int, payment: str) -> LeafData | None:
         """The head as of the mark, or a newer one that was put unsigned."""
 
     def packed(self, partition: int, payment: str) -> bytes | None:
-        """The payment's lifecycle record likewise."""
+        """Likewise the payment's lifecycle record."""
 
     def commit(
         self, partition: int, mark: Mark, heads: Mapping[str, LeafData], packed: Packed = NONE
     ) -> None:
-        """A checkpoint is on the log: its heads, its states and its mark, all or nothing."""
+        """A checkpoint is on the log: its heads, its states and its mark, all or nothing. States
+        that were put unsigned are signed now; `packed` has newer ones.
+        """
 
     def put_unsigned(
         self, partition: int, heads: Mapping[str, LeafData], packed: Packed = NONE
     ) -> None:
-        """What stands past a break, which no checkpoint covers: kept on disk to bound memory."""
+        """Store data that no checkpoint covers yet, to limit memory."""
 
     def clear_unsigned(self, partition: int) -> None:
-        """Forget what no checkpoint covers: it is verified again."""
+        """Drop data that no checkpoint covers: it is verified again."""
 
     def forget(self, partition: int) -> None:
         """No mark and no heads: the partition is verified from offset zero."""
 
     def stop_published(self, stop_id: str) -> bool:
-        """True when this STOP was written to the control topic before."""
+        """Whether this STOP was already written to the control topic."""
 
     def remember_stop(self, stop_id: str) -> None:
         """The STOP is on the control topic."""
 
     def close(self) -> None:
-        """Let the files go."""
+        """Close the files."""
 
 
 class DiskStore:
     """A VerifierStore in RocksDB; its folder is locked while it is open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        """`cache_bytes`: the process's budget, of which this takes its part."""
         path.mkdir(parents=True, exist_ok=True)
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
+        options = StoreMemory(CacheBudget.of(cache_bytes)).options()
         options.set_max_background_jobs(BACKGROUND_JOBS_MAX)
         self._db = Rdict(str(path), options=options, access_type=AccessType.read_write())
 
@@ -108,12 +114,20 @@ class DiskStore:
     ) -> None:
         batch = WriteBatch(raw_mode=True)
         number = _number(partition)
+        begin, end = _STATE_UNSIGNED + number, _STATE_UNSIGNED + _number(partition + 1)
+        for key, raw in self._unsigned_states(begin, end):
+            batch.put(_STATE + key[len(_STATE) :], raw)
+        batch.delete_range(begin, end)
         for payment, raw in packed.items():
             batch.put(_STATE + number + payment.encode(), raw)
         for payment, head in heads.items():
             batch.put(_SIGNED + number + payment.encode(), msgspec.msgpack.encode(head))
         batch.put(_MARK + number, msgspec.msgpack.encode(mark))
         self._db.write(batch)
+
+    def _unsigned_states(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        stored = cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=begin))  # raw mode
+        return takewhile(lambda item: item[0] < end, stored)
 
     def put_unsigned(
         self, partition: int, heads: Mapping[str, LeafData], packed: Packed = NONE

@@ -1,4 +1,4 @@
-"""The read model's address. It may hold a password, which no error and nothing shown repeats."""
+"""The read model's database URL. It may hold a password, which no error and no output repeats."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ HIDDEN: Final = "not-shown"
 
 
 def parsed(text: str) -> URL:
-    """Raises ValueError, which says nothing of the address itself."""
+    """The URL. Raises ValueError, whose message repeats no part of the text."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ValueError("it is no address of a database") from None
+        raise ValueError("it is not a database URL") from None
     if url.get_backend_name() != "sqlite" and text.count("@") > 1:
-        # The rest of a password would be taken for the host, and be named when it is not found.
+        # The rest of a password would be parsed as the host, and an error would show it.
         raise ValueError("an @ inside a user, password or name is written %40")
     return url
 
 
 def shown(text: str) -> str:
-    """Server, user and database without passwords. Raises ValueError as `parsed`."""
+    """The URL without its passwords, for output. Raises ValueError, as `parsed` does."""
     url = parsed(text)
     secret = [name for name in url.query if any(part in name.lower() for part in SECRET_PARTS)]
     return url.update_query_dict(dict.fromkeys(secret, HIDDEN)).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Brings the tables of a generation to the newest revision, whole or not at all."""
+"""Migrates the tables of a generation to the newest revision, in one transaction."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ REVISIONS: Final = Path(__file__).with_name("migrations")
 
 
 def migrate(engine: Engine, begin: Sequence[str]) -> None:
-    """Safe to call on tables that are up to date. The engine's connections begin no transaction of
-    their own: `begin` does; where the tables go is their search path or file. Raises ReadModelDown.
+    """Migrate; a no-op on up-to-date tables. The engine's connections autocommit, so the statements
+    `begin` start the transaction. The tables go to the connection's search path or file. Raises
+    ReadModelDown.
     """
     config = Config()
     config.set_main_option("script_location", str(REVISIONS).replace("%", "%%"))

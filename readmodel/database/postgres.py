@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
+from readmodel.database.bulk import BULK_ROWS, Bulk
 from readmodel.database.migrate import migrate
 from readmodel.database.session import Cursor, Session
-from readmodel.database.statements import Statements
+from readmodel.database.statements import Statements, Values
 from readmodel.database.store import (
     CONNECT_TIMEOUT_S,
     LOCK_TIMEOUT_MS,
@@ -24,15 +25,15 @@ from readmodel.ports import ReadModelDown
 
 SCHEMA: Final = "npp_readmodel"  # generation 3 is in npp_readmodel_3
 MIGRATE_TIMEOUT_MS: Final = 600_000  # an index over all payments
-UNANSWERED_MS_MAX: Final = 10_000  # then the network has lost the server
+UNANSWERED_MS_MAX: Final = 10_000  # then the connection counts as lost
 POINTER_CONNECTIONS: Final = 2
 
-# Advisory locks are numbers of the whole database: ours are (LOCKS, 0) for the pointer and
-# (LOCKS, generation) for its one writing transaction. They end with the transaction.
+# Advisory locks are numbers that the whole database shares: ours are (LOCKS, 0) for the pointer and
+# (LOCKS, generation) for a generation's writing transaction. They end with the transaction.
 LOCKS: Final = 0x4E5050
 
-# (PROJECTOR, 0) is the one projector's, for as long as its connection lives. A host that vanished
-# is noticed by the server after 10 s and three unanswered calls, 5 s apart.
+# (PROJECTOR, 0) belongs to the running projector as long as its connection lives. The server
+# notices a host that is gone after 10 s and three unanswered keepalives, 5 s apart.
 PROJECTOR: Final = LOCKS + 1
 CLAIM: Final = "SELECT pg_try_advisory_lock(%s, 0)"
 CLAIMED: Final = """
@@ -70,12 +71,13 @@ SCHEMAS: Final = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^npp_readmod
 
 
 class PostgresStore:
-    """A database of generations. Owns nothing else in it."""
+    """Generations in a PostgreSQL database. It touches nothing else there."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
         pointer = self._engine("", POINTER_CONNECTIONS, READ_TIMEOUT_MS, {})
         self.statements = Statements(pointer.dialect, "= ANY(:{0})")
+        self._bulk = Bulk(self.statements)
         self._pointer = Session(pointer)
         self._pointer_seen = False
 
@@ -123,6 +125,21 @@ class PostgresStore:
 
     def transaction(self, session: Session, generation: int) -> AbstractContextManager[Cursor]:
         return session.transaction(["BEGIN", lock(generation)])
+
+    def insert(self, cursor: Cursor, table: str, values: Sequence[Values]) -> int:
+        if len(values) >= BULK_ROWS:
+            self._bulk.copy(cursor, table, values)
+            cursor.execute(self._bulk.insert(table))
+        else:
+            cursor.executemany(self.statements.insert(table), values)
+        return cursor.rowcount
+
+    def upsert(self, cursor: Cursor, table: str, values: Sequence[Values]) -> None:
+        if len(values) >= BULK_ROWS and self._bulk.distinct(table, values):
+            self._bulk.copy(cursor, table, values)
+            cursor.execute(self._bulk.upsert(table))
+        else:
+            cursor.executemany(self.statements.upsert(table), values)
 
     def any_of(self, values: list[str] | list[int]) -> object:
         return values
@@ -181,7 +198,7 @@ class PostgresStore:
             engine.dispose()
 
     def _changing(self) -> AbstractContextManager[Cursor]:
-        """One process at a time changes the pointer."""
+        """A transaction that may change the pointer: one at a time."""
         return self._pointer.transaction(["BEGIN", lock(0), *MAKE_POINTER])
 
     def _numbers(self) -> tuple[int, int]:
@@ -197,7 +214,7 @@ class PostgresStore:
 
 
 class SessionClaim:
-    """A lock of one connection of its own: the server lets go of it when that ends."""
+    """A session lock on a connection of its own: the server releases it when that ends."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -214,17 +231,17 @@ class SessionClaim:
 
 
 def numbers(row: Any) -> tuple[int, int]:
-    """Current and last."""
+    """The current and the last generation. Raises ReadModelDown when the row is missing."""
     if row is None:
         raise ReadModelDown("the read model's pointer is empty")
     return row[0], row[1]
 
 
 def schema_of(generation: int) -> str:
-    """Where its tables are."""
+    """The schema of a generation's tables."""
     return f"{SCHEMA}_{int(generation)}"
 
 
 def lock(number: int) -> str:
-    """Held until the transaction ends; waited for as long as the lock timeout says."""
+    """SQL that takes an advisory lock until the transaction ends; it waits LOCK_TIMEOUT_MS."""
     return f"SELECT pg_advisory_xact_lock({LOCKS}, {int(number)})"

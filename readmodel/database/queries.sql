@@ -23,14 +23,14 @@ SELECT {conflicts} FROM conflicts WHERE payment_intent_id {=any ids}
 SELECT {events} FROM events WHERE partition = :partition AND "offset" {=any offsets}
 
 -- name: events_decided
--- The events of some time, for the projector: read only when a minute is worked out again.
+-- A partition's events decided in a period, for the projector, when it computes a minute again.
 SELECT {events} FROM events
 WHERE partition = :partition AND "offset" > :after
   AND decided_at >= :since AND decided_at < :until
 ORDER BY "offset" LIMIT :limit
 
 -- name: take_out_event
--- Two persons ruled that it is FOREIGN.
+-- Two people ruled that it is FOREIGN.
 DELETE FROM events WHERE partition = :partition AND "offset" = :offset
 
 -- name: take_out_identifier
@@ -47,11 +47,13 @@ DELETE FROM approvals WHERE payment_intent_id {=any ids}
 DELETE FROM conflicts WHERE payment_intent_id {=any ids}
 
 -- name: counted_before
--- What the counts say of these payments until now.
-SELECT source, state, money_outcome, reason, needs_attention, waiting_for_person, count(*)
+-- What these payments count for in the counts until now.
+SELECT source, state, money_outcome, reason, needs_attention, waiting_for_person,
+    overdue, parked, count(*)
 FROM payments
 WHERE payment_intent_id {=any ids}
-GROUP BY source, state, money_outcome, reason, needs_attention, waiting_for_person
+GROUP BY source, state, money_outcome, reason, needs_attention, waiting_for_person,
+    overdue, parked
 
 -- name: add_to_count
 INSERT INTO counts (name, amount) VALUES (:name, :amount)
@@ -70,9 +72,19 @@ SELECT 'approvalsReferred', count(*) FROM approvals
 WHERE status = 'REFERRED' AND expires_at > :now
 UNION ALL
 SELECT 'quarantined', count(*) FROM quarantine WHERE redrive_id IS NULL
+UNION ALL
+-- Counted no further than people need to know: an attack must not make it slow.
+SELECT 'quarantinedLately', count(*) FROM (
+    SELECT 1 FROM quarantine WHERE at > :quarantined_after LIMIT 1000
+) AS quarantined_lately
+UNION ALL
+SELECT 'violatedLately', count(*) FROM (
+    SELECT 1 FROM outcomes
+    WHERE code = 'INVARIANT_VIOLATION' AND decided_at > :violated_after LIMIT 1000
+) AS violated_lately
 
 -- name: move_offset
--- Compare and set: no row is changed when another projector was here.
+-- Compare-and-set: changes no row when another projector has moved the offset.
 UPDATE offsets SET next = :after
 WHERE topic = :topic AND partition = :partition AND next = :before
 
@@ -120,7 +132,7 @@ WHERE command_id = :command_id
 ORDER BY decided_at, partition, "offset" LIMIT 1
 
 -- name: find
--- References are written in capitals by us and compared so; UETRs are compared in small letters.
+-- References are upper case and compared so; UETRs are compared in lower case.
 SELECT 'paymentIntentId', payment_intent_id FROM payments WHERE payment_intent_id = :value
 UNION
 SELECT 'endToEndId', payment_intent_id FROM payments WHERE end_to_end_id = :value
@@ -143,14 +155,14 @@ UPDATE quarantine SET redrive_id = :redrive_id
 WHERE partition = :partition AND "offset" = :offset
 
 -- name: outcome_to_audit
--- An outcome came: it completes the audit row of the very record that it is about.
+-- A new outcome completes the audit row of its command.
 UPDATE audit
 SET result = :result, code = :code, rule = :rule, sentence = :sentence,
     from_sequence = :from_sequence, to_sequence = :to_sequence
 WHERE audit_id = :audit_id AND command_id = :command_id
 
 -- name: outcome_for_audit
--- An audit row came: has its outcome come before?
+-- The outcome of a new audit row's command, if it was projected before the row.
 SELECT result, code, rule, sentence, from_sequence, to_sequence FROM outcomes
 WHERE command_id = :command_id AND cause_partition = :partition AND cause_offset = :offset
 
@@ -217,5 +229,5 @@ WHERE minute >= :since AND minute < :until
 ORDER BY minute, partition
 
 -- name: minutes_of
--- Figures of the projector's own keys; it takes those it asked for.
+-- Figures of these partitions and minutes; the projector picks the pairs that it needs.
 SELECT {minutes} FROM minutes WHERE minute {=any minutes} AND partition {=any partitions}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,23 +16,24 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from engine.clock import MS_PER_S, Clock
+from engine.store.budget import CACHE_BYTES
 from readmodel.database.migrate import migrate
 from readmodel.database.session import Cursor, Session, down
-from readmodel.database.statements import Statements
+from readmodel.database.statements import Statements, Values
 from readmodel.database.store import LOCK_TIMEOUT_MS, POOL_SIZE, POOL_WAIT_S
 from readmodel.ports import ReadModelDown
 from schemas.strict_json import UnreadableJson, json_reader
 
-CACHE_KB_WRITER: Final = 65_536
+BYTES_PER_KB: Final = 1_024
 CACHE_KB_READER: Final = 8_192
-CHECKPOINT_PAGES: Final = 8_192  # 32 MiB of log before it is taken into the file
+CHECKPOINT_PAGES: Final = 8_192  # 32 MiB of WAL before a checkpoint
 FILE_MODE: Final = 0o600  # its rows are personal data
 FOLDER_MODE: Final = 0o700
 FOLDER_LOCK_POLL_S: Final = 0.02
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """`last` is the highest number ever given."""
+    """The current generation, and the highest number ever used; 0 for none."""
 
     current: int = 0
     last: int = 0
@@ -42,11 +43,13 @@ _read_pointer: Final = json_reader(Pointer)
 
 
 class SqliteStore:
-    """A folder of generations."""
+    """Generations as files of one folder."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, cache_bytes: int = CACHE_BYTES) -> None:
+        """`cache_bytes`: SQLite's page cache in the process that writes."""
         self.folder = folder
         self._clock = clock
+        self._cache_kb = cache_bytes // BYTES_PER_KB
         self._pointer_file = folder / "current.json"
         probe = create_engine("sqlite://", paramstyle="named")
         self.statements = Statements(probe.dialect, "IN (SELECT value FROM json_each(:{0}))")
@@ -95,12 +98,19 @@ class SqliteStore:
             generation,
             "rw",
             1,
-            CACHE_KB_WRITER,
+            self._cache_kb,
             ["PRAGMA journal_mode = WAL", f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"],
         )
 
     def transaction(self, session: Session, _generation: int) -> AbstractContextManager[Cursor]:
         return session.transaction(["BEGIN IMMEDIATE"])
+
+    def insert(self, cursor: Cursor, table: str, values: Sequence[Values]) -> int:
+        cursor.executemany(self.statements.insert(table), values)
+        return cursor.rowcount
+
+    def upsert(self, cursor: Cursor, table: str, values: Sequence[Values]) -> None:
+        cursor.executemany(self.statements.upsert(table), values)
 
     def may_write(self) -> bool:
         return os.access(self.folder, os.W_OK)
@@ -129,7 +139,7 @@ class SqliteStore:
         if not file.exists():
             raise ReadModelDown(f"generation {generation} of the read model is not there")
         engine = create_engine(
-            # Never made by opening it (mode rwc): a dropped one stays away.
+            # Not mode rwc: opening a dropped generation must not create it again.
             URL.create(
                 "sqlite",
                 database=f"file:{quote(str(file))}",
@@ -163,7 +173,7 @@ class SqliteStore:
     def _migrate(self, generation: int) -> None:
         file = self._file(generation)
         file.touch(FILE_MODE)
-        file.chmod(FILE_MODE)  # those beside it (-wal, -shm) get the same
+        file.chmod(FILE_MODE)  # SQLite gives its -wal and -shm files the same mode
         engine = self.writing(generation)
         try:
             migrate(engine, ["BEGIN IMMEDIATE"])
@@ -182,17 +192,17 @@ class SqliteStore:
             raise down(error) from error
 
     def _point(self, pointer: Pointer) -> None:
-        """Whole or not at all, and on the disk before anybody goes by it."""
-        beside = self._pointer_file.with_suffix(".new")
-        with beside.open("wb") as file:
+        """Replace the file in one step, after its content is on disk."""
+        temporary = self._pointer_file.with_suffix(".new")
+        with temporary.open("wb") as file:
             file.write(msgspec.json.encode(pointer))
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._pointer_file)
+        temporary.replace(self._pointer_file)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time changes the folder."""
+        """One process at a time changes the folder. Raises ReadModelDown after LOCK_TIMEOUT_MS."""
         with (self.folder / "lock").open("wb") as file:
             until = self._clock.monotonic_s() + LOCK_TIMEOUT_MS / MS_PER_S
             while True:
@@ -207,7 +217,7 @@ class SqliteStore:
 
 
 class FileClaim:
-    """A locked file, which the kernel unlocks when the process ends, however it ends."""
+    """A locked file; the kernel unlocks it when the process ends in any way."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
@@ -217,7 +227,7 @@ class FileClaim:
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
         except FileNotFoundError:
-            return False  # the folder was taken away: another file would be locked there
+            return False  # the folder was removed: another projector would lock a new file
 
     def close(self) -> None:
         self._file.close()

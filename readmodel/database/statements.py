@@ -1,12 +1,13 @@
 """SQL as text for one database's driver: the named queries, and inserts and upserts by table.
 
-Made once when a model is opened; no value is ever part of the text.
+It is built once, when a model is opened. No value is ever part of the text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,40 +30,59 @@ Values = Sequence[Any]
 
 
 def named_queries() -> dict[str, str]:
-    """Name → text as it is in `queries.sql`."""
+    """The queries of `queries.sql`: name to text."""
     parts = _NAMED.split(QUERIES.read_text(encoding="utf-8"))
     return {parts[at]: parts[at + 2].strip() for at in range(1, len(parts), _NAMED.groups + 1)}
 
 
-def encode(row: msgspec.Struct) -> Values:
-    """The values of a row as they are stored."""
-    return [
-        to_stored(value) if type(value) is str else value for value in msgspec.structs.astuple(row)
-    ]
+def encoder(table: str) -> Callable[[msgspec.Struct], Values]:
+    """A function from a table's struct to the values as they are stored, in column order."""
+    texts = texts_of(table)
+    astuple = msgspec.structs.astuple
+    # Of fewer than two columns `itemgetter` makes no tuple: those texts are checked one by one.
+    picked = itemgetter(*texts) if len(texts) > 1 else None
+
+    def encode(row: msgspec.Struct) -> Values:
+        values: Values = astuple(row)
+        # One check for all texts of a row: nearly every text is stored unchanged.
+        if picked is not None and "".join(filter(None, picked(values))).isprintable():
+            return values
+        return [to_stored(value) if type(value) is str else value for value in values]
+
+    return encode
+
+
+def texts_of(table: str) -> list[int]:
+    """The positions of a table's text columns."""
+    columns = tables.METADATA.tables[table].columns
+    return [at for at, column in enumerate(columns) if isinstance(column.type, Text)]
 
 
 def decoder(table: str) -> Callable[[Values], Any]:
-    """Makes rows of a table's struct from what the driver gives."""
+    """A function from a row of the driver to the table's struct."""
     struct = STRUCTS[table]
     columns = list(tables.METADATA.tables[table].columns)
-    texts = [at for at, column in enumerate(columns) if isinstance(column.type, Text)]
+    names = [column.name for column in columns]
+    texts = texts_of(table)
     flags = [at for at, column in enumerate(columns) if isinstance(column.type, Boolean)]
+    picked = itemgetter(*texts) if len(texts) > 1 else None
 
     def decode(stored: Values) -> Any:
         values = list(stored)
-        for at in texts:
-            value = values[at]
-            if value is not None and SUB in value:
-                values[at] = from_stored(value)
+        if picked is None or SUB in "".join(filter(None, picked(stored))):
+            for at in texts:
+                value = values[at]
+                if value is not None:
+                    values[at] = from_stored(value)
         for at in flags:
             values[at] = bool(values[at])
-        return struct(*values)
+        return struct(**dict(zip(names, values, strict=True)))
 
     return decode
 
 
 class Statements:
-    """All SQL of one database's driver. `any_of` says how it asks for one of a list."""
+    """All SQL in the syntax of one driver. `any_of` is its condition for "one of a list"."""
 
     def __init__(self, dialect: Dialect, any_of: str) -> None:
         self._quote = dialect.identifier_preparer.quote
@@ -71,7 +91,7 @@ class Statements:
         self.named = {name: self.compiled(text) for name, text in named_queries().items()}
 
     def compiled(self, text: str) -> str:
-        """The text as the driver wants it."""
+        """A query of `queries.sql` in the driver's syntax."""
         text = _ANY.sub(lambda found: self._any_of.format(found[1]), text)
         text = _COLUMNS.sub(lambda found: self.columns(found[1]), text)
         if self._format == "pyformat":
@@ -79,24 +99,31 @@ class Statements:
         return text
 
     def columns(self, table: str) -> str:
-        """The columns of the table's struct."""
+        """The column list of a table, in the order of its struct."""
         return ", ".join(self._quote(name) for name in STRUCTS[table].__struct_fields__)
 
     def insert(self, table: str) -> str:
-        """Adds a row; one whose key exists is left as it is."""
-        return f"{self._adding(table)} ON CONFLICT DO NOTHING"
+        """SQL that adds a row; one whose key exists stays as it is."""
+        return f"{self._adding(table)} {self.left_alone}"
 
     def upsert(self, table: str) -> str:
-        """Adds a row or replaces the one of its key."""
+        """SQL that adds a row or replaces the one of its key."""
+        return f"{self._adding(table)} {self.replacing(table)}"
+
+    left_alone: Final = "ON CONFLICT DO NOTHING"
+
+    def replacing(self, table: str) -> str:
+        """The ON CONFLICT clause that replaces the row of the same key, except what is FIXED."""
         whole = tables.METADATA.tables[table]
         keys = [column.name for column in whole.primary_key]
-        names = [name for name in STRUCTS[table].__struct_fields__ if name not in keys]
+        left = {*keys, *tables.FIXED.get(table, ())}
+        names = [name for name in STRUCTS[table].__struct_fields__ if name not in left]
         changes = ", ".join(f"{self._quote(n)} = excluded.{self._quote(n)}" for n in names)
         then = f"DO UPDATE SET {changes}" if names else "DO NOTHING"
-        return f"{self._adding(table)} ON CONFLICT ({', '.join(map(self._quote, keys))}) {then}"
+        return f"ON CONFLICT ({', '.join(map(self._quote, keys))}) {then}"
 
     def by_key(self, table: str) -> str:
-        """The row of a key."""
+        """SQL that reads the row of a key."""
         keys = key_of(tables.METADATA.tables[table])
         where = " AND ".join(f"{self._quote(key)} = {self._mark}" for key in keys)
         return f"SELECT {self.columns(table)} FROM {table} WHERE {where}"  # noqa: S608 — names of ours

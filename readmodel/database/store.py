@@ -1,14 +1,15 @@
-"""Where generations are kept: the port that SQLite and PostgreSQL fill."""
+"""Where generations are kept: the port that SQLite and PostgreSQL implement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from sqlalchemy import Engine
 
 from readmodel.database.session import Cursor, Session
-from readmodel.database.statements import Statements
+from readmodel.database.statements import Statements, Values
 
 READ_TIMEOUT_MS: Final = 5_000  # a list of the API is expected in 50 ms
 WRITE_TIMEOUT_MS: Final = 30_000  # a projector's statement; its batch is expected in 1 s
@@ -19,13 +20,13 @@ POOL_WAIT_S: Final = 2.0
 
 
 class Claim(Protocol):
-    """The one projector's hold on a read model. It ends with the process at the latest."""
+    """A projector's exclusive lock on a read model. It ends with the process at the latest."""
 
     def held(self) -> bool:
-        """Whether it is still ours: a database that was away may have given it to another."""
+        """Whether it is still held: after a lost connection another projector may have it."""
 
     def close(self) -> None:
-        """Let another projector have it."""
+        """Release it for another projector."""
 
 
 class Store(Protocol):
@@ -37,41 +38,48 @@ class Store(Protocol):
         """The generation that readers read. Raises ReadModelDown."""
 
     def replaced(self, generation: int, cursor: Cursor, /) -> bool:
-        """Whether a newer one has become the current one, seen from its writing transaction."""
+        """Whether a newer generation is current, as seen from this one's writing transaction."""
 
     def generations(self) -> list[int]:
-        """All that exist, the current one among them."""
+        """The numbers of all generations that exist, ascending."""
 
     def prepare(self) -> int:
-        """Makes the first generation where there is none and brings the current one's tables up to
-        date; returns its number."""
+        """Create the first generation if there is none, and migrate the current one's tables.
+        Returns its number. Raises ReadModelDown."""
 
     def create(self) -> int:
-        """An empty generation beside the current one."""
+        """Create an empty generation beside the current one. Returns its number."""
 
     def point_to(self, generation: int, cursor: Cursor, /) -> None:
-        """The current one from the end of that transaction on, at the latest."""
+        """Make it the current one, at the latest when that transaction ends."""
 
     def drop(self, generation: int) -> None: ...
 
     def reading(self, generation: int) -> Engine:
-        """Connections that read, each statement by itself."""
+        """A pool of read-only connections, with a transaction for each statement."""
 
     def writing(self, generation: int) -> Engine:
-        """The connection that writes."""
+        """A pool of the one connection that writes."""
 
     def transaction(self, session: Session, generation: int, /) -> AbstractContextManager[Cursor]:
-        """The only writing transaction of a generation: committed at the end, undone by any error.
-        Raises ReadModelDown."""
+        """A generation's writing transaction, one at a time: the end commits it, an error rolls it
+        back. Raises ReadModelDown."""
+
+    def insert(self, cursor: Cursor, table: str, values: Sequence[Values], /) -> int:
+        """Add rows, in a writing transaction. A row whose key exists stays as it is. Returns how
+        many were added."""
+
+    def upsert(self, cursor: Cursor, table: str, values: Sequence[Values], /) -> None:
+        """Add rows, or replace those of their keys. Of two with one key the last one is kept."""
 
     def may_write(self) -> bool:
-        """Whether who connects has the right to write, whatever this process does. Raises
-        ReadModelDown."""
+        """Whether the database role, or the folder's permissions, would allow this process to
+        write. Raises ReadModelDown."""
 
     def claim(self) -> Claim | None:
-        """The hold that only one has at a time; None when another has it. Raises ReadModelDown."""
+        """Take the projector's lock; None when another process has it. Raises ReadModelDown."""
 
     def close(self) -> None: ...
 
     def any_of(self, values: list[str] | list[int]) -> object:
-        """A list as the parameter of `{=any ...}`."""
+        """The list as the value of a query's `{=any …}` parameter."""

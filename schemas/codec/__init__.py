@@ -1,6 +1,6 @@
 """Bytes on a topic ↔ the structs of `core`: the one interface, and the codec over a backend.
 
-Reading has three outcomes: the record; `Undecodable`, for ever; `RegistryDown`, for now.
+Reading has three outcomes: the record; `Undecodable`, permanently; `RegistryDown`, temporarily.
 """
 
 from __future__ import annotations
@@ -19,8 +19,51 @@ Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
 
 
-class Codec(Protocol):
-    """Everybody's way between bytes and records."""
+class CodecBackend(Protocol):
+    """Makes the functions for one shape. No other module knows which backend is used."""
+
+    name: str
+
+    def encoder(self, shape: Shape, prefix: bytes) -> Encoder:
+        """A function struct → prefix and datum. It raises AttributeError, TypeError, ValueError or
+        OverflowError for a struct that does not fit.
+        """
+
+    def decoder(self, shape: Shape) -> Decoder:
+        """A function (value, offset of the datum) → struct.
+
+        It raises Undecodable, IndexError (truncated) or UnicodeDecodeError, and nothing else.
+        """
+
+
+class TopicCodec(msgspec.Struct, frozen=True):
+    """What one topic carries: encoders by struct, readers by the five bytes before the datum.
+
+    `value_bytes` is the largest record that the topic takes. Every record up to that size is read,
+    so that core can answer an over-long field with an outcome (domain §5).
+    """
+
+    name: str
+    encoders: dict[type, Encoder]
+    encoders_by_id: dict[tuple[type, int], Encoder]
+    decoders: dict[bytes, Decoder]
+    ids: dict[str, int]
+    value_bytes: int
+
+
+class Foreign(Protocol):
+    """Makes decoders for schemas that do not ship with the code."""
+
+    def decoder(self, topic: str, name: SchemaName) -> Decoder:
+        """Raises Undecodable or RegistryDown."""
+
+
+class Codec:
+    """Encodes and decodes the records of all topics, with the registry's schema ids."""
+
+    def __init__(self, topics: Mapping[str, TopicCodec], foreign: Foreign) -> None:
+        self._topics = dict(topics)
+        self._foreign = foreign
 
     def encode(self, topic: str, record: object) -> bytes:
         """The value to put on `topic`.
@@ -28,70 +71,16 @@ class Codec(Protocol):
         Raises Unencodable when the record does not fit its schema or the topic's limits, KeyError
         when the topic does not carry this record type.
         """
-
-    def encode_as(self, topic: str, record: object, schema_id: int) -> bytes:
-        """As `encode`, in the version that `schema_id` names: what a replay compares bytes with."""
-
-    def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
-        """The record in `value`. Raises Undecodable or RegistryDown; KeyError: undeclared topic."""
-
-    def schema_id(self, topic: str, record_name: str) -> int:
-        """Id under which this record type is written to `topic` now. Raises KeyError."""
-
-
-class CodecBackend(Protocol):
-    """Makes the functions for one shape. Which backend is used nobody else knows."""
-
-    name: str
-
-    def encoder(self, shape: Shape, prefix: bytes) -> Encoder:
-        """struct → prefix and datum. Whatever it raises means: the struct does not fit."""
-
-    def decoder(self, shape: Shape) -> Decoder:
-        """(value, offset of the datum) → struct.
-
-        Raises Undecodable, IndexError (cut off) or UnicodeDecodeError, and nothing else.
-        """
-
-
-class TopicCodec(msgspec.Struct, frozen=True):
-    """What one topic carries: encoders by struct, readers by the five bytes before the datum.
-
-    `value_bytes` is the largest record that the topic takes. Within it everything is read, so that
-    an over-long field is answered by core and not set aside without a word (domain §5).
-    """
-
-    name: str
-    encoders: Mapping[type, Encoder]
-    encoders_by_id: Mapping[tuple[type, int], Encoder]
-    decoders: Mapping[bytes, Decoder]
-    ids: Mapping[str, int]
-    value_bytes: int
-
-
-class Foreign(Protocol):
-    """Finds a way to read what an unknown schema wrote."""
-
-    def decoder(self, topic: str, name: SchemaName) -> Decoder:
-        """Raises Undecodable or RegistryDown."""
-
-
-class SchemaCodec:
-    """The codec over the topics' schemas as the registry numbers them."""
-
-    def __init__(self, topics: Mapping[str, TopicCodec], foreign: Foreign) -> None:
-        self._topics = dict(topics)
-        self._foreign = foreign
-
-    def encode(self, topic: str, record: object) -> bytes:
         own = self._topics[topic]
         return _encoded(own, own.encoders[type(record)], record)
 
     def encode_as(self, topic: str, record: object, schema_id: int) -> bytes:
+        """As `encode`, in the version that `schema_id` names: what a replay compares bytes with."""
         own = self._topics[topic]
         return _encoded(own, own.encoders_by_id[type(record), schema_id], record)
 
     def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
+        """The record in `value`. Raises Undecodable or RegistryDown; KeyError: undeclared topic."""
         own = self._topics[topic]
         decoder = own.decoders.get(value[:ID_FORM_BYTES]) if value and not headers else None
         at = ID_FORM_BYTES
@@ -110,7 +99,9 @@ class SchemaCodec:
     def _slowly(
         self, own: TopicCodec, value: bytes | None, headers: Headers | None
     ) -> tuple[Decoder, int]:
-        """The decoder and the offset of the datum, where a header or the registry has a say."""
+        """The decoder and the offset of the datum, if a header names the schema or its first bytes
+        are not in the topic's table. Raises Undecodable or RegistryDown.
+        """
         name, at = wire.split(value, headers)
         if isinstance(name, int):
             known = own.decoders.get(wire.prefix(name))
@@ -119,6 +110,7 @@ class SchemaCodec:
         return self._foreign.decoder(own.name, name), at
 
     def schema_id(self, topic: str, record_name: str) -> int:
+        """Id under which this record type is written to `topic` now. Raises KeyError."""
         return self._topics[topic].ids[record_name]
 
 

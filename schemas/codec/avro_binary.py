@@ -1,5 +1,5 @@
-"""Avro's binary encoding of single values: numbers, texts, arrays. Strict: what is malformed is
-never read as good, and nothing is allocated that the bytes do not hold.
+"""Avro's binary encoding of single values: numbers, texts, arrays. Strict: malformed bytes are
+refused, and nothing is allocated that the bytes do not hold.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ LONG_MIN: Final = -(2**63)
 LONG_MAX: Final = 2**63 - 1
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
-# Of one array: a megabyte of empty texts is a third of a second of work, a batch of them minutes.
-# Far above what core takes (64) and what a recovery writes at once (5,000).
+# Of one array: a megabyte of empty texts takes a third of a second to read, a batch of such records
+# minutes. Far above what core accepts (64) and what a recovery writes at once (5,000).
 ITEMS_MAX: Final = 10_000
 VARINT_SHIFT_MAX: Final = 63  # ten groups of seven bits; the tenth holds one
 VARINTS_KEPT: Final = 4096  # lengths and small numbers
@@ -22,7 +22,7 @@ VARINTS_KEPT: Final = 4096  # lengths and small numbers
 # events. Half a megabyte at most.
 VARINTS_KEPT_MAX: Final = 2 * VARINTS_KEPT
 
-# Two groups of seven bits at a time: all pairs that go on, and all shortest endings.
+# Two groups of seven bits at a time: all pairs that continue a number, and all shortest endings.
 PAIR_BITS: Final = 14
 PAIR_MASK: Final = (1 << PAIR_BITS) - 1
 PAIRS_ON: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(PAIR_MASK + 1))
@@ -55,7 +55,7 @@ class Varints(dict[int, bytes]):
     def __missing__(self, number: int) -> bytes:
         if len(self) >= VARINTS_KEPT_MAX:
             for recent in list(self)[VARINTS_KEPT:]:
-                self.pop(recent, None)  # another thread may have taken it already
+                self.pop(recent, None)  # another thread may have removed it already
         coded = self[number] = zigzag(number)
         return coded
 
@@ -120,7 +120,9 @@ def read_length(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_block(data: bytes, at: int) -> tuple[int, int]:
-    """(items in the block, offset of the first); no more items than bytes are left."""
+    """(items in the block, offset of the first). Raises Undecodable for more items than bytes are
+    left.
+    """
     count, at = read_long(data, at)
     if count < 0:
         count = -count
@@ -146,7 +148,7 @@ def read_array(data: bytes, at: int, read_item: Callable[[bytes, int], Any]) -> 
 
 
 def check_items(count: int) -> None:
-    """Raises Undecodable for an array, over all its blocks, that nobody of ours writes."""
+    """Raises Undecodable for an array, over all its blocks, that our own writers never write."""
     if count > ITEMS_MAX:
         raise Undecodable(f"an array of more than {ITEMS_MAX} items")
 
@@ -172,11 +174,12 @@ def check_int(number: int) -> int:
 
 
 def fail(reason: str) -> None:
+    """Raises Undecodable. Generated code needs a call for this."""
     raise Undecodable(reason)
 
 
 def write_array(items: tuple[Any, ...], write_item: Callable[[Any], bytes]) -> bytes:
-    """One block and the end."""
+    """The array as Avro writes it: one block, and the empty block that ends it."""
     if not items:
         return b"\0"
     return b"".join((zigzag(len(items)), *map(write_item, items), b"\0"))

@@ -10,14 +10,15 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from schemas import definitions
-from schemas.codec.generated_backend import Decoder, Encoder, GeneratedBackend
+from schemas.codec import Decoder, Encoder
+from schemas.codec.generated_backend import GeneratedBackend
 from schemas.codec.shape import Shape
 
 MODULE: Final = "schemas.codec.native_codec"  # made by `make native`
 
 
 class CompiledBackend(GeneratedBackend):
-    """As the generated backend, with some functions made before: by record name."""
+    """As the generated backend, but with the compiled functions of some records, by their names."""
 
     name = "compiled"
 

@@ -1,7 +1,6 @@
 """fastavro: a backend of the codec, and the reader of what an unknown but compatible schema wrote.
 
-fastavro takes some malformed bytes for good ones, so a strict look comes first
-(schemas.codec.strict_validation).
+fastavro accepts some malformed bytes, so schemas.codec.strict_validation checks them first.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from typing import Any
 import fastavro
 
 from schemas import definitions
-from schemas.codec import Decoder, Encoder
-from schemas.codec import strict_validation as walk
+from schemas.codec import Decoder, Encoder, strict_validation
 from schemas.codec.mapping import UPCASTERS, datum_writer, struct_reader
 from schemas.codec.shape import Json, Shape, shape_of
 from schemas.errors import Undecodable
@@ -58,7 +56,7 @@ def _reading(writer: Json, reader: Json, to_struct: Callable[[Any], Any]) -> Dec
     read = fastavro.schemaless_reader
 
     def decode(value: bytes, at: int) -> Any:
-        walk.check_datum(writer, value, at)
+        strict_validation.check_datum(writer, value, at)
         try:
             datum = read(io.BytesIO(value[at:]), parsed_writer, parsed_reader)
         except (fastavro.read.SchemaResolutionError, EOFError, ValueError) as error:

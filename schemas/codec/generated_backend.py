@@ -1,17 +1,17 @@
-"""A backend of the codec: Python written once per record type, straight between struct and bytes.
+"""A backend of the codec: it generates Python for each record type, from struct to bytes and back.
 
-Strict: malformed bytes are never read as good ones, and nothing is allocated that they do not hold.
+Strict: malformed bytes are refused, and nothing is allocated that they do not hold.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from core.header import Cause
+from schemas.codec import Decoder, Encoder
 from schemas.codec.avro_binary import (
     INT_MAX,
     INT_MIN,
@@ -30,12 +30,10 @@ from schemas.codec.avro_binary import (
 from schemas.codec.shape import Field, Shape
 
 CODES_MAX: Final = 1_024  # some two hundred record types, a reader and a writer each
-Encoder = Callable[[Any], bytes]
-Decoder = Callable[[bytes, int], Any]
 
 
 def remembering(encode: Encoder) -> Encoder:
-    """`encode` for frozen structs, the last answer kept: all events of an input share a cause."""
+    """`encode` for frozen structs; keeps the last result: all events of an input share a cause."""
     last: tuple[Any, bytes] = (None, b"")
 
     def encode_or_remember(record: Any) -> bytes:
@@ -91,7 +89,7 @@ class GeneratedBackend:
 
 def _compiled(source: list[str], names: dict[str, Any], function: str, shape: Shape) -> Any:
     code = _code("\n".join(source), f"<{function} {shape.struct.__name__}>")
-    exec(code, names)  # noqa: S102 — our own text, made from our own schemas, no input in it
+    exec(code, names)  # noqa: S102 — generated from our own schemas, without any input
     return names[function]
 
 
@@ -171,6 +169,8 @@ class _Writer:
                 nested = f"encode_{field.record.struct.__name__}"
                 self.names[nested] = self.backend.encoder(field.record, b"")
                 return f"{nested}({value})"
+            case _:
+                assert_never(field.kind)
 
 
 class _Reader:
@@ -240,3 +240,5 @@ class _Reader:
             case "record":
                 assert field.record is not None
                 add(f"{indent}{name} = {self.lines_of(field.record, indent)}")
+            case _:
+                assert_never(field.kind)

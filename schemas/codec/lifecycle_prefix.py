@@ -1,4 +1,6 @@
-"""Reads the first two fields of a lifecycle record alone: a restore looks at every record once."""
+"""Reads only the first two fields of a lifecycle record, for a restore, which reads every record
+once.
+"""
 
 from __future__ import annotations
 

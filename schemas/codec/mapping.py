@@ -1,6 +1,6 @@
 """Struct ↔ Avro datum (dicts, as fastavro has them), by functions made once for each shape.
 
-Beside it the upcasters: what a record of an earlier schema becomes before it is a struct.
+Also the upcasters, which change a datum of an earlier schema before it becomes a struct.
 """
 
 from __future__ import annotations

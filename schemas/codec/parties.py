@@ -1,6 +1,6 @@
 """Sealing of party details: scheme avro.1 is the Avro binary of Parties version 1 without a prefix.
 
-The bytes are in records that are hashed for ever. They are personal data: never log them.
+The bytes are in records that are hashed forever. They are personal data: never log them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _decode: Final = own_backend().decoder(_SHAPE)
 
 
 def seal(parties: Parties) -> Sealed:
-    """`parties` as they travel. Raises ValueError when they hold no valid text. How long each text
-    may be is core's to say.
+    """`parties` as they are transmitted. Raises ValueError for a text that is not valid Unicode.
+    Core checks the lengths.
     """
     return Sealed(scheme=SCHEME, key_id=None, bytes=_encode(parties))
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from core.declared import compiled, declared
+from core.declared import camel_case, compiled, declared
 from schemas.errors import SchemaMismatch
 
 Kind = Literal["string", "bytes", "fixed", "int", "long", "boolean", "record", "array"]
@@ -53,12 +53,6 @@ class Shape(msgspec.Struct, frozen=True):
     schema: Json
     fields: tuple[Field, ...]
     unwritten: dict[str, Any]
-
-
-def camel_case(attribute: str) -> str:
-    """payment_intent_id → paymentIntentId."""
-    first, *rest = attribute.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def full_name(schema: Json) -> str:

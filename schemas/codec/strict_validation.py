@@ -1,6 +1,6 @@
-"""A strict look over Avro bytes of any schema before a lenient reader gets them.
+"""Strict validation of Avro bytes of any schema before a lenient reader gets them.
 
-Finds what is cut off, out of range or larger than the bytes themselves, and allocates nothing.
+It finds truncated, out-of-range or oversized fields, and allocates nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ FIXED_BYTES: Final = {"boolean": 1, "float": 4, "double": 8}
 
 
 def check_schema(schema: Json) -> None:
-    """Raises Undecodable for what we never read with: recursive, deep, huge, unbounded arrays.
-
-    An array of items without bytes (null, empty records) makes five bytes fifty million items.
+    """Raises Undecodable for a schema that is recursive, too deep or too large, or that has arrays
+    of items without bytes (null, empty records): five bytes can stand for fifty million of those.
     """
     try:
         _SchemaCheck().visit(schema, (), 0)
@@ -105,7 +104,7 @@ class _DatumCheck:
         self.visits = 0
 
     def visit(self, schema: Json, at: int) -> int:
-        """Offset after the datum of `schema` that begins at `at`."""
+        """Offset after the datum of `schema` that starts at `at`."""
         self.visits += 1
         if self.visits > VISITS_MAX:
             raise Undecodable(f"more than {VISITS_MAX} values in one record")

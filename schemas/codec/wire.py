@@ -1,7 +1,7 @@
-"""The Confluent wire format: which schema wrote these bytes, and where the Avro datum begins.
+"""The Confluent wire format: which schema wrote these bytes, and where the Avro datum starts.
 
-Written is the payload form: 0x00, schema id as four bytes big-endian, datum. Read are also those of
-newer serializers: 0x01 and a 16 byte GUID, in the payload or in the header `__value_schema_id`.
+We write the payload form: 0x00, schema id as four bytes big-endian, datum. We also read the forms
+of newer serializers: 0x01 and a 16-byte GUID, in the payload or in the header `__value_schema_id`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def schema_id(value: bytes) -> int:
 def split(value: bytes | None, headers: Headers | None) -> tuple[SchemaName, int]:
     """The writer's schema and the offset of the datum in `value`. Raises Undecodable.
 
-    The header, when it is there, wins over the payload, as in Confluent's own deserializer.
+    A header takes precedence over the payload, as in Confluent's own deserializer.
     """
     if value is None:
         raise Undecodable("no value")

@@ -1,7 +1,7 @@
 """The schemas that raw bytes were written with, by the id in the bytes.
 
-An id's meaning is pinned by `ids.lock`. Schemas that ship with the code need no registry; one that
-does not is asked for once, and taken only when it is the one that is pinned.
+`ids.lock` pins the schema of an id. Schemas that ship with the code need no registry. Any other is
+fetched once, and refused if `ids.lock` pins another one for its id.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class WrittenSchemas:
         self._registry = registry
         shipped = (each for name in RECORD_BY_NAME for each in definitions.all_versions(name))
         self._known = {definitions.fingerprint(each): each for each in shipped}
-        self._asked: dict[int, Json] = {}
+        self._requested: dict[int, Json] = {}
 
     def schema(self, schema_id: int) -> Json:
-        """Raises Undecodable when nobody knows it, RegistryDown when it must be asked for."""
+        """Raises Undecodable if it is unknown, RegistryDown if it must be fetched."""
         fingerprint = self._fingerprints.get(schema_id)
         if fingerprint in self._known:
             return self._known[fingerprint]
-        if schema_id not in self._asked:
+        if schema_id not in self._requested:
             found = None if self._registry is None else self._registry.by_id(schema_id)
             if found is None or fingerprint not in (None, definitions.fingerprint(found)):
                 raise Undecodable(f"schema {schema_id} is not known under that id")
-            if len(self._asked) >= ASKED_COUNT_MAX:
-                self._asked.clear()
-            self._asked[schema_id] = found
-        return self._asked[schema_id]
+            if len(self._requested) >= ASKED_COUNT_MAX:
+                self._requested.clear()
+            self._requested[schema_id] = found
+        return self._requested[schema_id]

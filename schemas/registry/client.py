@@ -15,7 +15,8 @@ from schemas.errors import RegistryDown, Undecodable
 from schemas.strict_json import UnreadableJson, read_json
 
 REQUEST_TIMEOUT_SECONDS: Final = 3.0
-TRIES_MAX: Final = 2  # a second one finds a connection that was closed while it was idle
+REGISTER_TIMEOUT_SECONDS: Final = 15.0  # a registry that has just started is slow
+TRIES_MAX: Final = 2  # the first may use a connection that was closed while it was idle
 CONNECTIONS_MAX: Final = 8
 MEDIA_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 CONFLICT: Final = 409
@@ -66,20 +67,30 @@ class HttpRegistry:
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
         tries: int = TRIES_MAX,
     ) -> None:
-        """`user_info` is `user:password` for HTTP's basic sign-in."""
+        """`user_info` is `user:password` for HTTP basic authentication."""
         user, _, password = (user_info or "").partition(":")
         self._tries = tries
+        self._timeout_seconds = timeout_seconds
         self._client = httpx.Client(
             base_url=url,
             headers={"accept": MEDIA_TYPE, "content-type": MEDIA_TYPE},
             auth=(user, password) if user_info else None,
-            timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
-            verify=url.startswith("https:"),  # reading the world's certificates costs 0.1 s
+            verify=url.startswith("https:"),  # loading the CA certificates takes 0.1 s
         )
 
     def register(self, subject: str, schema: Json) -> int:
-        return self._id(self._must("POST", f"/subjects/{_quoted(subject)}/versions", _avro(schema)))
+        path = f"/subjects/{_quoted(subject)}/versions"
+        try:
+            answer = self._must("POST", path, _avro(schema), REGISTER_TIMEOUT_SECONDS)
+        except Incompatible:
+            # Also said when the same schema is registered at the same time, by another process or
+            # by our first request, which was slow.
+            known = self.lookup(subject, schema)
+            if known is None:
+                raise
+            return known
+        return self._id(answer)
 
     def lookup(self, subject: str, schema: Json) -> int | None:
         found = self._ask("POST", f"/subjects/{_quoted(subject)}", _avro(schema))
@@ -94,7 +105,11 @@ class HttpRegistry:
         return _parsed(self._ask("GET", f"/schemas/guids/{uuid.UUID(bytes=guid)}"))
 
     def set_compatibility(self, subject: str, level: str) -> None:
-        self._must("PUT", f"/config/{_quoted(subject)}", {"compatibility": level})
+        path, body = f"/config/{_quoted(subject)}", {"compatibility": level}
+        try:
+            self._must("PUT", path, body, REGISTER_TIMEOUT_SECONDS)
+        except Incompatible:  # another request created the level meanwhile: now it can be changed
+            self._must("PUT", path, body, REGISTER_TIMEOUT_SECONDS)
 
     def compatible(self, subject: str, schema: Json) -> bool:
         path = f"/compatibility/subjects/{_quoted(subject)}/versions"
@@ -110,16 +125,20 @@ class HttpRegistry:
             raise RegistryDown("registry answers without an id: is the URL right?")
         return schema_id
 
-    def _must(self, method: str, path: str, body: Json = None) -> dict[str, Any]:
-        answer = self._ask(method, path, body)
+    def _must(
+        self, method: str, path: str, body: Json = None, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        answer = self._ask(method, path, body, timeout_seconds)
         if answer is None:
             raise RegistryDown("registry does not know this request: is the URL right?")
         return answer
 
-    def _ask(self, method: str, path: str, body: Json = None) -> dict[str, Any] | None:
+    def _ask(
+        self, method: str, path: str, body: Json = None, timeout_seconds: float | None = None
+    ) -> dict[str, Any] | None:
         """The answer's object, or None for "not found". Raises Incompatible, RegistryDown."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        response = self._sent(method, path, content)
+        response = self._sent(method, path, content, timeout_seconds or self._timeout_seconds)
         status = response.status_code
         if status in NOT_FOUND:
             return None
@@ -130,18 +149,24 @@ class HttpRegistry:
         try:
             answer = read_json(response.content)
         except UnreadableJson as error:
-            raise RegistryDown(f"registry answers what {error}: is the URL right?") from error
+            raise RegistryDown(
+                f"registry's answer cannot be read, {error}: is the URL right?"
+            ) from error
         if not isinstance(answer, dict):
-            raise RegistryDown("registry answers what is no object: is the URL right?")
+            raise RegistryDown("registry's answer is not a JSON object: is the URL right?")
         return answer
 
-    def _sent(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+    def _sent(
+        self, method: str, path: str, content: bytes | None, timeout_seconds: float
+    ) -> httpx.Response:
         """Every request may be sent twice: registering what is registered changes nothing."""
         tries = self._tries
         while True:
             tries -= 1
             try:
-                response = self._client.request(method, path, content=content)
+                response = self._client.request(
+                    method, path, content=content, timeout=timeout_seconds
+                )
             except (httpx.HTTPError, OSError) as error:
                 if tries <= 0:
                     raise RegistryDown(f"registry: {type(error).__name__}") from error
@@ -214,5 +239,5 @@ def _parsed(found: dict[str, Any] | None) -> Json | None:
         raise RegistryDown("registry answers without a schema: is the URL right?")
     try:
         return read_json(text.encode())
-    except UnreadableJson as error:  # for ever: waiting would block at this record for good
-        raise Undecodable(f"a schema of which {error}") from None
+    except UnreadableJson as error:  # permanent: waiting would block at this record forever
+        raise Undecodable(f"a schema that cannot be read: {error}") from None

@@ -1,6 +1,6 @@
-"""Schema ids are in bytes that are hashed for ever: what is registered, and its lock.
+"""Schema ids are part of bytes that are hashed permanently: the registered ids, and their lock.
 
-`ids.lock` lies beside the data of a set-up: id → fingerprint. It only grows.
+`ids.lock` is stored with the data of a set-up: id → fingerprint. It only grows.
 """
 
 from __future__ import annotations
@@ -33,14 +33,10 @@ class Version(msgspec.Struct, frozen=True):
     schema: Json
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One version of one record type on one topic, and the id it has."""
+class Entry(Version, frozen=True):
+    """A version, and the id it has."""
 
-    topic: str
-    record: str
-    subject: str
     schema_id: int
-    schema: Json
 
 
 class Registered:
@@ -50,7 +46,7 @@ class Registered:
         self.entries: list[Entry] = []
 
     def add(self, topic: str, record: str, subject: str, schema_id: int, schema: Json) -> None:
-        self.entries.append(Entry(topic, record, subject, schema_id, schema))
+        self.entries.append(Entry(topic, record, subject, schema, schema_id))
 
     def on_topic(self, topic: str) -> Iterable[Entry]:
         """Versions oldest first, record types in the topic's order."""
@@ -75,8 +71,8 @@ _read_file: Final = json_reader(_LockFile)
 
 
 def pinned(path: Path, versions: Iterable[Version], registry: Registry) -> Registered | None:
-    """The ids as the lock at `path` has them, when it has all `versions` and the registry still has
-    every locked schema under its id; None when not, and looking everything up tells why.
+    """The ids in the lock at `path`, if it has all `versions` and the registry still has every
+    locked schema under its id. Otherwise None: looking everything up then names the difference.
 
     So an ordinary start costs one request per id, several at once, and no look-up by content.
     Raises IdsChanged (unreadable), RegistryDown.
@@ -155,6 +151,6 @@ def _write(path: Path, ids: dict[str, _Locked]) -> None:
     ordered = {key: msgspec.to_builtins(ids[key]) for key in sorted(ids, key=int)}
     text = json.dumps({"version": 1, "ids": ordered}, indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

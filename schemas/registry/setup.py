@@ -1,4 +1,4 @@
-"""How everybody gets a codec: register the schemas in a fixed order, check the ids, build."""
+"""Opens a codec: registers the schemas in a fixed order, checks their ids, makes the functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from schemas.codec import (
     CodecBackend,
     Decoder,
     Encoder,
-    SchemaCodec,
     TopicCodec,
     wire,
 )
@@ -31,9 +30,8 @@ class NotRegistered(Exception):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """`register`: register what is missing (else: NotRegistered). `user_info`: user:password.
-
-    `monotonic_seconds` is asked only when an unknown schema id is met.
+    """`register`: register missing schemas (otherwise NotRegistered is raised). `user_info`:
+    user:password. `monotonic_seconds`: a clock, used only for unknown schema ids.
     """
 
     monotonic_seconds: Callable[[], float]
@@ -108,7 +106,7 @@ def build(
     monotonic_seconds: Callable[[], float],
     backend: CodecBackend | None = None,
 ) -> Codec:
-    """The functions for everything that is registered."""
+    """The codec of everything that is registered."""
     backend = backend or own_backend()
     by_topic = {
         topic.name: _topic_codec(topic, topics.record_bytes_max(topic.name), registered, backend)
@@ -116,7 +114,7 @@ def build(
         if topic.record_names()
     }
     names = {topic.name: frozenset(topic.record_names()) for topic in topics.topics}
-    return SchemaCodec(by_topic, ForeignReader(registry, names, backend, monotonic_seconds))
+    return Codec(by_topic, ForeignReader(registry, names, backend, monotonic_seconds))
 
 
 def _subjects(topics: TopicsFile) -> Iterator[tuple[Topic, str, str]]:

@@ -1,6 +1,7 @@
-"""Schemas we do not carry: one bounded, cached look-up in the registry, then resolution, or never.
+"""Schemas that do not ship with the code: looked up once in the registry, within a bounded cache.
 
-Known record name and readable as our version: allowed. Anything else is for quarantine.
+A schema is accepted if its record belongs on the topic and Avro resolves it to our version. Records
+of any other are for quarantine.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import fastavro
 
 from schemas import definitions
 from schemas.catalogue import RECORD_BY_NAME
-from schemas.codec import CodecBackend, Decoder
-from schemas.codec import strict_validation as walk
+from schemas.codec import CodecBackend, Decoder, strict_validation
 from schemas.codec.fastavro_backend import resolving_decoder
 from schemas.codec.mapping import UPCASTERS
 from schemas.codec.shape import Json, full_name, shape_of
@@ -103,7 +103,7 @@ class ForeignReader:
         for version in definitions.all_versions(record):
             if schema == version:
                 return decoder_of(record, version, self._backend)
-        walk.check_schema(schema)
+        strict_validation.check_schema(schema)
         for _ in unreadable(definitions.current(record), schema):
             raise Undecodable("a schema that cannot be read as ours")
         try:

@@ -1,7 +1,7 @@
 """The whole product, started once: Kafka, registry, simulators, processors, projector and API.
 
-It is the demo's own stage without its load; everything is asked over HTTP, as people do. Names of
-people say their role: `ops_1` is an operator.
+It is the demo's own stage without its load; everything goes over HTTP, as for users. User names
+state their role: `ops_1` is an operator.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from confluent_kafka import Producer
 
 from app.cluster import Cluster
 from app.demo.options import Options
@@ -25,9 +26,12 @@ from core.values import external_ref, payment_intent_id
 from gateways.resolve.policy import DEFAULT_RULES
 from tests.rooms import ROOT
 
-WAIT_SECONDS = 60.0  # of whatever comes about by itself, on a loaded machine
+WAIT_SECONDS = 150.0  # for background effects on a slow and loaded machine
 LOOK_SECONDS = 0.05
-NPP_SECONDS_MAX = 60.0
+NPP_SECONDS_MAX = 120.0
+KAFKA_SECONDS_MAX = 60.0
+PENDING = 202
+TAKEN = ("ACCEPTED", "DUPLICATE", "NO_EFFECT")
 ROLE_OF = {
     "view": "viewer",
     "ops": "operator",
@@ -36,7 +40,9 @@ ROLE_OF = {
     "aud": "auditor",
     "adm": "admin",
 }
-SILENT = [{"kind": "ENQUIRY"}]  # the rail takes it and says nothing; asked, it says RECEIVED
+SILENT = [
+    {"kind": "ENQUIRY"}
+]  # the rail accepts it and never calls back; to an enquiry it answers RECEIVED
 ACCEPT = {"kind": "ACCEPTED", "afterMillis": 10}
 SETTLE = {"kind": "SETTLED", "afterMillis": 40}
 DEBTOR = {"name": "Ada Debtor", "bsb": "062000", "account": "12345678"}
@@ -48,7 +54,7 @@ def rejects(code: str, after: int = 20) -> dict[str, Any]:
 
 
 class Place(Protocol):
-    """Where a running product is: its folder, its addresses, and who may sign in."""
+    """A running product: its folder, its addresses, and who may sign in."""
 
     @property
     def data(self) -> Path: ...
@@ -60,7 +66,7 @@ class Place(Protocol):
 
 
 class Product:
-    """`ask` gives the answer whatever it is; the other words expect it to go well."""
+    """`ask` returns any response; the other methods expect success."""
 
     def __init__(self, stage: Place) -> None:
         self.stage = stage
@@ -69,10 +75,10 @@ class Product:
         self._tokens: dict[tuple[str, ...], str] = {}
         self._keys = 0
 
-    # -- asking -------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def token(self, person: str, *roles: str, client: str | None = None) -> str:
-        """Of a person whose name says the role, or of these roles."""
+        """A token for the person whose name states the role, or for these roles."""
         wanted = roles or (ROLE_OF[person.partition("_")[0]],)
         key = (person, client or "", *wanted)
         if key not in self._tokens:
@@ -92,7 +98,7 @@ class Product:
         headers: Mapping[str, str] | None = None,
         **query: Any,
     ) -> httpx.Response:
-        """The answer of a call by a person, or with a token of one's own (`who` has dots)."""
+        """The response to a call by a person, or with a token (`who` contains dots)."""
         token = who if "." in who else self.token(who)
         given = {"Authorization": f"Bearer {token}", **(headers or {})}
         return self.http.request(
@@ -104,7 +110,7 @@ class Product:
         )
 
     def get(self, path: str, who: str = "view_1", **query: Any) -> Any:
-        """The JSON of a good answer."""
+        """The JSON of a successful response."""
         answer = self.ask(who, "GET", path, **query)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -119,18 +125,33 @@ class Product:
         return [event["type"] for event in self.events(payment)]
 
     def act(self, who: str, payment: str, path: str, body: Any) -> httpx.Response:
-        """POST behind the payment."""
+        """POST below the payment's path."""
         return self.ask(who, "POST", f"/api/payments/{payment}/{path}", body)
 
     def done(self, who: str, payment: str, path: str, body: Any) -> dict[str, Any]:
         """An action that must be accepted."""
-        answer = self.act(who, payment, path, body)
+        return self.projected(who, self.decided(who, self.act(who, payment, path, body)))
+
+    def decided(self, who: str, answer: httpx.Response) -> dict[str, Any]:
+        """The outcome of a command that must be accepted. If there is none within the seconds that
+        the API waits, its response says where it will be.
+        """
+        if answer.status_code == PENDING:
+            where = answer.json()["outcome"]
+
+            def there() -> dict[str, Any] | None:
+                now = self.ask(who, "GET", where)
+                return now.json() if now.status_code == 200 else None
+
+            found = dict(self.soon(there, what=f"the outcome of {answer.text}"))
+            assert found["result"] in TAKEN, found
+            return found
         assert answer.status_code == 200, answer.text
-        return self.projected(who, answer.json())
+        return dict(answer.json())
 
     def projected(self, who: str, done: dict[str, Any]) -> dict[str, Any]:
-        """An outcome with its events. The API waits 2 s for the read model to have them, and then
-        says that it has not: they can be read where the answer says.
+        """An outcome with its events. The API waits 2 s for the read model to have them; after that
+        its response says where they can be read.
         """
 
         def again() -> dict[str, Any] | None:
@@ -153,9 +174,8 @@ class Product:
         payment = payment_intent_id(SUBMITTER_SOURCE, key)
         if steps is not None:
             self.script(payment, steps)
-        answer = self.submit(key, **fields)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["paymentIntentId"] == payment
+        done = self.decided(self.submitter(), self.submit(key, **fields))
+        assert done["paymentIntentId"] == payment
         return payment
 
     def submit(
@@ -175,7 +195,7 @@ class Product:
         return self.ask(self.submitter(), "POST", "/api/payments", body, headers=given)
 
     def until(self, payment: str, seconds: float = WAIT_SECONDS, **wanted: Any) -> dict[str, Any]:
-        """Wait until the payment shows these fields."""
+        """Wait until the payment has these fields."""
 
         def shows() -> dict[str, Any] | None:
             answer = self.ask("view_1", "GET", f"/api/payments/{payment}")
@@ -186,7 +206,7 @@ class Product:
         return dict(self.soon(shows, seconds, f"{payment} {wanted}"))
 
     def soon(self, look: Callable[[], Any], seconds: float = WAIT_SECONDS, what: str = "") -> Any:
-        """What `look` gives, once it gives something; fails when it does not in time."""
+        """The first true result of `look`; fails if there is none in time."""
         until = time.monotonic() + seconds
         while True:
             found = look()
@@ -199,9 +219,9 @@ class Product:
     # -- approvals ----------------------------------------------------------------------------
 
     def requested(self, who: str, payment: str, action: str, **more: Any) -> str:
-        """An approval asked for and referred to a person; its id."""
-        asked = {"action": action, "reason": "harness", **more}
-        approval = str(self.done(who, payment, "approvals", asked)["approvalId"])
+        """An approval that was requested and referred to a person; its id."""
+        requested = {"action": action, "reason": "harness", **more}
+        approval = str(self.done(who, payment, "approvals", requested)["approvalId"])
         waits = ("", "REQUESTED")
         self.soon(lambda: self.status(payment, approval) not in waits, what=f"{approval} waits")
         return approval
@@ -211,7 +231,7 @@ class Product:
         return str(next((e["status"] for e in items if e["approvalId"] == approval), ""))
 
     def approved(self, who: str, payment: str, action: str, **more: Any) -> str:
-        """As `requested`, approved by a second person."""
+        """As `requested`, then approved by a second person."""
         approval = self.requested(who, payment, action, **more)
         self.done("apv_1", payment, f"approvals/{approval}/approve", {"reason": "looked at"})
         return approval
@@ -224,9 +244,9 @@ class Product:
         assert answer.is_success, answer.text
 
     def rail_now(self, payment: str, *steps: dict[str, Any], attempt: int = 1) -> None:
-        """Let these happen to a reference, once the rail has it.
+        """Apply these steps to a reference once the rail has it.
 
-        SENT is decided before the instruction has reached the rail.
+        SENT is decided before the instruction reaches the rail.
         """
         body = {"for": external_ref(payment, attempt), "steps": list(steps)}
 
@@ -262,14 +282,14 @@ class Product:
 
 
 class Harness(Product):
-    """The demo's stage without its load and its people, where every payment goes well."""
+    """The demo's stage without its load and its users; every payment succeeds."""
 
     stage: Stage
 
     def __init__(
         self, folder: Path, more: Mapping[str, str] | None = None, *, pager: str = ""
     ) -> None:
-        """`more`: variables of every process; `pager`: where alerts are posted."""
+        """`more`: variables for every process; `pager`: where alerts are posted."""
         options = Options(
             payments=1,
             rate=0,
@@ -291,6 +311,21 @@ class Harness(Product):
         self.stage.start_programs(processors)
         self.url = self.stage.url(API)
         self.bootstrap = self.cluster.environment.settings.bootstrap_servers
+
+    def producer(self, **config: Any) -> Producer:
+        """A Kafka client of another party."""
+        return Producer({"bootstrap.servers": self.bootstrap, **config})
+
+    def put(
+        self, topic: str, *values: bytes, key: str = "junk", partition: int = 0, **config: Any
+    ) -> None:
+        """Writes records as given."""
+        producer = self.producer(
+            **{name.replace("_", "."): given for name, given in config.items()}
+        )
+        for value in values:
+            producer.produce(topic, value, key.encode(), partition)
+        assert producer.flush(KAFKA_SECONDS_MAX) == 0
 
     def close(self) -> None:
         self.http.close()

@@ -1,4 +1,4 @@
-"""What the tests that act over HTTP send, and how they read times."""
+"""Request bodies for the tests that act over HTTP, and time parsing."""
 
 from __future__ import annotations
 

@@ -4,40 +4,45 @@ Everything but the broker is the product's own.
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from anyio import CapacityLimiter
 from fastapi.testclient import TestClient
 
 from api.actions.commands import KafkaCommands
 from api.actions.outcome_tail import CommandResult
 from api.app import ApiSettings, create_app
 from api.audit.writer import KafkaAudit
-from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
 from api.auth.keys import KeySource, from_file
 from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.tokens import Tokens, TokenSettings
 from api.services import Services, Stopped
-from control import act_json, quarantine
+from control import quarantine
+from control.acts import act_json
+from control.acts.roles import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
 from control.fold import Control
-from core import records
+from core import control_records as records
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
-from core.records import ActConfirmed, OperatorAudit, Outcome
+from core.records import OperatorAudit, Outcome
 from core.values import PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Placed
-from engine.clock import HeldClock, SystemClock
+from engine.clock import SystemClock
 from engine.records import LogRecord
 from readmodel.reader import DatabaseReader
 from schemas import topology
 from schemas.errors import Undecodable
+from tests.api.nothing_signed import NothingSigned
+from tests.clock import HeldClock
 from tests.processors.payments.world import CODEC, PARTITIONS, SOURCE, World
 from tests.processors.projector.harness import MemorySource, feed_of, model_in, run
 
-Response = Any  # the test client's, whichever library it is made of
+Response = Any  # the test client's, whichever library it uses
 ROLES = {
     "vera": (VIEWER,), "olga": (OPERATOR,), "oskar": (OPERATOR,), "sue": (SENIOR,),
     "anna": (APPROVER,), "aron": (APPROVER,), "ada": (ADMIN,), "adam": (ADMIN,),
@@ -50,17 +55,8 @@ WAIT_S = 0.2
 PARKED_REASON = "the defect is mended"
 
 
-class NothingSigned:
-    """Evidence while no checkpoint covers anything."""
-
-    rulings: Any = staticmethod(lambda payment_intent_id: ())
-
-    def verified_through(self, payment_intent_id: str, partition: int) -> int:
-        return 0
-
-
 class DriverLog:
-    """Where the API publishes to: the driver's log. `stalled`: nobody decides."""
+    """Where the API publishes: the driver's log. `stalled`: nothing is decided."""
 
     def __init__(self, harness: ApiHarness) -> None:
         self._harness = harness
@@ -94,7 +90,7 @@ class DriverLog:
 
 
 class DriverTail:
-    """Tells who waits what the driver's log says of their commands."""
+    """Reports the outcomes on the driver's log to waiting requests."""
 
     def __init__(self) -> None:
         self._expected: dict[str, Future[CommandResult]] = {}
@@ -168,9 +164,9 @@ class DriverControl:
 
 
 class ApiHarness:
-    """One set-up: `post`, `get`, and what the log says of it."""
+    """One set-up: `post`, `get`, and the log's content; `url` is the read model's."""
 
-    def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
+    def __init__(self, folder: Path, settings: ApiSettings | None = None, url: str = "") -> None:
         self.world = World(sources=MAPPED)
         self.clock = self.world.driver.clock
         self.log = DriverLog(self)
@@ -178,7 +174,7 @@ class ApiHarness:
         self.control = DriverControl(self.world.control)
         topics = (topology.EVENTS, topology.OPERATOR_COMMANDS, topology.CHECKPOINTS)
         self._source = MemorySource([], dict.fromkeys(topics, PARTITIONS))
-        self._model = model_in(folder, HarnessClock(self.clock))
+        self._model = model_in(folder, HarnessClock(self.clock), url=url)
         self._writer = self._model.writer()
         self.reader: DatabaseReader = self._model.reader()
         self._feed = feed_of(self._source, self._writer, CODEC, self.clock)
@@ -202,6 +198,8 @@ class ApiHarness:
             keyring=unused, partitions=PARTITIONS,
         )  # fmt: skip
         self.app = create_app(services, tokens, settings)
+        # Each request of the test client has its own event loop; a limiter wakes one loop only.
+        self.app.state.sign_in_threads = CapacityLimiter(math.inf)
         self.http = TestClient(self.app, raise_server_exceptions=True)
 
     def close(self) -> None:
@@ -225,25 +223,25 @@ class ApiHarness:
         return self.http.get(path, headers={"Authorization": f"Bearer {self.token(person)}"})
 
     def sign(self, record: Any, at: int | None = None) -> Any:
-        """The act signed by its actor, as who obeys it now."""
+        """The act signed by its actor, as the obeying processes require."""
         now = self.clock.now_ms() if at is None else at
         return self.world.hands.in_turn(self.world.control, record, now)
 
     def carry(self, path: str, record: Any, person: str | None = None) -> Response:
-        """The act handed over by its actor, or by `person`."""
+        """The act delivered by its actor, or by `person`."""
         return self.post(person or record.actor, path, act_json.to_json(self.sign(record)))
 
-    def unpark(self, first: str, second: str, payment: str) -> tuple[Response, Response]:
-        """Both persons sign for a parked payment."""
+    def resume_parked(self, first: str, second: str, payment: str) -> tuple[Response, Response]:
+        """Both people sign for a parked payment."""
         path = f"/api/payments/{payment}/resume-requests"
         sequence = self.world.known(payment).payment.sequence
-        asked = records.UnparkRequested(
+        requested = records.UnparkRequested(
             payment_intent_id=PaymentIntentId(payment), sequence=sequence, reason=PARKED_REASON,
             requested_at=1, actor=first,
         )  # fmt: skip
-        one = self.carry(path, asked)
+        one = self.carry(path, requested)
         offset = one.json()["offset"]
-        agreed = ActConfirmed(request_offset=offset, confirmed_at=1, actor=second)
+        agreed = records.ActConfirmed(request_offset=offset, confirmed_at=1, actor=second)
         return one, self.carry(f"{path}/{offset}/confirm", agreed)
 
     def act(self, person: str, payment: str, action: str, body: Any) -> Response:
@@ -252,8 +250,9 @@ class ApiHarness:
     # -- the world ---------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Decide what was published, show it to who waits and to the read model; Resolve refers
-        every request."""
+        """Decide published commands, report them to waiting requests and the read model; Resolve
+        refers every request.
+        """
         with self.log.lock:
             self.world.driver.run()
             self.resolve_refers()
@@ -265,12 +264,12 @@ class ApiHarness:
 
     def resolve_refers(self) -> None:
         for record in self.world.driver.take(topology.RESOLVE_REQUESTS):
-            asked = CODEC.decode(topology.RESOLVE_REQUESTS, record.value)
-            header = InputHeader(payment_intent_id=asked.header.payment_intent_id)
-            if isinstance(asked, instructions.ApprovalRequest):
+            requested = CODEC.decode(topology.RESOLVE_REQUESTS, record.value)
+            header = InputHeader(payment_intent_id=requested.header.payment_intent_id)
+            if isinstance(requested, instructions.ApprovalRequest):
                 decision = commands.ApprovalDecision(
                     header=header,
-                    approval_id=asked.approval_id,
+                    approval_id=requested.approval_id,
                     verdict="REFERRED",
                     decided_by="policy",
                     rules_evaluated=("a person decides",),
@@ -278,7 +277,7 @@ class ApiHarness:
                 )
                 self.world.pipe(topology.RESOLVE_DECISIONS, decision)
             else:
-                self.world._answer(asked)
+                self.world._answer(requested)
         self.world.driver.run()
 
     def project(self) -> None:
@@ -295,9 +294,9 @@ class ApiHarness:
                     self._source.append(record)
         run(self._feed, self.clock)
 
-    def sent(self, key: str) -> str:
-        """A payment whose instruction is with the rail, which says nothing."""
-        payment = self.world.create(key)
+    def sent(self, key: str, **fields: Any) -> str:
+        """A payment whose instruction is with the rail, which does not report."""
+        payment = self.world.create(key, **fields)
         for _ in range(4):
             self.world.driver.run()
             for topic in (topology.RESOLVE_REQUESTS, topology.DEPOSITS_REQUESTS):
@@ -308,32 +307,35 @@ class ApiHarness:
         return payment
 
     def answer_checks(self) -> None:
-        """Policy passes and the funds are held, whatever was asked."""
+        """Policy passes and the funds are held, for every open request."""
         for topic in (topology.DEPOSITS_REQUESTS, topology.RESOLVE_REQUESTS):
             for record in self.world.driver.take(topic):
                 self.world._answer(CODEC.decode(topic, record.value))
         self.work()
 
-    def report(self, payment: str, kind: Any, code: str | None = None) -> None:
-        """The rail says something of the payment's last attempt."""
+    def report(self, payment: str, kind: Any, code: str | None = None, **fields: Any) -> None:
+        """The rail's report about the payment's last attempt."""
         found = self.world.driver.committed(topology.RAIL_SUBMISSIONS)
         mine = [r.value for r in found if r.key == payment.encode()]
-        told: instructions.RailInstruction = CODEC.decode(topology.RAIL_SUBMISSIONS, mine[-1])
+        instruction: instructions.RailInstruction = CODEC.decode(
+            topology.RAIL_SUBMISSIONS, mine[-1]
+        )
         report = commands.RailReport(
             header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
-            external_ref=told.external_ref,
+            external_ref=instruction.external_ref,
             kind=kind,
             adapter="default",
             code=code,
-            amount=told.amount,
+            amount=instruction.amount,
             currency="AUD",
-            rail_message_id=f"{kind}-{told.external_ref}",
+            rail_message_id=f"{kind}-{instruction.external_ref}",
+            **fields,
         )
         self.world.pipe(topology.RAIL_REPORTS, report)
         self.work()
 
     def failed(self, key: str) -> str:
-        """A payment that the rail rejected, retry-safe and for certain, its hold released."""
+        """A payment that the rail rejected, retry-safe and certain, with its hold released."""
         payment = self.sent(key)
         self.report(payment, "REJECTED", "AB03")
         self.answer_checks()
@@ -341,29 +343,29 @@ class ApiHarness:
         return payment
 
     def park(self, payment: str) -> None:
-        """A defect meets the payment's next input."""
+        """A defect hits the payment's next input."""
         rules_of, now = self.world.rules_of, self.clock.now_ms()
         broken = msgspec.structs.replace(self.world.rules, windows=None)
         self.world.rules_of = lambda number: broken
         operator = OperatorHeader(
             operator_id="olga", roles=("operator",), token_id="t", not_after=now + 60_000
         )
-        asked = commands.RequestApproval(
+        requested = commands.RequestApproval(
             header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             operator=operator,
             action="RETRY",
             reason="x",
         )
-        self.world.pipe(topology.OPERATOR_COMMANDS, asked)
+        self.world.pipe(topology.OPERATOR_COMMANDS, requested)
         self.world.driver.run()
         self.world.rules_of = rules_of
 
     def approved(
         self, payment: str, action: str, *, by: str = "olga", second: str = "anna", **more: Any
     ) -> str:
-        """Ask and have it approved; the approval's id."""
-        asked = {"action": action, "reason": f"to {action.lower()}", **more}
-        requested = self.act(by, payment, "approvals", asked)
+        """Request and approve; the approval's id."""
+        body = {"action": action, "reason": f"to {action.lower()}", **more}
+        requested = self.act(by, payment, "approvals", body)
         assert requested.status_code == 200, requested.text
         approval: str = requested.json()["approvalId"]
         path = f"approvals/{approval}/approve"
@@ -371,7 +373,7 @@ class ApiHarness:
         assert decided.status_code == 200, decided.text
         return approval
 
-    # -- what the log says -------------------------------------------------------------------------
+    # -- the log's content -------------------------------------------------------------------------
 
     def written(self, topic: str) -> list[Any]:
         return [
@@ -395,5 +397,4 @@ def problem(answer: Response) -> tuple[int, str, str]:
 
 
 def as_dict(record: msgspec.Struct) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.structs.asdict(record)
-    return found
+    return dict(msgspec.structs.asdict(record))

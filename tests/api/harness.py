@@ -1,4 +1,4 @@
-"""The API over a real read model of a whole history, without a broker: what reading needs.
+"""The API over a real read model of a whole history, without a broker: what reads need.
 
 Commands, audit and the journal are plain implementations of their ports; all else is the product.
 """
@@ -11,11 +11,11 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from api.app import ApiSettings, create_app
-from api.auth.access import ROLES
 from api.auth.keys import KeySource, from_file
 from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.tokens import Tokens, TokenSettings
 from api.services import Principal, Services, Stopped
+from control.acts.roles import ROLES
 from core.header import InputHeader, OperatorHeader
 from core.values import PaymentIntentId
 from engine.clock import SystemClock
@@ -24,13 +24,13 @@ from schemas import topology as t
 from tests.evidence.harness import Harness
 from tests.processors.payments.clean_history import PARTITIONS, SOURCE
 
-Response = Any  # the test client's, whichever library it is made of
+Response = Any  # the test client's, whichever library it uses
 CLIENT = "till-7"
 OTHER_CLIENT = "kiosk-1"
 
 
 class NoCommands:
-    """Processing is stopped: nothing is taken."""
+    """Processing is stopped: no command is accepted."""
 
     def __init__(self, control: Any) -> None:
         self._control = control
@@ -60,7 +60,7 @@ class NoCommands:
 
 
 class Notes:
-    """Keeps what was noted."""
+    """Keeps the audit notes."""
 
     def __init__(self) -> None:
         self.kept: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ class Journal:
 
 
 class ApiHarness:
-    """`get` and `post` as somebody with these roles."""
+    """`get` and `post` as a user with these roles."""
 
     def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
         self.harness = Harness(folder / "readmodel")
@@ -125,11 +125,11 @@ class ApiHarness:
     def get(
         self, path: str, *roles: str, client: str | None = None, headers: Any = None, **query: Any
     ) -> Response:
-        """The answer to a GET by somebody who has these roles; viewer by default."""
+        """The response to a GET by a user with these roles; viewer by default."""
         token = self.token(*(roles or ("viewer",)), client=client)
         given = {"Authorization": f"Bearer {token}", **(headers or {})}
-        asked = {name.rstrip("_"): value for name, value in query.items()}
-        return self.http.get(path, params=asked, headers=given)
+        requested = {name.rstrip("_"): value for name, value in query.items()}
+        return self.http.get(path, params=requested, headers=given)
 
     def post(self, path: str, *roles: str, content: bytes, headers: Any = None) -> Response:
         given = {
@@ -143,8 +143,9 @@ class ApiHarness:
 def mixed_harness(
     folder: Path, nasty: str = "", settings: ApiSettings | None = None
 ) -> tuple[ApiHarness, dict[str, str]]:
-    """A harness with some of everything, and its payments by name; `nasty` is what the payer of one
-    of them wrote."""
+    """A harness with some of every case, and its payments by name; `nasty` is the text that the
+    payer of one of them wrote.
+    """
     harness = ApiHarness(folder, settings)
     names = harness.harness.world.mixed()
     if nasty:

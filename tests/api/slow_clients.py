@@ -1,4 +1,4 @@
-"""Clients that keep a server waiting: raw sockets, many at once, from loopback."""
+"""Clients that keep a server waiting: many raw sockets at once, from loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def connect(port: int) -> socket.socket:
 
 @contextmanager
 def held(port: int, count: int, sent: Callable[[int], bytes]) -> Iterator[list[socket.socket]]:
-    """So many connections, each having sent what `sent` says of its number; closed at the end."""
+    """That many connections, each having sent `sent(number)`; closed at the end."""
     make_room_for_files(FILES_COUNT)
     made: list[socket.socket] = []
     try:
@@ -37,15 +37,16 @@ def held(port: int, count: int, sent: Callable[[int], bytes]) -> Iterator[list[s
 
 
 def said(port: int, request: bytes, seconds: float = 10.0) -> tuple[bytes, bool]:
-    """What a request is answered with until the other side closes, or `seconds` are over; whether
-    it has closed."""
+    """The response until the other side closes or `seconds` have passed, and whether it
+    has closed.
+    """
     with connect(port) as one:
         one.sendall(request)
         return rest(one, seconds)
 
 
 def rest(one: socket.socket, seconds: float) -> tuple[bytes, bool]:
-    """What still comes, and whether the other side has closed in time."""
+    """What still arrives, and whether the other side has closed in time."""
     until = time.monotonic() + seconds
     found = b""
     while (left := until - time.monotonic()) > 0:

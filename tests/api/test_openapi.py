@@ -1,4 +1,6 @@
-"""The OpenAPI document is valid and true: schemathesis asks what it says, signed in and not."""
+"""The OpenAPI document is valid and true: schemathesis sends what it describes, signed
+in and not.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,14 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import ApiSettings
-from api.auth.access import ACCESS, ROLES
+from api.auth.access import ACCESS
 from api.edge.limits import LimitSettings, Rate
+from control.acts.roles import ROLES
 from tests.api.harness import ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES_COUNT = 4  # of each operation; one sentence of the document costs about 20 ms
+EXAMPLES_COUNT = 4  # per operation; generating one case takes about 20 ms
 WIDE = Rate(per_s=1e6, burst=1e6)
 QUICK = hypothesis.settings(
     max_examples=EXAMPLES_COUNT,
@@ -28,7 +31,7 @@ QUICK = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
-# What no schema can say: a cursor was given out before, and a month has so many days.
+# What no schema can express: a cursor must have been issued before, and a month has so many days.
 SAID_BY_THE_SERVER = ("cursor", "from", "to", "asOf", "Last-Event-ID")
 SIGNED_ACT = "#/components/schemas/SignedAct"  # nor which fields an act has, and who signed it
 EDGE_CODES = ("VALIDATION_FAILED", "NOT_FOUND", "METHOD_NOT_ALLOWED")
@@ -38,7 +41,7 @@ EDGE_CODES = ("VALIDATION_FAILED", "NOT_FOUND", "METHOD_NOT_ALLOWED")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
     settings = ApiSettings(limits=LimitSettings(WIDE, WIDE, WIDE))
     made, _ = mixed_harness(tmp_path_factory.mktemp("api"), settings=settings)
-    made.app.state.streams.close()  # else its answer never ends
+    made.app.state.streams.close()  # or its response never ends
     yield made
     made.close()
 
@@ -49,7 +52,7 @@ def api_schema(harness: ApiHarness) -> Any:
 
 
 def each_case(schema: Any, method: str, path: str, check: Callable[[Any], None]) -> None:
-    """Cases of one operation, valid and broken ones, from the document alone."""
+    """Cases of one operation, valid and invalid, from the document alone."""
     both = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     for mode in both:
         strategy = schema[path][method].as_strategy(generation_mode=mode)
@@ -57,7 +60,7 @@ def each_case(schema: Any, method: str, path: str, check: Callable[[Any], None])
 
 
 def takes(operation: dict[str, Any], schema: str) -> bool:
-    """Whether the operation's body is that schema."""
+    """Whether the operation's body has that schema."""
     content = operation.get("requestBody", {}).get("content", {})
     return any(each["schema"].get("$ref") == schema for each in content.values())
 
@@ -68,7 +71,7 @@ def test_the_document_is_valid_openapi_3_1(harness: ApiHarness) -> None:
     assert document["openapi"].startswith("3.1")
 
 
-def test_every_operation_says_who_may_what_it_is_and_how_it_refuses(harness: ApiHarness) -> None:
+def test_every_operation_documents_its_roles_purpose_and_refusals(harness: ApiHarness) -> None:
     document = harness.app.openapi()
     names = []
     for path, methods in document["paths"].items():
@@ -86,7 +89,7 @@ def test_every_operation_says_who_may_what_it_is_and_how_it_refuses(harness: Api
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
-def test_signed_in_every_answer_is_as_the_document_says(
+def test_signed_in_every_response_matches_the_document(
     harness: ApiHarness, api_schema: Any, method: str, path: str
 ) -> None:
     headers = {"Authorization": f"Bearer {harness.token(*ROLES)}"}
@@ -95,7 +98,7 @@ def test_signed_in_every_answer_is_as_the_document_says(
 
     def check(case: Any) -> None:
         answer = case.call(headers=headers)
-        # Nothing is taken here: processing is stopped, which is a documented 503 and no defect.
+        # Nothing is accepted here: processing is stopped, which is a documented 503 and no defect.
         excluded = [not_a_server_error]
         if answer.status_code == 400 and answer.json().get("field") in by_server:
             excluded.append(positive_data_acceptance)
@@ -106,7 +109,7 @@ def test_signed_in_every_answer_is_as_the_document_says(
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
-def test_without_sign_in_nothing_is_answered(
+def test_without_sign_in_every_route_answers_401(
     harness: ApiHarness, api_schema: Any, method: str, path: str
 ) -> None:
     def check(case: Any) -> None:

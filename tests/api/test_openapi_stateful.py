@@ -1,5 +1,5 @@
-"""The links of the OpenAPI document are true: schemathesis follows them from call to call, over the
-real core, and asks each of them without sign-in first.
+"""The links in the OpenAPI document work: schemathesis follows them from call to call over the real
+core, and makes each call without sign-in first.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from schemathesis import GenerationMode, openapi
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import ApiSettings
-from api.auth.access import ADMIN, SUBMITTER
 from api.edge import openapi_links
 from api.edge.limits import LimitSettings, Rate
 from api.payments import routes as payments
+from control.acts.roles import ADMIN, SUBMITTER
 from engine.records import LogRecord
 from evidence.log import Later
 from evidence.packs.service import PackService
@@ -33,7 +33,7 @@ from tests.processors.payments.world import CODEC
 pytestmark = pytest.mark.slow
 
 SCENARIOS_COUNT = 8
-WALKS_MAX = 12  # which calls a walk comes to also hangs on ids that are new each time
+WALKS_MAX = 12  # which calls a walk reaches also depends on ids that are new each time
 STEPS_COUNT = 40
 WIDE = Rate(per_s=1e6, burst=1e6)
 QUICK = hypothesis.settings(
@@ -50,14 +50,14 @@ PAYMENT = {
     "amount": 1_250, "currency": "AUD", "endToEndId": "INV-1", "service": "x2p1",
     "debtor": PARTY, "creditor": PARTY,
 }  # fmt: skip
-# All that is about payments; a stop would end the walk, and redrives need quarantined records.
+# All operations about payments; a stop would end the walk, and redrives need quarantined records.
 WALKED = {each for link in openapi_links.LINKS for each in (link[0], link[2])} - {
     *("stop", "requestResume", "confirmResume", "requestRedrive", "confirmRedrive"),
     *("quarantine", "quarantined", "attention", "conflicts", "resolveReconciliation"),
 }
 FITS = {"SENT": "CANCEL", "FAILED": "RETRY"}
 SAID_BY_THE_SERVER = ("cursor", "from", "to", "asOf")  # see test_api_openapi
-# What must have come about, else the walk has shown nothing: (operation, status).
+# What must have happened for the walk to prove anything: (operation, status).
 COME_ABOUT = {
     ("createPayment", 200), ("payment", 200), ("paymentEvents", 200), ("paymentOutcomes", 200),
     ("paymentEventStore", 200), ("outcome", 200), ("requestApproval", 200), ("approve", 200),
@@ -90,7 +90,7 @@ class DriverEvidence:
 def harness(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ApiHarness]:
-    monkeypatch.setattr(payments, "WAIT_S_MAX", 0.1)  # for a sequence that never comes
+    monkeypatch.setattr(payments, "WAIT_S_MAX", 0.1)  # for a sequence that never arrives
     made = ApiHarness(tmp_path_factory.mktemp("api"), ApiSettings(LimitSettings(WIDE, WIDE, WIDE)))
     ring = keyring()
     schemas = WrittenSchemas(fingerprints())
@@ -109,7 +109,7 @@ def harness(
 
 
 def person_of(case: Any) -> str:
-    """Who may do it; the second person for what needs one."""
+    """A user who may do it; the second person where one is needed."""
     operation = case.operation.definition.raw
     roles = operation["x-roles"]
     if operation["operationId"] in SECOND:
@@ -118,13 +118,15 @@ def person_of(case: Any) -> str:
 
 
 def make_possible(harness: ApiHarness, case: Any) -> None:
-    """What only a person who knows the payment can say, in place of what the schema allows."""
+    """Replaces what the schema allows by values that only somebody who knows the
+    payment can give.
+    """
     name = case.operation.definition.raw["operationId"]
     if name == "createPayment":
         case.body = PAYMENT
     elif name == "requestApproval":
         fits = FITS.get(state_of(harness, case.path_parameters["payment_intent_id"]) or "")
-        case.body = {"action": fits or case.body["action"], "reason": "asked for"}
+        case.body = {"action": fits or case.body["action"], "reason": "requested"}
     elif name in openapi_links.ACTIONS:
         case.body = {k: v for k, v in case.body.items() if k not in ("operatorId", "approvalId")}
         if name == "retry":
@@ -136,16 +138,18 @@ def state_of(harness: ApiHarness, payment: str) -> str | None:
     return known.payment.state if isinstance(known, Known) else None
 
 
-def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(
+def test_the_walk_along_the_links_matches_the_document_signed_in_and_not(
     harness: ApiHarness,
 ) -> None:
-    """API-01: create → read → ask for an approval → a second person's word → act → outcome → pack,
-    in any order that the links allow, with all checks. Before each call the same one is made
-    without sign-in: it is refused and leaves no command."""
+    """API-01: create → read → request an approval → second person's decision → act → outcome →
+    pack, in any order that the links allow, with all checks. Before each call the same call is made
+    without sign-in: it is refused and leaves no command.
+    """
     schema: Any = openapi.from_asgi("/openapi.json", harness.app).include(operation_id=list(WALKED))
-    schema.config.phases.stateful.inference.algorithms = []  # the document's own links alone
+    schema.config.phases.stateful.inference.algorithms = []  # only the document's own links
     schema.config.generation.update(modes=[GenerationMode.POSITIVE], with_security_parameters=False)
-    # It takes customerId for a resource that nobody makes, and the creation for no beginning.
+    # It would take customerId for a resource that no operation creates, and the creation for no
+    # start.
     schema.analysis.dependency_graph.operations.pop("POST /api/payments")
     seen: Counter[tuple[str, int]] = Counter()
     versions: dict[str, int] = {}
@@ -167,9 +171,9 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(
             name = case.operation.definition.raw["operationId"]
             seen[name, response.status_code] += 1
             if response.status_code == 200 and name == "payment":
-                said = response.json()
-                assert said["sequence"] >= versions.get(said["paymentIntentId"], 0)
-                versions[said["paymentIntentId"]] = said["sequence"]
+                body = response.json()
+                assert body["sequence"] >= versions.get(body["paymentIntentId"], 0)
+                versions[body["paymentIntentId"]] = body["sequence"]
             if response.status_code == 200 and name == "createPayment":
                 go_on(harness, response.json()["paymentIntentId"], seen[name, 200] % 2 == 1)
 
@@ -189,7 +193,7 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(
 
 
 def said_by_the_server(problem: dict[str, Any]) -> bool:
-    """Whether it refuses what no schema can say; `commandId`: the engine's own word."""
+    """Whether it refuses what no schema can express; `commandId` is issued by the engine."""
     return problem.get("field") in SAID_BY_THE_SERVER or "commandId" in problem
 
 
@@ -200,7 +204,7 @@ def commands_on(harness: ApiHarness) -> int:
 
 
 def go_on(harness: ApiHarness, payment: str, refused: bool) -> None:
-    """The created payment is sent; of every second one the rail says no."""
+    """The created payment is sent; every second one is rejected by the rail."""
     harness.answer_checks()
     if refused and state_of(harness, payment) == "SENT":
         harness.report(payment, "REJECTED", "AB03")

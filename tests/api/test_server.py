@@ -1,4 +1,4 @@
-"""The server as a process: it answers, tells open streams that it stops, and ends with 0."""
+"""The server as a process: it answers, tells open streams that it stops, and exits 0."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(folder: str, port: str) -> None:
     server.run()
 
 
-def test_sigterm_ends_open_streams_and_the_process_with_0(tmp_path: Path) -> None:
+def test_sigterm_ends_open_streams_and_the_process_exits_0(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(tmp_path), str(port)],

@@ -1,5 +1,5 @@
-"""An attacker on the network inside reads and alters what passes in the clear: a process that has a
-certificate serves each of its ports over TLS and nothing beside it (ASVS 12.3.1, 12.3.3).
+"""An attacker on the internal network can read and alter plaintext: a process with a certificate
+serves each of its ports over TLS only (ASVS 12.3.1, 12.3.3).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.config.settings import Settings, load
 from app.exits import Problem
 from app.process import ProcessContext
-from app.settings import Settings, load
 from engine.clock import SystemClock
 from engine.health import HealthServer, Probes
 from engine.serving.metrics import uncounted
@@ -85,7 +85,7 @@ def over_tls(port: int, context: ssl.SSLContext) -> tuple[bytes, str | None]:
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_a_port_with_a_certificate_speaks_tls_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_a_port_with_a_certificate_serves_tls_only(name: str, tmp_path: Path) -> None:
     ours, theirs = Authority("ours"), Authority("theirs")
     certificate = Certificate(ours.certificate(tmp_path, name))
     with serving(PORTS[name], certificate) as port:
@@ -97,12 +97,12 @@ def test_a_port_with_a_certificate_speaks_tls_and_nothing_else(name: str, tmp_pa
             over_tls(port, ssl.create_default_context(cafile=theirs.file(tmp_path, "other")))
 
 
-def test_without_one_it_is_plain_http() -> None:
+def test_without_a_certificate_it_serves_plain_http() -> None:
     with serving(PORTS["metrics"], None) as port:
         assert in_the_clear(port).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_process_takes_the_certificate_that_its_settings_name(tmp_path: Path) -> None:
+def test_a_process_uses_the_certificate_in_its_settings(tmp_path: Path) -> None:
     context = ProcessContext.__new__(ProcessContext)
     file = Authority("ours").certificate(tmp_path, "mine")
     context.settings = with_certificate(file)

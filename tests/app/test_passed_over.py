@@ -1,5 +1,6 @@
-"""Who reads a topic of which two persons passed one batch over, apart from the replay (issue
-10.14)."""
+"""Readers of a topic with a batch passed over under dual control, apart from the replay (issue
+10.14).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import pytest
 
 from app.recovery import _Seen
 from control.fold import Control
-from core.records import ClusterRecorded, RecoverConfirmed, RecoverRequested
+from core.control_records import ClusterRecorded, RecoverConfirmed, RecoverRequested
 from engine.clients.partition_errors import Passed
-from engine.clock import HeldClock
 from processors.replay import accounts
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import START_MS, feed_of, log_of, model_in, run, source_of
@@ -35,8 +36,8 @@ AGREED = RecoverConfirmed(request_id="rec_1", confirmed_at=50, actor="bob")
 PASSED: Passed = {PLACE: ((20, 22),)}
 
 
-def test_the_projector_goes_on_behind_it_at_once_and_after_a_restart(tmp_path: Path) -> None:
-    """It reads operators' commands too, and would be at the batch for ever."""
+def test_the_projector_continues_behind_it_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    """It reads operators' commands too, and would never get past the batch."""
     world, clock = Outside(), HeldClock(START_MS)
     source, model = source_of(log_of(world)), model_in(tmp_path)
     writer, reader = model.writer(), model.reader()
@@ -60,7 +61,7 @@ def test_the_projector_goes_on_behind_it_at_once_and_after_a_restart(tmp_path: P
 
 
 class Ends:
-    """A log of the offsets from 0 to 40."""
+    """A log with the offsets from 0 to 40."""
 
     def low(self, names: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(names, 0)
@@ -70,7 +71,7 @@ class Ends:
 
 
 class Known:
-    """A cluster as a recovery asks it, with one batch passed over."""
+    """A recovery's view of a cluster with one batch passed over."""
 
     ends = Ends()
 
@@ -99,10 +100,10 @@ class Known:
     ids=["nothing behind it", "behind it all is new", "behind it one is done",
          "the journal's tail is lost", "all of it is lost", "a gap before it"],
 )  # fmt: skip
-def test_a_recovery_leaves_out_the_batch_and_no_input_that_can_be_read(
+def test_a_recovery_leaves_out_the_batch_and_no_readable_input(
     recorded: Any, inputs: Any, begins: int
 ) -> None:
-    """Offsets behind the batch would drop what the journal has lost before it."""
+    """Starting at offsets after the batch would drop inputs that the journal lost before it."""
     cluster: Any = Known()
     seen = _Seen(cluster, [PART])
     for offset in inputs:

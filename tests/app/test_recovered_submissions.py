@@ -1,4 +1,4 @@
-"""What `npp control recover` takes for lost: an instruction to pay without its event in the
+"""What `npp control recover` counts as lost: a payment instruction without its event in the
 journal.
 """
 
@@ -17,23 +17,23 @@ FIRST, SECOND = external_ref(PAYMENT, 1), external_ref(PAYMENT, 2)
 EVERY = frozenset(range(PARTITIONS))
 
 
-def stands(*references: str) -> Submissions:
+def submissions_of(*references: str) -> Submissions:
     submissions = Submissions(EVERY, PARTITIONS)
     for reference in references:
         submissions.stands(reference)
     return submissions
 
 
-def test_an_instruction_whose_event_the_journal_has_is_not_found() -> None:
-    """Where nothing of the journal is lost, nothing is found."""
-    submissions = stands(FIRST, SECOND)
+def test_an_instruction_with_its_event_in_the_journal_is_not_reported() -> None:
+    """If the journal lost nothing, nothing is reported."""
+    submissions = submissions_of(FIRST, SECOND)
     submissions.sent(FIRST)
     assert submissions.found() == [SECOND]
     submissions.sent(SECOND)
     assert submissions.found() == []
 
 
-def test_instructions_of_partitions_that_are_not_recovered_are_left_alone() -> None:
+def test_instructions_of_other_partitions_are_ignored() -> None:
     other = Submissions(EVERY - {partition_of(KEY, PARTITIONS)}, PARTITIONS)
     other.stands(FIRST)
     other.stands("not a reference of ours")
@@ -41,7 +41,7 @@ def test_instructions_of_partitions_that_are_not_recovered_are_left_alone() -> N
 
 
 @pytest.mark.parametrize(
-    ("reference", "known", "attempts", "created", "unmade"),
+    ("reference", "known", "attempts", "created", "orphaned"),
     [
         (FIRST, True, 1, False, False),
         (SECOND, True, 1, False, True),
@@ -59,19 +59,19 @@ def test_instructions_of_partitions_that_are_not_recovered_are_left_alone() -> N
         "created again, the retry lost",
     ],
 )
-def test_what_nothing_makes_again_is_reported(
-    reference: str, known: bool, attempts: int, created: bool, unmade: bool
+def test_an_instruction_that_no_input_repeats_is_reported(
+    reference: str, known: bool, attempts: int, created: bool, orphaned: bool
 ) -> None:
-    """Ruling 5: a person is told of it, since no input of the payment would bring it back."""
-    submissions = stands(reference)
+    """Ruling 5: a person must know, since no input of the payment would repeat it."""
+    submissions = submissions_of(reference)
     submissions.made(KEY, attempts)
     if created:
         submissions.will_be_created(KEY)
     assert submissions.keys() == {KEY}
-    assert submissions.unmade({KEY} if known else set()) == ([reference] if unmade else [])
+    assert submissions.orphaned({KEY} if known else set()) == ([reference] if orphaned else [])
 
 
-def test_the_report_speaks_of_the_payment_of_its_reference() -> None:
+def test_the_report_names_the_payment_of_its_reference() -> None:
     report = report_of(SECOND, "rec_1", 7)
     assert (report.header.payment_intent_id, report.header.sent_at) == (PAYMENT, 7)
     assert (report.kind, report.external_ref) == ("ALREADY_SUBMITTED", SECOND)

@@ -1,4 +1,4 @@
-"""ASCII means ASCII: no digit of another script, no letter that only looks like ours."""
+"""ASCII means ASCII: no digits of other scripts, no look-alike letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_DIGITS = ("²", "٣", "３", "1²", "1_0", "+1", " 1", "1\n", "", "-1", "1
 
 @pytest.mark.parametrize("text", OTHER_DIGITS)
 def test_only_the_digits_0_to_9_are_digits(text: str) -> None:
-    """What `isdigit` or int() take beside them."""
+    """Other digits are accepted by `isdigit` or int()."""
     assert not ascii_digits(text)
 
 
@@ -31,13 +31,13 @@ def test_plain_digits_are_digits() -> None:
     "text", ["٣.٠٠", "１２.50", "1_000", "1e3", "+1", " 1", "12.345", ".5", ""]
 )
 def test_an_amount_on_the_command_line_is_plain_digits(text: str) -> None:
-    """Decimal takes the digits of every script."""
+    """Decimal accepts the digits of every script."""
     with pytest.raises(Problem):
         cents(text)
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, list[ast.AST]]]:
-    """Every call with the nodes around it, the nearest last."""
+    """Every call with its enclosing nodes, the innermost last."""
     stack: list[tuple[ast.AST, list[ast.AST]]] = [(tree, [])]
     while stack:
         node, around = stack.pop()
@@ -47,17 +47,17 @@ def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, list[ast.AST]]]:
 
 
 def _asks_for_ascii(subject: str, around: list[ast.AST]) -> bool:
-    """Whether the same expression asks the same text whether it is ASCII."""
+    """Whether the same expression also checks that the same text is ASCII."""
     for node in around:
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-            asked = [ast.unparse(each) for each in node.values]
-            if f"{subject}.isascii()" in asked:
+            requested = [ast.unparse(each) for each in node.values]
+            if f"{subject}.isascii()" in requested:
                 return True
     return False
 
 
 def _of_every_script(source: str) -> Iterator[str]:
-    """Lines of `source` that look for digits or letters of every script."""
+    """Lines of `source` that check for digits or letters of any script."""
     if not any(each in source for each in (*UNICODE_TESTS, *UNICODE_CLASSES)):
         return  # parsing every file takes seconds
     for call, around in _calls(ast.parse(source)):
@@ -72,7 +72,7 @@ def _of_every_script(source: str) -> Iterator[str]:
 
 
 def _patterns_of_every_script(call: ast.Call) -> Iterator[str]:
-    """Patterns with a class of every script: of `re` without re.ASCII, and of pydantic's own."""
+    """Patterns with a Unicode class: of `re` without re.ASCII, and of pydantic."""
     given = [(None, each) for each in call.args] + [(k.arg, k.value) for k in call.keywords]
     of_re = ast.unparse(call.func).startswith("re.")
     if of_re and any("re.ASCII" in ast.unparse(each) for _, each in given):
@@ -86,7 +86,7 @@ def _patterns_of_every_script(call: ast.Call) -> Iterator[str]:
                 yield f"{call.lineno}: {text}"
 
 
-def test_no_product_code_looks_for_digits_or_letters_of_every_script() -> None:
+def test_no_product_code_accepts_digits_or_letters_of_other_scripts() -> None:
     """`.isdigit()` without `.isascii()`, `\\d` without re.ASCII."""
     paths = list(sources(*ROOMS, "examples"))
     found = [
@@ -112,6 +112,6 @@ def test_no_product_code_looks_for_digits_or_letters_of_every_script() -> None:
         ("re.compile('[0-9]')", False),
     ],
 )
-def test_the_look_finds_what_it_looks_for(source: str, finds: bool) -> None:
-    """The check itself is not blind, and takes what is right."""
+def test_the_check_finds_violations_and_accepts_correct_code(source: str, finds: bool) -> None:
+    """The check itself is tested."""
     assert bool(list(_of_every_script(source))) == finds

@@ -1,4 +1,4 @@
-"""Calls of the client library that nobody makes, because they can take the process with them."""
+"""Calls of the client library that are forbidden because they can crash the process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PACKAGES = (
 
 
 @pytest.mark.parametrize("name", ["list_consumer_group_offsets", "alter_consumer_group_offsets"])
-def test_a_groups_offsets_are_never_asked_of_the_admin_client(name: str) -> None:
-    """librdkafka 2.16 follows a null pointer if the coordinator moves: engine/clients/groups.py."""
+def test_the_admin_client_is_never_asked_for_a_groups_offsets(name: str) -> None:
+    """librdkafka 2.16 dereferences a null pointer if the coordinator moves:
+    engine/clients/groups.py.
+    """
     using = [
         str(file.relative_to(ROOT))
         for package in PACKAGES

@@ -1,4 +1,4 @@
-"""The one reader of JSON that others wrote, and that nobody reads it otherwise."""
+"""The strict reader for external JSON, and that nothing else reads external JSON."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ UNREADABLE: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("content", "sentence"), UNREADABLE, ids=range(len(UNREADABLE)))
-def test_what_is_no_strict_json_is_one_error(content: bytes, sentence: str) -> None:
-    """One error whatever is wrong, and a key given twice is named."""
+def test_invalid_json_is_one_error(content: bytes, sentence: str) -> None:
+    """One error whatever is wrong; a duplicate key is named."""
     for read in (read_json, json_reader(Point), json_reader(dict[str, Any])):
         with pytest.raises(UnreadableJson) as error:
             read(content)
         assert str(error.value) == sentence
 
 
-def test_a_value_of_another_form_is_the_same_error_and_names_the_place() -> None:
-    """The place, not the value."""
+def test_a_value_of_another_type_is_the_same_error_and_names_the_path() -> None:
+    """The path, not the value."""
     for content in (b'{"x": "secret"}', b'["secret"]', b'{"x": 1e99}', b"{}"):
         with pytest.raises(UnreadableJson, match="another form") as error:
             json_reader(Point)(content)
         assert "secret" not in str(error.value)
 
 
-def test_a_named_key_is_bounded_and_inert() -> None:
-    """What is said of a key cannot fill a log or move a terminal's cursor."""
+def test_a_quoted_key_is_bounded_and_inert() -> None:
+    """A quoted key cannot fill a log or move a terminal's cursor."""
     name = "\\u001b[2J" + "k" * 5_000
     with pytest.raises(UnreadableJson) as error:
         read_json(b'{"' + name.encode() + b'": 1, "' + name.encode() + b'": 1}')
@@ -64,15 +64,15 @@ def test_a_named_key_is_bounded_and_inert() -> None:
     assert len(str(error.value)) < KEY_CHARACTERS_MAX + 60
 
 
-def test_good_json_is_read_as_its_kind() -> None:
-    """Strictness costs nothing that is good."""
+def test_valid_json_is_read_as_its_type() -> None:
+    """Strictness rejects nothing valid."""
     read = json_reader(Point)
     assert read(b'{"x": 1, "name": "\xc3\xa4", "more": [1.5, null]}') == Point(1, "ä")
     assert read_json(b'[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]
     assert read_json(b'"\\ud83d\\ude00"') == "😀"
 
 
-# Who may read JSON otherwise, and why.
+# Files that may read JSON directly, and why.
 OTHERWISE = {
     "schemas/strict_json.py": "it is the one",
     "engine/clients/membership.py": "the statistics of the Kafka client in this process",
@@ -84,10 +84,10 @@ OTHERWISE = {
     "api/evidence/routes.py": "a pack that was just made",
     "api/queues/views.py": "what we wrote ourselves; shown as text when it cannot be read",
     "readmodel/cursors.py": "any failure is a broken cursor",
-    "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
+    "evidence/verify_evidence.py": "standalone; as strict, and requires the canonical text",
     "evidence/packs/pdf.py": "a pack that was just made, or verified",
     "app/cli/api_client.py": "our own API's answers; what cannot be read is no answer",
-    "web/asking.py": "our own API's answers, in the same process",
+    "web/api_client.py": "our own API's answers, in the same process",
     "app/demo/stage.py": "lines of our own processes",
 }
 
@@ -105,7 +105,7 @@ def _readers(path: Path) -> bool:
     return False
 
 
-def test_nobody_else_reads_json_that_others_wrote() -> None:
-    """Every reader that caught too little is found, and the next one too."""
+def test_no_other_file_reads_external_json() -> None:
+    """Finds every reader that catches too little, including the next one."""
     found = {str(path.relative_to(ROOT)) for path in sources() if _readers(path)}
     assert found == set(OTHERWISE)

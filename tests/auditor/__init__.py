@@ -1,7 +1,7 @@
-"""An independent judge of what is in Kafka and in the outside's ledgers.
+"""An independent check of what is in Kafka and in the external ledgers.
 
-Shares no code with the product: own decoding, own transition table, own hashing, own ids. It knows
-only the published Avro schemas and topic names.
+It shares no code with the product: own decoding, transition table, hashing and ids. It knows only
+the published Avro schemas and topic names.
 """
 
 from tests.auditor.auditor import audit

@@ -10,7 +10,7 @@ from tests.auditor import audit, read_kafka
 
 
 def main() -> int:
-    """Exit 0 without a violation, 1 with one, each printed on a line."""
+    """Exit 0 without a violation, 1 with any; one line each."""
     parser = argparse.ArgumentParser(prog="python -m tests.auditor", description=__doc__)
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--registry", required=True)

@@ -1,4 +1,4 @@
-"""I1 every input has one outcome, I6 one key is one payment, L everything drained."""
+"""I1 every input has one outcome, I6 one key is one payment, L everything is drained."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ PARTIES = fastavro.parse_schema(
     named_schemas={},
 )
 RESULTS = {"ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "MISROUTED", "QUARANTINED"}
-SET_ASIDE = {"MISROUTED", "QUARANTINED"}  # beside the record in quarantine, never without it
+SET_ASIDE = {"MISROUTED", "QUARANTINED"}  # with the record in quarantine, never without
 
 
 def check_inputs(case: Case) -> None:
-    """I1, and that each cause names an input that exists, by place and by hash."""
+    """I1, and that each cause names an existing input, by offset and hash."""
     inputs = {record.place: record for name in INPUTS for record in case.topic(name)}
     made: dict[Place, list[Event]] = defaultdict(list)
     for event in case.events:
@@ -87,7 +87,7 @@ def _quarantined(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[st
             int(headers.get("npp-origin-offset", "-1")),
         )
         if place[2] < 0:
-            continue  # it never stood on a topic: a callback that matched nothing
+            continue  # it was never on a topic: an unmatched callback
         found[place].append(headers["npp-reason"])
         case.counters[f"quarantined {headers['npp-reason']}"] += 1
         origin = inputs.get(place)
@@ -105,7 +105,7 @@ def _quarantined(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[st
 
 
 def _refers_to(headers: dict[str, str], record: Record, origin: Record) -> bool:
-    """Sizes, SHA-256 and the first KiB of key and value are the original's."""
+    """Sizes, SHA-256 and first KiB of key and value are the original's."""
     value, key = origin.value, origin.key
     sizes = [len(name.encode()) + len(content or b"") for name, content in origin.headers]
     readable = UNREADABLE not in origin.headers
@@ -211,7 +211,7 @@ def _result_by_place(case: Case) -> dict[Place, str]:
             continue
         cause = fields["cause"]
         place = (cause["topic"], cause["partition"], cause["offset"])
-        invalid = fields["code"] == "VALIDATION_FAILED"  # judged before what is known of the key
+        invalid = fields["code"] == "VALIDATION_FAILED"  # checked before the payment is looked up
         found[place] = "INVALID" if invalid else fields["result"]
     return found
 
@@ -254,7 +254,7 @@ def _same_content(
 
 
 def check_liveness(case: Case) -> None:
-    """Nothing hangs: no open transaction, every input behind its group's position."""
+    """Nothing hangs: no open transaction, and every input is before its group's position."""
     for (topic, partition), (stable, high) in case.evidence.stable.items():
         if stable != high:
             case.found("L", f"last stable offset {stable}, high watermark {high}", None,

@@ -1,4 +1,4 @@
-"""All invariants over one set of evidence. Reads nothing by itself, changes nothing."""
+"""All invariants over one set of evidence. Reads nothing itself and changes nothing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Case:
         return self.evidence.records.get(name, [])
 
     def decoded(self, name: str, invariant: str) -> list[tuple[Record, str, dict[str, Any]]]:
-        """Records of a topic that the product wrote; one that cannot be read is a violation.
+        """The product's records of a topic; an unreadable one is a violation.
 
-        Only the compacted topic may take a record back: then there is no name and no field.
+        Only the compacted topic may have tombstones: then there is no name and no field.
         """
         out: list[tuple[Record, str, dict[str, Any]]] = []
         for record in self.topic(name):
@@ -63,9 +63,9 @@ class Case:
 
 
 def audit(evidence: Evidence, *, drained: bool = True, decoder: Decoder | None = None) -> Report:
-    """Judge the evidence. `drained`: nothing is waiting, so what is missing will never come.
+    """Check the evidence. `drained`: nothing is waiting, so whatever is missing will never come.
 
-    `decoder` may be one that has read an earlier state of the same log: it is only faster.
+    `decoder` may have read an earlier state of the same log; that only saves time.
     """
     case = Case(evidence, decoder or Decoder(evidence.schemas), drained)
     for record, name, fields in case.decoded(EVENTS, "I3"):
@@ -90,7 +90,7 @@ def audit(evidence: Evidence, *, drained: bool = True, decoder: Decoder | None =
 
 
 def _fold(case: Case) -> None:
-    """I2, and the parts of I5 that one history shows by itself."""
+    """I2, and the parts of I5 that a single history shows."""
     for event in case.events:
         payment = event.header["paymentIntentId"]
         case.histories[payment].append(event)

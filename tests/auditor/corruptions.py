@@ -47,7 +47,7 @@ def tail_cut(f: Forger) -> None:
 
 
 def chain_rewritten(f: Forger) -> None:
-    """Whole in itself, but the signed checkpoint knows another history."""
+    """Consistent in itself, but the signed checkpoint has another history."""
     kept = list(f.evidence.records[CHECKPOINTS])
     f.rewrite(f.find(EVENTS, "PaymentSentToRail", f.names["paid"]), submitBefore=1)
     f.evidence.records[CHECKPOINTS] = kept
@@ -110,7 +110,7 @@ def amount_changed(f: Forger) -> None:
 
 
 def hold_leak(f: Forger) -> None:
-    """The release and its request vanish without a trace, ledger included."""
+    """The release and its request vanish without a trace, also from the ledger."""
     assert f.evidence.deposits is not None
     for name in ("FundsReleased", "FundsRequested"):
         f.drop(f.find(EVENTS, name, f.names["rejected"], -1))
@@ -149,13 +149,13 @@ def key_with_two_payments(f: Forger) -> None:
 
 
 def wrong_id(f: Forger) -> None:
-    """A payment whose source and key make another id, which no other payment has."""
+    """A payment whose source and key give another id, which no other payment has."""
     record = f.find(EVENTS, "PaymentIntentCreated", f.names["rejected"])
     f.rewrite(record, idempotencyKey="nobody")
 
 
 def called_at_rest_too_early(f: Forger) -> None:
-    """A lifecycle record of a payment in flight says that nothing is outstanding."""
+    """A lifecycle record of a payment in progress says that nothing is outstanding."""
     record = next(r for r in f.evidence.records[LIFECYCLE] if f.fields(r)["state"] == "SENT")
     f.put(record, f.changed(record, atRest=True))
 
@@ -166,7 +166,7 @@ def at_rest_and_waiting(f: Forger) -> None:
 
 
 def hold_left_in_the_ledger(f: Forger) -> None:
-    """Deposits Core holds money of a payment at rest, which the history has released."""
+    """Deposits Core still holds money of a payment at rest, which the history has released."""
     assert f.evidence.deposits is not None
     entry = next(
         e for e in f.evidence.deposits["entries"]

@@ -1,4 +1,4 @@
-"""What the auditor looks at (records, ledgers, positions), and how it gets it from a cluster."""
+"""The auditor's evidence (records, ledgers, positions), and how it is read from a cluster."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Record:
 class Evidence:
     """`records`: read_committed, by topic, ordered by partition and offset.
 
-    `uncommitted`: places that only a read_uncommitted reader sees (aborted, or still open).
+    `uncommitted`: offsets that only a read_uncommitted reader sees (aborted or still open).
     `schemas`: schema id → parsed JSON. `rail`, `deposits`: the simulators' GET /ledger, or None.
     `stable`: (topic, partition) → (last stable offset, high watermark). `positions`: (topic,
     partition) → the group's committed offset. `keys`: key id → raw Ed25519 public key.
@@ -130,7 +130,7 @@ def read_kafka(
     keys: dict[str, bytes] | None = None,
     config: dict[str, str] | None = None,
 ) -> Evidence:
-    """Everything, twice: as read_committed and as read_uncommitted sees it. Joins no group."""
+    """Read everything twice, as read_committed and as read_uncommitted. Joins no group."""
     common: dict[str, Any] = {"bootstrap.servers": bootstrap, **(config or {})}
     partitions = places(common, (*INPUTS, *OTHERS))
     stable = settled(common, partitions)
@@ -156,11 +156,13 @@ def read_kafka(
 
 
 class Unanswered(Exception):
-    """The client had no answer and said so without an error."""
+    """The client returned without an answer and without an error."""
 
 
 def answered(question: Callable[[], T]) -> T:
-    """Asked again for CALL_SECONDS_MAX: a broker that comes up may not know yet who leads what."""
+    """Repeat the call for CALL_SECONDS_MAX: a broker that starts up may not know the
+    leaders yet.
+    """
     deadline = time.monotonic() + CALL_SECONDS_MAX
     while True:
         try:
@@ -172,7 +174,7 @@ def answered(question: Callable[[], T]) -> T:
 
 
 def places(common: dict[str, Any], topics: Sequence[str]) -> list[tuple[str, int]]:
-    """Every partition of those of the topics that exist."""
+    """Every partition of those topics that exist."""
 
     def ask() -> list[tuple[str, int]]:
         known = AdminClient(common).list_topics(timeout=CALL_SECONDS_MAX)
@@ -187,7 +189,7 @@ def places(common: dict[str, Any], topics: Sequence[str]) -> list[tuple[str, int
 def ends(
     common: dict[str, Any], partitions: Sequence[tuple[str, int]], level: IsolationLevel
 ) -> dict[tuple[str, int], int]:
-    """The next offset of each partition, or at READ_COMMITTED its last stable one."""
+    """The next offset of each partition, or with READ_COMMITTED its last stable one."""
 
     def ask() -> dict[tuple[str, int], int]:
         newest: Any = OffsetSpec.latest  # ships without types
@@ -201,7 +203,7 @@ def ends(
             (tp.topic, tp.partition): f.result(FUTURE_SECONDS_MAX).offset
             for tp, f in futures.items()
         }
-        if any(offset < 0 for offset in found.values()):  # so it says that a leader is unknown
+        if any(offset < 0 for offset in found.values()):  # how it reports an unknown leader
             raise Unanswered(f"no end: {found}")
         return found
 
@@ -213,8 +215,8 @@ def settled(
 ) -> dict[tuple[str, int], tuple[int, int]]:
     """(last stable offset, high watermark) of each partition: equal unless a transaction hangs.
 
-    The verifier signs while the auditor looks. So the high watermark is asked first, and a
-    transaction that was open then has OPEN_SECONDS_MAX to end before it counts as hanging.
+    The verifier signs meanwhile, so the high watermark is read first, and a transaction that was
+    open then has OPEN_SECONDS_MAX to end before it counts as hanging.
     """
     written = ends(common, partitions, IsolationLevel.READ_UNCOMMITTED)
     deadline = time.monotonic() + OPEN_SECONDS_MAX
@@ -267,7 +269,7 @@ def _record(message: Message) -> Record:
         raise RuntimeError("a message without a place")
     try:
         headers: Any = operator.methodcaller("headers")(message) or ()
-    except SystemError:  # a header's name is not UTF-8: no client of this language can give it
+    except SystemError:  # a header name that is not UTF-8: no Python client can return it
         headers = (UNREADABLE,)
     return Record(topic, partition, offset, message.key(), message.value(), tuple(headers))
 
@@ -277,8 +279,8 @@ def positions(
 ) -> dict[tuple[str, int], int]:
     """The processor's committed offsets, negative where there is none.
 
-    Asked by a consumer that never joins: the admin client's call crashes in librdkafka (a null
-    pointer) when the coordinator is just loading, and the tests kill brokers.
+    Read by a consumer that never joins: the admin client's call crashes in librdkafka (a null
+    pointer) while the coordinator is loading, and the tests kill brokers.
     """
 
     def ask() -> dict[tuple[str, int], int]:
@@ -289,8 +291,8 @@ def positions(
             }
         )  # fmt: skip
         try:
-            asked = [TopicPartition(*each) for each in partitions]
-            found = consumer.committed(asked, timeout=CALL_SECONDS_MAX)
+            requested = [TopicPartition(*each) for each in partitions]
+            found = consumer.committed(requested, timeout=CALL_SECONDS_MAX)
         finally:
             consumer.close()
         for tp in found:
@@ -312,7 +314,7 @@ def _schemas(registry: str, ids: set[int]) -> dict[int, dict[str, Any]]:
         try:
             answer = _json(f"{registry.rstrip('/')}/schemas/ids/{number}")
         except urllib.error.HTTPError as error:
-            if error.code != 404:  # an id that nobody registered is poison, and judged as that
+            if error.code != 404:  # an unregistered id is a poison record and is checked as that
                 raise
         else:
             found[number] = json.loads(answer["schema"])

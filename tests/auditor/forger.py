@@ -1,4 +1,4 @@
-"""Forges evidence: a history changed so well that only the intended check can notice."""
+"""Forges evidence so well that only the intended check can notice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def the_clean_one() -> tuple[Evidence, dict[str, str]]:
 
 @dataclass
 class Forger:
-    """Changes copies of the evidence, well enough that only the intended check can notice."""
+    """Changes copies of the evidence so well that only the intended check can notice."""
 
     evidence: Evidence
     names: dict[str, str]
@@ -63,7 +63,7 @@ class Forger:
         self.evidence.records[record.topic].remove(record)
 
     def append(self, record: Record) -> Record:
-        """The record once more, at the end of its partition."""
+        """Append the record again to its partition."""
         records = self.evidence.records[record.topic]
         last = max(r.offset for r in records if r.partition == record.partition)
         new = replace(record, offset=last + 1)
@@ -72,7 +72,7 @@ class Forger:
         return new
 
     def changed(self, record: Record, **changes: Any) -> Record:
-        """The record with other fields, `header__x` for those of its header; encoded again."""
+        """The record with other fields, `header__x` for those of its header, encoded again."""
         fields = copy.deepcopy(self.fields(record))
         for name, value in changes.items():
             group, _, inner = name.rpartition("__")
@@ -81,7 +81,7 @@ class Forger:
         return replace(record, value=value[:5] + self.decoder.encode_again(value, fields))
 
     def rechain(self, payment: str) -> None:
-        """Make the chain, the lifecycle record and the sequence whole again after a change."""
+        """Repair the chain, the lifecycle record and the sequence after a change."""
         previous, last = bytes(32), None
         for record in self.history(payment):
             new = self.changed(record, header__previousHash=previous)

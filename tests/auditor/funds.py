@@ -16,14 +16,14 @@ from tests.auditor.orders import BOOKS_OUTSIDE, ENDED, FREE, GONE, WAYS, Fate, O
 
 @dataclass(slots=True)
 class Funds:
-    """Fed with every event; gives what is wrong as sentences."""
+    """Takes every event; returns what is wrong as sentences."""
 
     amount: int = 0
     state: str = ""
     parked: bool = False
-    outside: bool = False  # people put Deposits Core's books right
+    outside: bool = False  # operators correct Deposits Core's books directly
     decision: Any = None  # the input of the last event
-    blocking: bool = False  # it asked for a hold or a debit
+    blocking: bool = False  # it requested a hold or a debit
     accepted: tuple[Any, int] | None = None  # a verdict's input, and the amount it accepted
     balance: Counter[tuple[str, int]] = field(default_factory=Counter)
     orders: dict[str, Order] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Funds:
 
     # -- sums -------------------------------------------------------------------------------------
 
-    def asked(self, *operations: str, attempt: int | None = None) -> int:
+    def requested(self, *operations: str, attempt: int | None = None) -> int:
         return sum(
             order.amount
             for order in self.orders.values()
@@ -47,7 +47,7 @@ class Funds:
         return sum(cents for (name, _), cents in self.balance.items() if name == kind)
 
     def outstanding(self) -> list[Order]:
-        """Not answered; or refused, still needed, and nobody asked again."""
+        """Unanswered; or refused, still due, and not repeated."""
         last = {(order.attempt, order.operation): order for order in self.orders.values()}
         refused = [o for o in last.values() if o.state == "refused" and self._needed(o)]
         return [o for o in self.orders.values() if o.state == "open"] + refused
@@ -63,7 +63,7 @@ class Funds:
         return missing > 0 if order.operation in ("CAPTURE", "DEBIT_FORCED") else missing < 0
 
     def second(self, number: int) -> bool:
-        """Settled after another that stays paid, and no person approved a second debit."""
+        """Settled after another that stays paid, without an approved second debit."""
         mine = self.fates[number]
         if mine.again or self.balance["paid", number] >= mine.due:
             return False
@@ -77,7 +77,7 @@ class Funds:
         return [n for n, f in self.fates.items() if f.over and not f.unpaid and f.claim is None]
 
     def unrest(self) -> list[str]:
-        """Why the payment is not at rest, by its events; nothing when it is."""
+        """Why the payment is not at rest, by its events; empty when it is."""
         reasons = [] if self.state in ENDED else [f"it is {self.state}"]
         reasons += ["it is parked"] * self.parked
         reasons += [f"{name} is open" for name in sorted(self.open_conflicts)]
@@ -89,7 +89,7 @@ class Funds:
         return reasons
 
     def uneven(self) -> list[str]:
-        """Money that is held, or paid otherwise than is due."""
+        """Money that is still held, or paid otherwise than due."""
         found = [
             f"{cents} is held for attempt {n}"
             for (kind, n), cents in self.balance.items()
@@ -102,9 +102,9 @@ class Funds:
         return found
 
     def leak(self) -> list[str]:
-        """Nothing is open, nobody is waited for, and all the same something is held or uneven.
+        """Nothing is open or awaited, but something is held or does not add up.
 
-        A hold without an answer is a leak when nothing asks for its release.
+        An unanswered hold is a leak if no release of it was requested.
         """
         waiting = [order for order in self.outstanding() if order.operation != "HOLD"]
         busy = self.state not in ENDED or self.parked or self.outside or self.open_conflicts
@@ -209,17 +209,17 @@ class Funds:
         settles = conflict["reportKind"] == "SETTLED" and conflict["currency"] in (None, "AUD")
         return conflict["amount"] if settles else None
 
-    # -- asking -----------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _ask(self, fields: dict[str, Any], number: int) -> Iterator[str]:
         reference, known = fields["fundsRef"], self.orders.get(fields["fundsRef"])
         if known is not None:
             if known.amount != fields["amount"]:
-                yield f"{reference} asked for {known.amount}, then for {fields['amount']}"
+                yield f"{reference} requested {known.amount}, then {fields['amount']}"
             known.state = "open" if known.state == "refused" else known.state
             return
         if fields["repeat"]:
-            yield f"{reference} is repeated and was never asked for"
+            yield f"{reference} is repeated and was never requested"
         operation, fate = fields["operation"], self.fates[number]
         approved = fields["header"]["approvalId"] is not None or any(
             o.approved and o.state == "refused"
@@ -235,7 +235,7 @@ class Funds:
         self.blocking |= operation in ("HOLD", "DEBIT_FORCED")
         self.orders[reference] = order
         for wrong in self._too_much(order):
-            yield f"{operation} of {order.amount} for attempt {number} is asked for: {wrong}"
+            yield f"{operation} of {order.amount} for attempt {number} is requested: {wrong}"
 
     def _too_much(self, order: Order) -> Iterator[str]:
         number, fate = order.attempt, self.fates[order.attempt]
@@ -244,30 +244,30 @@ class Funds:
         if order.frees is not None and len(freeing) > 1:
             yield f"another release of {order.frees} is open"
         if order.operation in ("CAPTURE", "DEBIT_FORCED"):
-            after = paid + self.asked("CAPTURE", "DEBIT_FORCED", attempt=number)
+            after = paid + self.requested("CAPTURE", "DEBIT_FORCED", attempt=number)
             if after > fate.due:
                 yield f"{after} would be paid, {fate.due} is due"
             if self.second(number):
-                yield "it is a second settlement, and nobody approved a second debit"
+                yield "it is a second settlement, and no second debit was approved"
         if order.operation in ("REVERSE", "CREDIT"):
-            after = paid - self.asked("REVERSE", "CREDIT", attempt=number)
+            after = paid - self.requested("REVERSE", "CREDIT", attempt=number)
             if after < fate.due:
                 yield f"{after} would stay paid, {fate.due} is due"
         draws = order.operation in ("CAPTURE", "RELEASE") and order.frees is None
-        if draws and self.asked("CAPTURE", "RELEASE", attempt=number) > held:
+        if draws and self.requested("CAPTURE", "RELEASE", attempt=number) > held:
             yield f"{held} is held, more is asked of it"
         if order.operation == "RELEASE" and order.frees is None and not order.approved:
-            yield from self._let_go(number)
+            yield from self._release_or_defer(number)
 
     def exposed(self) -> Iterator[str]:
-        """At the end of a decision that asked for a hold or a debit: debited and held never exceed
-        what has settled and what may still settle. What was refused waits for a person.
+        """At the end of a decision that requested a hold or a debit: debited plus held never
+        exceeds what has settled and what may still settle. A refused request waits for a person.
         """
-        asked, self.blocking = self.blocking, False
-        if not asked or any(order.state == "refused" for order in self.outstanding()):
+        requested, self.blocking = self.blocking, False
+        if not requested or any(order.state == "refused" for order in self.outstanding()):
             return
-        blocked = self.sum("held") + self.sum("paid") + self.asked("HOLD", "DEBIT_FORCED")
-        blocked -= self.asked("REVERSE", "CREDIT")
+        blocked = self.sum("held") + self.sum("paid") + self.requested("HOLD", "DEBIT_FORCED")
+        blocked -= self.requested("REVERSE", "CREDIT")
         most = sum(self._most(number) for number in list(self.fates))
         if blocked > most:
             yield f"{blocked} would be held and debited, at most {most} was or may be settled"
@@ -289,8 +289,10 @@ class Funds:
             if each["header"]["attempt"] == number and each["kind"] != BOOKS_OUTSIDE
         ]
 
-    def _let_go(self, number: int) -> Iterator[str]:
-        """When all is resolved; or when it cannot be captured, since the payment was captured."""
+    def _release_or_defer(self, number: int) -> Iterator[str]:
+        """When all is resolved, or when it cannot be captured because the payment was already
+        captured.
+        """
         captured = any(each[0] == "CAPTURE" for each in self.moved.values())
         mine = self.fates[number]
         over = mine.claim is not None or (mine.over and mine.unpaid)
@@ -325,7 +327,7 @@ class Funds:
         if amount <= 0:
             yield f"{name} over {amount}"
         if order is None:
-            yield f"{name} for {reference}, which was never asked for"
+            yield f"{name} for {reference}, which was never requested"
             return
         gone = operation == "RELEASE" and order.operation == "CAPTURE"
         if reference in self.moved and not gone:
@@ -334,7 +336,7 @@ class Funds:
         self.outside &= not accepted
         amounts = {order.amount, amount if accepted else order.amount}
         if not gone and (order.operation != operation or amount not in amounts):
-            yield f"{name} of {amount}, asked was {order.operation} of {order.amount}"
+            yield f"{name} of {amount}, requested was {order.operation} of {order.amount}"
         if operation == "CAPTURE" and any(each[0] == "CAPTURE" for each in self.moved.values()):
             yield "captured more than once"
         order.state = "void" if gone else "done"
@@ -344,7 +346,7 @@ class Funds:
 
     def _transfer(self, fields: dict[str, Any]) -> Iterator[str]:
         giver, taker = fields["fromAttempt"], fields["toAttempt"]
-        if self.asked("CAPTURE", "RELEASE", attempt=giver):
+        if self.requested("CAPTURE", "RELEASE", attempt=giver):
             yield f"the hold of attempt {giver} is taken over while a request about it is open"
         yield from self._book(("held", giver), ("held", taker), fields["amount"])
 

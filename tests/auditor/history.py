@@ -1,4 +1,4 @@
-"""The auditor's own fold of one payment: what its events may say, and what they add up to."""
+"""The auditor's own fold of one payment: which events are allowed, and what they add up to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.auditor.evidence import TIMERS, Place
 from tests.auditor.funds import Funds
 from tests.auditor.wire import reference_of
 
-# Lifecycle event -> states it may come in -> state it leaves. Written from the runbook and the
+# Lifecycle event -> states it may come in -> resulting state. Written from the runbook and the
 # rulings, not from the product.
 LEGAL: dict[str, dict[str | None, str]] = {
     "PaymentIntentCreated": {None: "CREATED"},
@@ -58,7 +58,7 @@ class Attempt:
     certain: bool = True
     retry_safe: bool = False
     confirmed: bool = False  # by the rail or a verdict, since it was sent
-    disputed: bool = False  # somebody said of it what contradicts the history
+    disputed: bool = False  # something contradicts the history
     settled_amount: int | None = None
 
 
@@ -73,7 +73,7 @@ class Approval:
 
 @dataclass(slots=True)
 class Payment:
-    """Public state after some events; `apply` yields what is wrong as (invariant, sentence)."""
+    """The public state after some events; `apply` yields what is wrong as (invariant, sentence)."""
 
     payment: str
     sequence: int = 0
@@ -140,7 +140,7 @@ class Payment:
                 attempt.settled_amount = fields["amount"]
                 attempt.ended = True
                 if fields["amount"] != self.amount and fields["conflictId"] is None:
-                    yield "I5", f"settled {fields['amount']}, asked for {self.amount}"
+                    yield "I5", f"settled {fields['amount']}, requested {self.amount}"
             case "PaymentFailed" | "PaymentExpired":
                 yield from self._ended(event, attempt, before)
         self.state, self.last_lifecycle = after, event.name
@@ -181,7 +181,7 @@ class Payment:
         if self.open_conflicts:
             yield "I5", "sent while a conflict is open"
         if event.fields["amount"] != self.amount:
-            yield "I5", f"sent {event.fields['amount']}, asked for {self.amount}"
+            yield "I5", f"sent {event.fields['amount']}, requested {self.amount}"
         attempt.sent, attempt.confirmed = True, False
         self.submitted.add(event.fields["externalRef"])
 
@@ -219,25 +219,25 @@ class Payment:
             return
         if event.name == "OperatorActionRequested":
             if name in self.approvals:
-                yield "I2", f"approval {name} was asked for twice"
+                yield "I2", f"approval {name} was requested twice"
             self.approvals[name] = Approval(event.fields["action"], event.fields["requester"])
             return
         approval = self.approvals.get(name)
         if approval is None:
-            yield "I2", f"approval {name} was never asked for"
+            yield "I2", f"approval {name} was never requested"
             return
         if event.name in DECIDING:
             approval.approved = event.name == "OperatorActionApproved"
             approval.expires_at = event.fields.get("expiresAt")
-            # Domain §4 binds who approves. A rejection by Resolve lets nothing go, and
-            # a person decides nothing of their own.
+            # Domain §4 binds who approves. A rejection by Resolve releases nothing, and a person
+            # decides only what was referred.
             by_resolve = event.fields["header"]["actor"]["kind"] == "resolve"
             own = event.fields["decidedBy"].strip().casefold() == approval.requester.casefold()
             if own and (approval.approved or not by_resolve):
                 yield "I2", f"approval {name} was decided by its requester"
         elif event.name not in ASKING:
             if not approval.approved:
-                yield "I2", f"{event.name} uses {name}, which nobody approved"
+                yield "I2", f"{event.name} uses {name}, which was not approved"
             if approval.used_by not in (None, event.cause):
                 yield "I2", f"{event.name} uses {name} a second time"
             if approval.expires_at is not None and header["decidedAt"] > approval.expires_at:
@@ -280,12 +280,12 @@ class Payment:
     # -- the money --------------------------------------------------------------------------------
 
     def settled(self) -> int | None:
-        """What was settled, by the history; None when nothing was."""
+        """What was settled according to the history; None if nothing was."""
         amounts = [a.settled_amount for a in self.attempts.values() if a.settled_amount is not None]
         return sum(amounts) if amounts else None
 
     def money_outcome(self) -> str | None:
-        """None where the rulings fix no order (in flight beside an uncertain earlier attempt)."""
+        """None where the rulings fix no order (in progress beside an uncertain earlier attempt)."""
         if self.open_conflicts:
             return "CONTRADICTED"
         claims = [fate for fate in self.funds.fates.values() if fate.claim is not None]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_payments(case: Case) -> None:
-    """What each history adds up to, once nothing of it is outstanding."""
+    """What each history adds up to, once nothing in it is outstanding."""
     for payment, folded in case.payments.items():
         claims = [a for a in folded.attempts.values() if a.settled_amount is not None]
         if len(claims) > 1 and not folded.retry_uncertain:
@@ -23,14 +23,14 @@ def check_payments(case: Case) -> None:
             case.found("I5", sentence, payment)
         if case.drained:
             for sentence in folded.funds.leak():
-                case.found("I5", f"nothing is asked any more, and {sentence}", payment)
+                case.found("I5", f"nothing is requested any more, and {sentence}", payment)
 
 
 def check_rest(case: Case) -> None:
-    """I5: a payment at rest holds nothing, asks nothing, waits for nobody.
+    """I5: a payment at rest holds nothing, requests nothing, awaits nothing.
 
-    Each lifecycle record is judged that says so, at its own sequence, and Deposits Core's ledger
-    at the end.
+    Each lifecycle record that says so is checked at its own sequence, and Deposits Core's ledger at
+    the end.
     """
     last: dict[str, bool] = {}
     for record, _, fields in case.decoded(LIFECYCLE, "I4"):
@@ -66,7 +66,7 @@ def _left_in_ledger(case: Case) -> dict[str, int]:
 
 
 def check_rail(case: Case) -> None:
-    """The rail's ledger: never two settled references; and each settlement is known here."""
+    """The rail's ledger: never two settled references, and each settlement is in the history."""
     settled: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in (case.evidence.rail or {}).get("payments", []):
         case.counters["rail references"] += 1
@@ -77,7 +77,7 @@ def check_rail(case: Case) -> None:
     for payment, entries in settled.items():
         folded = case.payments.get(payment)
         if folded is None:
-            continue  # I8 has said so
+            continue  # I8 has reported it
         if len(entries) > 1:
             case.counters["settled twice"] += 1
             if not (folded.retry_uncertain and folded.conflicts):
@@ -96,7 +96,7 @@ def check_rail(case: Case) -> None:
 
 
 def check_deposits(case: Case) -> None:
-    """Each movement in the ledger was asked for and is known here, once, with its amount."""
+    """Each movement in the ledger was requested and is in the history, once, with its amount."""
     if case.evidence.deposits is None:
         return
     done: dict[str, dict[str, Any]] = {}
@@ -114,7 +114,7 @@ def check_deposits(case: Case) -> None:
         done[reference] = entry
         captures[payment] += entry["operation"] == "CAPTURE"
         if reference not in folded.funds.moved and case.drained:
-            case.found("I5", f"{reference} moved in the ledger, the history has not heard", payment)
+            case.found("I5", f"{reference} moved in the ledger, but not in the history", payment)
     for payment, count in captures.items():
         if count > 1:
             case.found("I5", f"captured {count} times in the ledger", payment)
@@ -128,7 +128,7 @@ def check_deposits(case: Case) -> None:
 def _in_ledger(case: Case, payment: str, folded: Payment, done: dict[str, dict[str, Any]]) -> None:
     for reference, (operation, amount, by_itself) in folded.funds.moved.items():
         if by_itself:
-            continue  # Deposits Core had ended the hold: there is no entry of ours
+            continue  # Deposits Core had ended the hold: our request has no entry
         entry = done.get(reference, {})
         if (entry.get("operation"), entry.get("amount")) != (operation, amount):
             case.found("I5", f"{operation} {reference} of {amount} is not in the ledger", payment)

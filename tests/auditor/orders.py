@@ -1,11 +1,11 @@
-"""What Deposits Core was asked for a payment, and what became of its attempts on the rail."""
+"""The requests to Deposits Core for a payment, and the results of its attempts on the rail."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FREE = ("free", 0)
-# Movement -> the operation that asks for it, and the accounts it goes between.
+# Movement -> the operation that requests it, and the accounts it goes between.
 WAYS: dict[str, tuple[str, str, str]] = {
     "FundsHeld": ("HOLD", "free", "held"),
     "FundsCaptured": ("CAPTURE", "held", "paid"),
@@ -22,7 +22,7 @@ BOOKS_OUTSIDE = "FUNDS_CONTRADICTION"
 
 @dataclass(slots=True)
 class Order:
-    """What Deposits Core was asked. `state`: open, done, refused, or void (nothing to do)."""
+    """A request to Deposits Core. `state`: open, done, refused, or void (nothing to do)."""
 
     reference: str
     operation: str
@@ -35,16 +35,16 @@ class Order:
 
 @dataclass(slots=True)
 class Fate:
-    """What became of one attempt on the rail. `claim`: what the rail settled, None for nothing."""
+    """The result of one attempt on the rail. `claim`: what the rail settled, None for nothing."""
 
     over: bool = False
-    unpaid: bool = False  # for certain
+    unpaid: bool = False  # with certainty
     claim: int | None = None
     since: int = 0  # sequence
     back_by_id: int = 0
     back_in_all: int = 0
-    given_up: int = 0  # by a person's reversal
-    again: bool = False  # a person approved its debit
+    given_up: int = 0  # by an approved reversal
+    again: bool = False  # its debit was approved
 
     @property
     def back(self) -> int:

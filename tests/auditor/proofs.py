@@ -39,22 +39,22 @@ def check_chain(case: Case) -> None:
 
 
 def check_control(case: Case) -> None:
-    """Counts the STOPs that no person said; whether there may be any is for the test to say."""
+    """Counts the automatic STOPs; the test decides how many are allowed."""
     for _, name, fields in case.decoded(CONTROL, "I3"):
         if name == "ProcessingStopped":
             case.counters["automatic stops"] += bool(fields["automatic"])
 
 
 def check_torn(case: Case) -> None:
-    """Instructions and the events that gave them are both there, or neither."""
-    asked = {
+    """Instructions and their events are both there, or neither."""
+    requested = {
         "SUBMIT": {e.fields["externalRef"] for e in case.events if e.name == "PaymentSentToRail"},
         "RECALL": {e.fields["externalRef"] for e in case.events if e.name == "RecallRequested"},
     }
     given: dict[str, dict[str, Record]] = defaultdict(dict)
     for record, _, fields in case.decoded(SUBMISSIONS, "I3"):
         given[fields["kind"]].setdefault(fields["externalRef"], record)
-    for kind, references in asked.items():
+    for kind, references in requested.items():
         for reference in references - given[kind].keys():
             case.found("I3", f"no {kind} instruction for {reference}: torn",
                        payment_of_reference(reference))  # fmt: skip
@@ -76,11 +76,11 @@ def check_torn(case: Case) -> None:
 
 
 def check_lifecycle(case: Case) -> None:
-    """I4: the compacted topic's last record of a payment says what its history adds up to."""
+    """I4: the compacted topic's last record of a payment equals the sum of its history."""
     last: dict[str, tuple[Record, dict[str, Any]]] = {}
     for record, _, fields in case.decoded(LIFECYCLE, "I4"):
         if not fields:
-            last.pop((record.key or b"").decode(), None)  # taken back after a lost tail
+            last.pop((record.key or b"").decode(), None)  # removed after a lost tail
             continue
         last[fields["paymentIntentId"]] = (record, fields)
         if (record.key or b"").decode() != fields["paymentIntentId"]:
@@ -121,9 +121,10 @@ def check_lifecycle(case: Case) -> None:
 
 
 def check_checkpoints(case: Case) -> None:
-    """I3: numbered, chained, signed, and the root is that of the events they cover.
+    """I3: numbered, chained, signed, and the root is that of the covered events.
 
-    One over a tail that was lost, and that two persons let go, is a link and covers nothing.
+    A checkpoint over a lost tail that was recovered under dual control is a link and covers
+    nothing.
     """
     lost = [
         (fields["journalEnds"], fields["checkpoints"])
@@ -147,7 +148,7 @@ def check_checkpoints(case: Case) -> None:
         written = (
             0,
             0,
-        )  # behind the checkpoint before, void or not: it was good when it was signed
+        )  # after the previous checkpoint, void or not: it was valid when it was signed
         heads: dict[str, Event] = {}
         said: dict[str, list[bytes]] = defaultdict(list)
         for number, (record, fields) in enumerate(chain, start=1):
@@ -220,7 +221,7 @@ def _root(touched: set[str], heads: dict[str, Event], said: dict[str, list[bytes
 def _signed(case: Case, record: Record, fields: dict[str, Any]) -> bool:
     raw_key = case.evidence.keys.get(fields["keyId"])
     if raw_key is None:
-        return not case.evidence.keys  # no keys were given: signatures are not judged
+        return not case.evidence.keys  # no keys were given: signatures are not checked
     unsigned = case.decoder.encode_again(record.value or b"", {"signature": b""})
     try:
         Ed25519PublicKey.from_public_bytes(raw_key).verify(fields["signature"], unsigned)
@@ -233,7 +234,7 @@ def _signed(case: Case, record: Record, fields: dict[str, Any]) -> bool:
 
 
 def check_aborted(case: Case) -> None:
-    """What only a read_uncommitted reader sees was used by nobody."""
+    """What only a read_uncommitted reader sees was used by no process."""
     hidden = case.evidence.uncommitted
     for records in case.evidence.records.values():
         for record in records:

@@ -1,4 +1,4 @@
-"""The auditor is judged itself: a clean history passes, each corrupted one is caught by name."""
+"""Tests of the auditor itself: a clean history passes, and each corruption is found by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def forger() -> Forger:
 
 
 def test_a_clean_history_has_no_violation_and_is_not_vacuous(forger: Forger) -> None:
-    """NV: the run behind the corrupted ones has every kind of thing that they spoil."""
+    """NV: the run behind the corrupted ones contains every kind of thing that they damage."""
     report = audit(forger.evidence)
     assert report.violations == [], report.text()
     for name in (
@@ -44,11 +44,11 @@ def test_a_clean_history_has_no_violation_and_is_not_vacuous(forger: Forger) -> 
 
 
 def test_the_published_recipes_have_their_published_values() -> None:
-    """IDM-06: the auditor's own recipe for ids agrees with the published vector."""
+    """IDM-06: the auditor's own formula for ids agrees with the published vector."""
     payment = payment_of("mobile-app", "key-0001")
     assert payment == "pi_pdkz22ub6ujnprx6nas575vbxy"
     assert reference_of(payment, 1) == "NPDKZ22UB6UJNPRX6NAS575VBXY001"
-    # Vectors of Apache Kafka's own UtilsTest.testMurmur2, as positive numbers modulo 2^31.
+    # Vectors from Apache Kafka's own UtilsTest.testMurmur2, as positive numbers modulo 2^31.
     assert murmur2_partition(b"21", 1 << 31) == -973932308 & 0x7FFFFFFF
     assert murmur2_partition(b"foobar", 1 << 31) == -790332482 & 0x7FFFFFFF
     assert murmur2_partition(b"a-little-bit-long-string", 1 << 31) == -985981536 & 0x7FFFFFFF
@@ -60,7 +60,7 @@ def test_the_published_recipes_have_their_published_values() -> None:
 @pytest.mark.parametrize(
     ("corrupt", "invariant"), CORRUPTIONS, ids=lambda x: getattr(x, "__name__", x)
 )
-def test_a_corrupted_history_is_caught_by_the_right_invariant(
+def test_a_corrupted_history_is_found_by_the_right_invariant(
     forger: Forger, corrupt: Callable[[Forger], None], invariant: str
 ) -> None:
     corrupt(forger)
@@ -68,10 +68,10 @@ def test_a_corrupted_history_is_caught_by_the_right_invariant(
     assert invariant in report.invariants(), report.text()
 
 
-def test_two_settled_references_are_allowed_only_where_a_person_took_the_risk(
+def test_two_settled_references_are_allowed_only_after_an_approved_uncertain_retry(
     forger: Forger,
 ) -> None:
-    """I5's one exception: RETRY_UNCERTAIN was approved, and a conflict stands."""
+    """I5's one exception: RETRY_UNCERTAIN was approved, and a conflict is open."""
     report = audit(forger.evidence)
     assert report.counters["settled twice"] == 1
     record = forger.find(EVENTS, "OperatorActionRequested", forger.names["uncertain"], -1)
@@ -79,8 +79,8 @@ def test_two_settled_references_are_allowed_only_where_a_person_took_the_risk(
     assert "I5" in audit(forger.evidence).invariants()
 
 
-def test_an_unknown_schema_is_no_reason_to_look_away(forger: Forger) -> None:
-    """A journal record that cannot be read is a violation, not a gap in the judgement."""
+def test_an_unknown_schema_is_a_violation(forger: Forger) -> None:
+    """An unreadable journal record is a violation, not a gap in the check."""
     record = forger.evidence.records[EVENTS][3]
     out = io.BytesIO()
     fastavro.schemaless_writer(out, {"type": "string"}, "x")

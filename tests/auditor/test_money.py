@@ -1,6 +1,6 @@
-"""The auditor's books are judged by histories written by hand: right ones pass, wrong ones do not.
+"""The auditor's books, tested by handwritten histories: correct ones pass, wrong ones do not.
 
-The same histories judge replay's strength money; the two share no code.
+The same histories test replay's strength `money`; the two share no code.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pytest
 
 from schemas import topology as t
 from tests.auditor import Evidence, Record, audit
-from tests.processors.replay import money_histories as h
-from tests.processors.replay import money_wrong as w
+from tests.processors.replay.money import money_histories as h
+from tests.processors.replay.money import money_wrong as w
 from tests.processors.replay.story import Story
 from tests.processors.replay.world import World
 
@@ -21,12 +21,14 @@ WRONG = list(dict.fromkeys(make for make, _ in w.WRONG))
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """For its codec and schemas."""
+    """Used for its codec and schemas."""
     return World()
 
 
 def money_of(world: World, story: Story) -> list[str]:
-    """What I5 says of the events. No other topic has anything, and what follows is not asked."""
+    """I5's findings about the events. No other topic has records, and later events are not
+    considered.
+    """
     key = story.payment.encode()
     events = [
         Record(t.EVENTS, 0, offset, key, value)
@@ -38,14 +40,12 @@ def money_of(world: World, story: Story) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [*h.RIGHT, *h.UNDER_WAY], ids=lambda each: each.__name__)
-def test_a_right_history_is_no_violation(world: World, make: Callable[[], Story]) -> None:
-    """Domain §3: what the rules lead to, and what is under way, is even."""
+def test_a_correct_history_is_no_violation(world: World, make: Callable[[], Story]) -> None:
+    """Domain §3: the result of correct decisions balances, also in progress."""
     assert money_of(world, make()) == []
 
 
 @pytest.mark.parametrize("make", WRONG, ids=lambda each: each.__name__)
-def test_a_wrong_history_is_a_violation_of_the_money(
-    world: World, make: Callable[[], Story]
-) -> None:
-    """Every wrong history that replay finds, the auditor finds by itself."""
+def test_a_wrong_history_is_a_money_violation(world: World, make: Callable[[], Story]) -> None:
+    """The auditor finds every wrong history that replay finds."""
     assert money_of(world, make()) != []

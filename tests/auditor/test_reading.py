@@ -1,4 +1,6 @@
-"""The auditor asks again until it knows: what it is not told must not pass for an empty topic."""
+"""The auditor repeats a request until it has an answer: a missing answer must not count as an empty
+topic.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,20 @@ LEVEL = IsolationLevel.READ_COMMITTED
 
 
 class Client:
-    """An admin client and a consumer whose first `hollow` answers say nothing; each question has a
-    client of its own, so they are counted together."""
+    """An admin client and a consumer whose first `hollow` answers are empty. Each request has its
+    own client, so they are counted together.
+    """
 
     hollow = 1
-    asked = 0
-    stable: Sequence[int] = (7,)  # what each question for one is told; the last one for ever
+    requested = 0
+    stable: Sequence[int] = (7,)  # the answer to each request for one; the last one is repeated
 
     def __init__(self, config: Any) -> None:
-        type(self).asked += 1
-        self._knows = self.asked > self.hollow
+        type(self).requested += 1
+        self._knows = self.requested > self.hollow
 
     def list_topics(self, timeout: float) -> SimpleNamespace:
-        topic = SimpleNamespace(partitions={0: None} if self.asked > 2 * self.hollow else {})
+        topic = SimpleNamespace(partitions={0: None} if self.requested > 2 * self.hollow else {})
         return SimpleNamespace(brokers={1: None} if self._knows else {}, topics={EVENTS: topic})
 
     def list_offsets(
@@ -53,12 +56,14 @@ class Client:
         answer.set_result(SimpleNamespace(offset=offset if self._knows else OFFSET_INVALID))
         return dict.fromkeys(wanted, answer)
 
-    def committed(self, asked: Any, timeout: float) -> list[Any]:
+    def committed(self, requested: Any, timeout: float) -> list[Any]:
         if not self._knows:
             raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
-        late = self.asked <= 2 * self.hollow
+        late = self.requested <= 2 * self.hollow
         error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT) if late else None
-        return [SimpleNamespace(topic=p.topic, partition=0, offset=5, error=error) for p in asked]
+        return [
+            SimpleNamespace(topic=p.topic, partition=0, offset=5, error=error) for p in requested
+        ]
 
     def close(self) -> None:
         pass
@@ -75,22 +80,22 @@ def client(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     return made
 
 
-def test_an_end_without_an_offset_is_asked_again(client: type[Client]) -> None:
+def test_an_end_without_an_offset_is_requested_again(client: type[Client]) -> None:
     assert ends({}, [PLACE], LEVEL) == {PLACE: 7}
-    assert client.asked == 2
+    assert client.requested == 2
 
 
-def test_a_cluster_without_brokers_or_partitions_is_asked_again(client: type[Client]) -> None:
+def test_metadata_without_brokers_or_partitions_is_requested_again(client: type[Client]) -> None:
     assert places({}, [EVENTS]) == [PLACE]
-    assert client.asked == 3
+    assert client.requested == 3
 
 
-def test_a_coordinator_that_is_none_yet_is_asked_again(client: type[Client]) -> None:
+def test_a_missing_coordinator_is_requested_again(client: type[Client]) -> None:
     assert positions({}, [PLACE]) == {PLACE: 5}
-    assert client.asked == 3
+    assert client.requested == 3
 
 
-def test_what_is_never_told_is_an_error_and_nothing_empty(client: type[Client]) -> None:
+def test_a_missing_answer_is_an_error_and_not_an_empty_topic(client: type[Client]) -> None:
     client.hollow = 10**9
     with pytest.raises(Unanswered, match="no end"):
         ends({}, [PLACE], LEVEL)
@@ -101,20 +106,20 @@ def test_what_is_never_told_is_an_error_and_nothing_empty(client: type[Client]) 
 
 
 def hangs(stable: dict[tuple[str, int], tuple[int, int]]) -> bool:
-    """What invariant L says of these ends."""
+    """Invariant L's findings about these ends."""
     looked = Evidence(records={}, schemas={}, stable=stable)
     case = Case(looked, Decoder({}), drained=True)
     check_liveness(case)
     return bool(case.violations)
 
 
-@pytest.mark.parametrize("told", [[7], [5, 5, 7], [5, 9], [9]])
-def test_a_transaction_that_ends_while_the_auditor_looks_does_not_hang(
-    client: type[Client], told: list[int]
+@pytest.mark.parametrize("answers", [[7], [5, 5, 7], [5, 9], [9]])
+def test_a_transaction_that_ends_during_the_audit_does_not_hang(
+    client: type[Client], answers: list[int]
 ) -> None:
-    client.stable = told
+    client.stable = answers
     stable = settled({}, [PLACE])
-    assert stable == {PLACE: (told[-1], told[-1])}
+    assert stable == {PLACE: (answers[-1], answers[-1])}
     assert not hangs(stable)
 
 

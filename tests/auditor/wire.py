@@ -1,4 +1,4 @@
-"""The auditor's own reading of bytes: prefix, Avro, ids. Uses fastavro and the schemas only."""
+"""The auditor's own decoding: prefix, Avro, ids. Uses fastavro and the schemas only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PREFIX_BYTES = 5
 
 
 class Unreadable(ValueError):
-    """These bytes are no record of a schema that is known."""
+    """These bytes are no record of a known schema."""
 
 
 class Decoder:
-    """Magic byte 0, schema id as big-endian 32-bit number, Avro binary and nothing behind it."""
+    """Magic byte 0, schema id as big-endian 32-bit number, Avro binary, and nothing after it."""
 
     def __init__(self, schemas: dict[int, dict[str, Any]]) -> None:
         self._schemas = schemas
@@ -25,7 +25,7 @@ class Decoder:
         self._known: dict[bytes, tuple[str, dict[str, Any]]] = {}
 
     def decode(self, value: bytes | None) -> tuple[str, dict[str, Any]]:
-        """(record name, fields), which nobody may change. Raises Unreadable."""
+        """(record name, fields); the fields must not be changed. Raises Unreadable."""
         if value in self._known:
             return self._known[value]
         if value is None or len(value) < PREFIX_BYTES or value[0] != 0:
@@ -63,7 +63,7 @@ def sha256(raw: bytes) -> bytes:
 
 
 def payment_of(source: str, key: str) -> str:
-    """The id that `source` and `key` must have given a payment."""
+    """The payment id that `source` and `key` must give."""
     digest = hashlib.sha256(f"{source}\x00{key}".encode()).digest()[:16]
     return f"pi_{base64.b32encode(digest).decode().lower().replace('=', '')}"
 
@@ -77,7 +77,7 @@ def payment_of_reference(reference: str) -> str:
 
 
 def merkle_root(leaves: list[bytes]) -> bytes:
-    """RFC 6962, section 2.1, as it is written there: split at the largest power of two below n."""
+    """RFC 6962, section 2.1, as written there: split at the largest power of two below n."""
     if not leaves:
         return sha256(b"")
     if len(leaves) == 1:
@@ -87,7 +87,7 @@ def merkle_root(leaves: list[bytes]) -> bytes:
 
 
 def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Partition of a key as Kafka's Java client chooses it."""
+    """The partition of a key as Kafka's Java client computes it."""
     mask, m = 0xFFFFFFFF, 0x5BD1E995
     h = (0x9747B28C ^ len(key)) & mask
     whole = len(key) // 4 * 4

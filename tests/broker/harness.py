@@ -1,7 +1,7 @@
-"""The whole product as real processes against a real Kafka: start, load, break, wait, judge.
+"""The whole product as real processes against a real Kafka: start, load, break, wait, audit.
 
-One `Harness` is one set-up: topics, schemas, simulators, payments processors and adapters. Nothing
-here decides whether a run was right: the auditor does.
+One `Harness` is one set-up: topics, schemas, simulators, payments processors and adapters. It does
+not decide whether a run was right: the auditor does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.broker.rest import POLL_SECONDS, Rest, committed_offsets, end_offsets
 from tests.rooms import ROOT
 
 NPP_SECONDS_MAX = 60.0
-READY_SECONDS_MAX = 60.0
+READY_SECONDS_MAX = 180.0
 REST_SECONDS_MAX = 60.0
 NOTHING = "(?!)"
 RELEASE = bool(os.environ.get("NPP_TEST_RELEASE"))
@@ -44,12 +44,12 @@ SUNNY = [{"kind": "ACCEPTED", "afterMillis": 20}, {"kind": "SETTLED", "afterMill
 
 
 def rounds(release: int, ci: int = 1) -> range:
-    """How often a fault is made: in CI, or before a release (NPP_TEST_RELEASE=1)."""
+    """How often a fault is repeated: in CI, or before a release (NPP_TEST_RELEASE=1)."""
     return range(release if RELEASE else ci)
 
 
 class Harness:
-    """A set-up on a Kafka of its own or the session's; closes what it started."""
+    """A set-up on its own Kafka or the session's; closes what it started."""
 
     def __init__(self, bootstrap: str, registry: str, folder: Path, *, seed: int = 1) -> None:
         self.bootstrap, self.registry, self.folder = bootstrap, registry, folder
@@ -57,12 +57,12 @@ class Harness:
         self.processes: list[Process] = []
         self.published: Counter[str] = Counter()
         self.runs = 0
-        self.automatic_stops = 0  # that a test has made on purpose
+        self.automatic_stops = 0  # caused on purpose by a test
         self._rest: Rest | None = None
         self._schemas: dict[int, dict[str, Any]] = {}
         self._decoder = Decoder(self._schemas)
-        self._last: Counter[str] = Counter()  # of the last judgement
-        self._judged: dict[tuple[str, int], int] = {}  # up to where it saw the journal
+        self._last: Counter[str] = Counter()  # of the last audit
+        self._judged: dict[tuple[str, int], int] = {}  # the journal's ends at the last audit
         rail, deposits, notifications, self.webhook = free_ports(4)
         self.rail = f"http://127.0.0.1:{rail}"
         self.deposits = f"http://127.0.0.1:{deposits}"
@@ -118,7 +118,7 @@ class Harness:
         env = {"NPP_INSTANCE_ID": instance}
         if crash_at is not None:
             env["NPP_CRASH_AT"] = crash_at
-            if crash_at.startswith(("commit_sent", "commit_held")):  # the client's log tells
+            if crash_at.startswith(("commit_sent", "commit_held")):  # the client's log shows it
                 env |= {"NPP_KAFKA_DEBUG": "protocol", "NPP_KAFKA_LOG_LEVEL": "7"}
         return self._run("payments", instance, env)
 
@@ -141,7 +141,7 @@ class Harness:
         return process
 
     def ready(self, *processes: Process) -> None:
-        """Wait until each says so; a process that ends instead fails the test with its log."""
+        """Wait until each is ready; a process that exits instead fails the test with its log."""
         deadline = time.monotonic() + READY_SECONDS_MAX
         for process in processes:
             path = (
@@ -153,21 +153,26 @@ class Harness:
                 time.sleep(POLL_SECONDS)
 
     def all_alive(self) -> None:
-        """Nobody has ended whom no test broke."""
+        """No process has ended that no test broke."""
         for process in self.processes:
             if not process.ended_by_us and not process.alive():
                 code = process.child.returncode
                 raise AssertionError(f"{process.name} ended: {code}\n{tail_of(process.log)}")
 
+    def condition(self) -> str:
+        """What the processes of the product say of themselves, in one line."""
+        known = ("payments", "adapters", "projector", "api", "verifier")
+        return " | ".join(p.condition() for p in self.processes if p.name.startswith(known))
+
     def lose_disk(self, instance: str = "payments-1") -> None:
-        """The local store of a payments processor that is not running is gone."""
+        """Delete the local store of a payments processor that is not running."""
         stores = list((self.folder / "data").rglob(f"npp-payments-{instance}"))
         assert stores, "there was no store"
         for store in stores:
             shutil.rmtree(store)
 
     def waiting(self) -> int:
-        """Inputs behind the payments processor's committed offsets."""
+        """Inputs after the payments processor's committed offsets."""
         positions = committed_offsets(self.bootstrap)
         ends = end_offsets(self.bootstrap, list(positions))
         return sum(max(0, ends[place] - max(0, at)) for place, at in positions.items())
@@ -186,7 +191,7 @@ class Harness:
     def publish(
         self, payments: int, rate: float = 0.0, *, happy_path: bool = False
     ) -> dict[str, Any]:
-        """A known load by the example's publisher, with every mistake that upstream systems make.
+        """A known load by the example's publisher, with every error that upstream systems make.
 
         `happy_path`: payments only. What was published is added to `published`.
         """
@@ -225,7 +230,7 @@ class Harness:
         return join
 
     def load(self) -> upstream.Load:
-        """Draws single payments, for tests that need to know their ids beforehand."""
+        """Creates single payments, for tests that need their ids in advance."""
         self.runs += 1
         encoder = upstream.Encoder(self.registry)
         partitions = {topic: self.partitions(topic) for topic in upstream.SOURCES}
@@ -236,7 +241,7 @@ class Harness:
         return self.send([load.payment() for _ in range(count)])
 
     def send(self, records: list[upstream.Record]) -> dict[str, Any]:
-        """Publish these records; each good payment counts as accepted."""
+        """Publish these records; each valid payment counts as accepted."""
         producer = self.producer()
         failures: list[str] = []
         for record in records:
@@ -269,10 +274,10 @@ class Harness:
     def places(self, topic: str) -> list[tuple[str, int]]:
         return [(topic, number) for number in range(self.partitions(topic))]
 
-    # -- the outside ------------------------------------------------------------------------------
+    # -- simulators --------------------------------------------------------------------------------
 
     def script(self, name: str, steps: list[dict[str, Any]], *, at: str | None = None) -> None:
-        """What a simulator does for a payment, a reference or `*`."""
+        """A simulator's behaviour for a payment, a reference or `*`."""
         body = json.dumps({"for": name, "steps": steps}).encode()
         request = urllib.request.Request(
             f"{at or self.rail}/scripts", body, {"content-type": "application/json"}
@@ -285,14 +290,14 @@ class Harness:
         return found
 
     def ledger_of(self, payment: str) -> list[dict[str, Any]]:
-        """What the rail's ledger has of a payment, one entry for each reference."""
+        """The rail ledger's entries of a payment, one for each reference."""
         found = self.ledger()["payments"]
         return [e for e in found if e["externalRef"][1:27].lower() == payment[3:]]
 
-    # -- rest and judgement -----------------------------------------------------------------------
+    # -- rest and audit ----------------------------------------------------------------------------
 
     def at_rest(self, seconds: float = REST_SECONDS_MAX) -> Rest:
-        """Wait until every payment is final or waits for a person and nothing is moving."""
+        """Wait until every payment is final or waits for a person, and nothing is in progress."""
         if self._rest is None:
             self._rest = Rest(self)
         self._rest.wait(seconds)
@@ -306,7 +311,7 @@ class Harness:
             time.sleep(POLL_SECONDS)
 
     def forget_rest(self) -> None:
-        """The log is not the one that was followed any more."""
+        """The followed log was replaced."""
         if self._rest is not None:
             self._rest.close()
         self._rest = None
@@ -318,7 +323,7 @@ class Harness:
         )  # fmt: skip
 
     def keys(self) -> dict[str, bytes]:
-        """The verifier's public keys by id, as its file lists them; none when none has run."""
+        """The verifier's public keys by id, from its file; none if none has run."""
         file = self.folder / "data" / "verifier" / "keyring.json"
         if not file.exists():
             return {}
@@ -328,7 +333,9 @@ class Harness:
         }
 
     def outcome_of_run(self) -> tuple[Report, Counter[str]]:
-        """Rest, judge, and what each of the auditor's counters moved since the last judgement."""
+        """Wait for rest and audit; return the change of each of the auditor's counters since the
+        last audit.
+        """
         before = Counter(self._last)
         self.at_rest()
         report = self.judge()
@@ -337,13 +344,13 @@ class Harness:
         return report, moved
 
     def catch_up(self) -> None:
-        """What a test has put on the log and not had judged is not counted as the next one's."""
+        """Unaudited records that a test left on the log do not count for the next test."""
         if end_offsets(self.bootstrap, self.places(EVENTS)) != self._judged:
             self.judge(drained=False)
 
     def judge(self, *, drained: bool = True, allow: str = NOTHING) -> Report:
-        """The auditor's word on everything so far; fails the test when there is a violation whose
-        sentence the pattern `allow` does not match.
+        """The auditor's report on everything so far. Fails the test on a violation whose sentence
+        does not match the pattern `allow`.
         """
         evidence = self.evidence()
         self._schemas.update(evidence.schemas)

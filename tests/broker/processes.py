@@ -1,4 +1,4 @@
-"""One process of the product as a test holds it, and what it says over HTTP."""
+"""One process of the product as tests use it, and its HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from app.platform.children import Child, end_child, kill_child, tail_of
 
 CRASH_SECONDS_MAX = 60.0
 HTTP_SECONDS_MAX = 30.0
-LOOK_SECONDS_MAX = 5.0  # of a question that is asked again
+LAST_BYTES_MAX = 400
+LOOK_SECONDS_MAX = 5.0  # of a repeated request
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Process:
         return end_child(self.child, 30.0)
 
     def exited(self, seconds: float = CRASH_SECONDS_MAX) -> int:
-        """Its exit code; raises when it lives on."""
+        """Its exit code; raises if it keeps running."""
         self.ended_by_us = True
         try:
             return int(self.child.wait(seconds))
@@ -55,8 +56,24 @@ class Process:
             assert time.monotonic() < deadline, f"{self.name} runs on:\n{tail_of(self.log)}"
             time.sleep(0.05)
 
+    def condition(self) -> str:
+        """What it says of itself, in one line: for the message of a failed test."""
+        if not self.alive():
+            return f"{self.name} ended: {self.child.returncode}"
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/readyz", timeout=LOOK_SECONDS_MAX
+            ) as answer:
+                said = answer.read().decode(errors="replace")
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+        except OSError as error:
+            said = repr(error)
+        last = tail_of(self.log, LAST_BYTES_MAX).rpartition("\n")[2]
+        return f"{self.name}: {said}; last line of its log: {last}"
+
     def metrics(self) -> dict[str, float]:
-        """Every sample that it shows now, labels included in the name."""
+        """Every current sample, with labels in the name."""
         text = get(f"http://127.0.0.1:{self.port}/metrics").decode()
         found = (line.rpartition(" ") for line in text.splitlines() if line[:1] not in ("", "#"))
         return {name: float(value) for name, _, value in found}

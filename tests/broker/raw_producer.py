@@ -1,7 +1,7 @@
-"""Produces what the client's Python side cannot say: a header whose name is not UTF-8.
+"""Produces what the Python client cannot: a header whose name is not UTF-8.
 
-By the C library that the client itself has loaded; an upstream system in another language can do it
-with any producer.
+It uses the C library that the client has loaded; an upstream system in another language can do the
+same with any producer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _library() -> ctypes.CDLL:
 def produce_with_header(
     bootstrap: str, topic: str, partition: int, key: bytes, value: bytes, name: bytes
 ) -> None:
-    """One record with one header of this name."""
+    """Produce one record with one header of this name."""
     library = _library()
     said = ctypes.create_string_buffer(512)
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())

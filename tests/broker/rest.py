@@ -1,4 +1,4 @@
-"""When a set-up has come to rest, and where its group and its topics stand."""
+"""When a set-up is at rest, and the offsets of its group and topics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 SILENCE_SECONDS_MAX = 10.0
 ANSWERED = tuple(topic for topic in INPUTS if topic != TIMERS)
-QUIET_POLLS = 3  # so many looks in a row without a change
+QUIET_POLLS = 3  # that many checks in a row without a change
 
 
 class Rest:
@@ -43,7 +43,7 @@ class Rest:
         self._consumer.close()
 
     def wait(self, seconds: float) -> None:
-        """Raises AssertionError naming what moves still."""
+        """Raises AssertionError naming what is still in progress."""
         deadline = time.monotonic() + seconds
         quiet = 0
         while quiet < QUIET_POLLS:
@@ -68,7 +68,7 @@ class Rest:
         return self._heads[payment]
 
     def _open(self) -> Consumer:
-        """A consumer that goes on where the last one was."""
+        """A consumer that continues where the last one was."""
         self._heard = time.monotonic()
         consumer = Consumer(
             {
@@ -85,14 +85,14 @@ class Rest:
         if messages:
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > SILENCE_SECONDS_MAX:
-            # A client that was opened while the broker woke up may know nobody (decision 13).
+            # A client opened while the broker was starting may know no leader (decision 13).
             self._consumer.close()
             self._consumer = self._open()
         for message in messages:
             if message.error() is not None:
                 raise AssertionError(message.error())
             self._next[message.partition() or 0] = (message.offset() or 0) + 1
-            if message.value() is None:  # taken back by a recovery
+            if message.value() is None:  # removed by a recovery
                 self._heads.pop((message.key() or b"").decode(), None)
                 continue
             _, fields = self._decode(message.value())
@@ -124,8 +124,8 @@ class Rest:
         return [f"{topic} {number} has inputs" for topic, number in self._waiting()]
 
     def _waiting(self) -> list[tuple[str, int]]:
-        """Inputs that are not decided. Timers are left out: the markers of the transactions that
-        write them stand beyond the last committed offset.
+        """Undecided inputs. Timers are excluded: the markers of the transactions that write them
+        are beyond the last committed offset.
         """
         places = [place for topic in ANSWERED for place in self._harness.places(topic)]
         found = committed_offsets(self._harness.bootstrap)

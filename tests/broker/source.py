@@ -1,6 +1,6 @@
 """Where the tests' Kafka comes from: `NPP_TEST_BOOTSTRAP`, a Docker engine, or our own broker.
 
-A Kafka that cannot be had fails the tests that need it; it never skips them.
+If there is no Kafka, the tests that need it fail; they are never skipped.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ INSIDE_PORT, INSIDE_CONTROLLER_PORT = 9092, 9093
 
 @dataclass(frozen=True)
 class Kafka:
-    """A Kafka that runs, and which of the three kinds it is."""
+    """A running Kafka, and its kind."""
 
     bootstrap: str
     kind: str
 
     def client_config(self) -> ClientConfig:
-        """librdkafka's properties to reach it."""
+        """librdkafka's properties for connecting to it."""
         return {"bootstrap.servers": self.bootstrap}
 
 
 @contextmanager
 def open_kafka(folder: Path) -> Iterator[Kafka]:
-    """The session's Kafka; ended when the block ends, unless somebody else runs it."""
+    """The session's Kafka; stopped at the end of the block unless it is external."""
     if bootstrap := os.environ.get("NPP_TEST_BOOTSTRAP"):
         _require_answer(bootstrap)
         yield Kafka(bootstrap, "NPP_TEST_BOOTSTRAP")
@@ -71,9 +71,9 @@ def docker_answers() -> bool:
 
 
 def _start_container() -> tuple[str, Callable[[], None]] | None:
-    """A container with the settings of our own broker; None, and a word why, if it cannot start.
+    """A container with the settings of our own broker; None and a reason if it cannot start.
 
-    The engine may answer and yet have no way to the image; our own broker then serves as well.
+    The engine may answer and still be unable to get the image; our own broker is then used.
     """
     from docker.errors import DockerException
     from testcontainers.core.container import DockerContainer

@@ -1,13 +1,13 @@
-"""The control topic in memory, folded as every obeyer does: bytes in, refusals by rule out."""
+"""The control topic in memory, folded as every process folds it: bytes in, refused rules out."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from control.acts.operators_file import parse
 from control.fold import Control
 from control.in_force import Deployed
-from control.operators_file import parse
-from core import records
+from core import control_records as records
 from schemas.registry.setup import static_codec
 from schemas.topology import CONTROL
 from tests.control.people import CLUSTER, Hands, activated, file_text
@@ -20,7 +20,7 @@ SOURCES = {"npp.payment.commands.v1": ("mobile-app",)}
 
 
 class ControlLog:
-    """`put` writes what anybody may write; `act` what a person signs in the right way."""
+    """`put` writes what anyone with write access can write; `act` writes a correctly signed act."""
 
     def __init__(
         self, *persons: str, content: bytes | None = None, deployed: Deployed | None = None
@@ -41,7 +41,7 @@ class ControlLog:
         self.put(sources(1))
 
     def obeyer(self, deployed: Deployed | None = None) -> Control:
-        """One more process, which reads the topic from its begin; `rules_broken` are its own."""
+        """One more process, which reads the topic from its start; `rules_broken` are its own."""
         found: list[str] = []
         control = Control(
             CODEC.decode,
@@ -61,11 +61,11 @@ class ControlLog:
 
     @property
     def broken(self) -> list[str]:
-        """Rules by which records were refused, in order."""
+        """The rules by which records were refused, in order."""
         return list(self.control.__dict__["rules_broken"])
 
     def put(self, record: Any) -> int:
-        """Write it as it is; its offset."""
+        """Write the record unchanged; return its offset."""
         return self.put_bytes(CODEC.encode(CONTROL, record))
 
     def put_bytes(self, value: bytes) -> int:
@@ -77,14 +77,14 @@ class ControlLog:
         return offset
 
     def act(self, record: Any, request: Any | None = None, **how: Any) -> int:
-        """Write it signed by its actor, now."""
+        """Write the record signed by its actor, now."""
         return self.put(self.sign(record, request, **how))
 
     def sign(self, record: Any, request: Any | None = None, **how: Any) -> Any:
         found = request or self.control._request_of(record)
         return self.hands.sign(record, found, **{"at": self.now_ms, **how})
 
-    # -- what people do
+    # -- operators' actions ------------------------------------------------------------------------
 
     def stop(self, who: str = "ann") -> str:
         name = f"stp_{len(self.written)}"

@@ -1,4 +1,4 @@
-"""People with keys for tests of the control topic: a key of each name, and an operators file.
+"""People with keys for tests of the control topic: a key for each name, and an operators file.
 
 Everything is derived from the names, so that a test can be repeated byte for byte.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from control import operators_file
-from control.act_signature import signed
-from control.acts import PERSONS_ACTS, REDRIVER
+from control.acts import operators_file
+from control.acts.act_signature import signed
+from control.acts.actors import PERSONS_ACTS, REDRIVER
+from control.acts.key_file import SigningKey
 from control.fold import Control
-from control.key_file import SigningKey
-from core.records import OperatorsActivated, ProofPassed, RedriveDone
+from core.control_records import OperatorsActivated, ProofPassed, RedriveDone
 from tests.keys import key_from_seed
 
 CLUSTER = "test-cluster"
@@ -25,14 +25,14 @@ PROCESSES = ("replay", REDRIVER)
 
 
 def key_of(name: str) -> SigningKey:
-    """The key of whoever has this name, the same in every run."""
+    """The key of the person with this name, the same in every run."""
     return key_from_seed(hashlib.sha256(name.encode()).digest())
 
 
 def file_text(
     *persons: str, number: int = 1, previous: str = "", lines: tuple[str, ...] = ()
 ) -> bytes:
-    """An operators file of these admins; `lines` are further ones of persons."""
+    """An operators file with these admins; `lines` add further people."""
     admins = [
         f"  - {{id: {name}, roles: [admin], publicKeys: [{key_of(name).public.hex()}]}}"
         for name in persons or PERSONS
@@ -45,7 +45,7 @@ def file_text(
 
 
 def activated(content: bytes | None = None, actor: str = "test") -> OperatorsActivated:
-    """The control record that holds the file; not signed."""
+    """The control record that holds the file; unsigned."""
     content = file_text() if content is None else content
     file = operators_file.parse(content)
     return OperatorsActivated(
@@ -54,19 +54,19 @@ def activated(content: bytes | None = None, actor: str = "test") -> OperatorsAct
 
 
 def needs_signature(record: Any) -> bool:
-    """Whether nobody obeys it unsigned."""
+    """Whether every process refuses it unsigned."""
     return isinstance(record, (*PERSONS_ACTS, ProofPassed, RedriveDone))
 
 
 class Hands:
-    """Signs in anybody's name, each number once."""
+    """Signs in anybody's name, using each number once."""
 
     def __init__(self, cluster_id: str = CLUSTER) -> None:
         self.cluster_id = cluster_id
         self._number = 0
 
     def in_turn(self, control: Control, record: Any, at: int = 0) -> Any:
-        """The record as it goes on the topic next: signed, if it has to be and is not."""
+        """The record as it goes on the topic next: signed if necessary."""
         if not needs_signature(record) or record.signature is not None:
             return record
         if control._in_force.is_first(record):
@@ -82,7 +82,7 @@ class Hands:
         number: int | None = None,
         at: int = 0,
     ) -> Any:
-        """The record signed by its actor; `request` is what it confirms, signed already."""
+        """The record signed by its actor; `request` is the signed record that it confirms."""
         self._number += 1
         return signed(
             record,

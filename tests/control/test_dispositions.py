@@ -1,6 +1,7 @@
-"""Two persons rule on a journal record that the rules do not give: FOREIGN or TAKEN_AS_RECORDED.
+"""A ruling under dual control on a journal record that the rules do not give: FOREIGN or
+TAKEN_AS_RECORDED.
 
-Domain §10; every obeyer folds the same rulings.
+Domain §10; every process folds the same rulings.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import hashlib
 import msgspec
 import pytest
 
-from control.acts import Refusal
+from control.acts.actors import Refusal
 from control.fold import Control
-from core.records import ActConfirmed, DispositionRequested
+from core.control_records import ActConfirmed, DispositionRequested
 from tests.control.people import Hands
 from tests.control.test_fold import folded
 
@@ -32,7 +33,7 @@ REQUEST = DispositionRequested(
 CONFIRMED = ActConfirmed(request_offset=1, confirmed_at=9, actor="bob")
 
 
-def test_a_ruling_of_two_persons_names_one_record_by_place_and_bytes() -> None:
+def test_a_ruling_names_one_record_by_offset_and_hash() -> None:
     control = folded(REQUEST, CONFIRMED)
     ruled = control.dispositions
     assert ruled.skips(1, 7, VALUE)
@@ -46,7 +47,7 @@ def test_a_ruling_of_two_persons_names_one_record_by_place_and_bytes() -> None:
     assert (found.request_offset, found.confirm_offset, found.confirmed_by) == (1, 2, "bob")
 
 
-def test_what_is_taken_as_recorded_is_not_skipped() -> None:
+def test_a_record_taken_as_recorded_is_not_skipped() -> None:
     taken = msgspec.structs.replace(
         REQUEST, ruling="TAKEN_AS_RECORDED", event_type="PaymentSentToRail"
     )
@@ -70,7 +71,7 @@ def test_what_is_taken_as_recorded_is_not_skipped() -> None:
     ],
     ids=["one person", "the same person", "another request", "no hash", "no place", "no ruling"],
 )
-def test_nothing_less_is_obeyed(records: tuple[object, ...]) -> None:
+def test_an_incomplete_ruling_is_ignored(records: tuple[object, ...]) -> None:
     control = folded(*records)
     assert len(control.dispositions) == 0
     assert control.recovered_at(1) == 0
@@ -80,14 +81,14 @@ def test_nothing_less_is_obeyed(records: tuple[object, ...]) -> None:
     "kind",
     ["PaymentSentToRail", "RecallRequested", "FundsRequested", "CustomerNotificationRequested"],
 )
-def test_what_may_have_instructed_somebody_is_never_skipped(kind: str) -> None:
+def test_an_event_that_may_have_sent_an_instruction_is_never_skipped(kind: str) -> None:
     control = folded(msgspec.structs.replace(REQUEST, event_type=kind), CONFIRMED)
     assert not control.dispositions.skips(1, 7, VALUE)
     assert control.requests() == []
 
 
 def test_the_first_ruling_on_a_record_counts() -> None:
-    """Two requests wait; one is confirmed, and the other cannot be any more."""
+    """Two requests wait. Once one is confirmed, the other can no longer be confirmed."""
     other = msgspec.structs.replace(REQUEST, ruling="TAKEN_AS_RECORDED")
     control = folded(REQUEST, other, CONFIRMED)
     refusal = _next(control, msgspec.structs.replace(CONFIRMED, request_offset=2))
@@ -96,7 +97,7 @@ def test_the_first_ruling_on_a_record_counts() -> None:
     assert control.dispositions.skips(1, 7, VALUE)
 
 
-def test_a_copy_is_changed_without_the_one_it_was_made_of() -> None:
+def test_changing_a_copy_leaves_the_original_unchanged() -> None:
     control = folded(REQUEST)
     copied = control.copied()
     assert _next(copied, CONFIRMED) is None

@@ -1,6 +1,6 @@
-"""What ends a STOP and what lets a damaged log go on: folded alike by everybody who obeys.
+"""What ends a STOP and what lets a damaged log continue: every process folds the same result.
 
-Domain §10: two persons and a replay that passed since; nobody trusts the sender. SEC-03, OP-33.
+Domain §10: two people and a replay that passed since; the sender is not trusted. SEC-03, OP-33.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from control.fold import Control
-from core.records import (
+from core.control_records import (
     ClusterRecorded,
     ProcessingStopped,
     ProofPassed,
@@ -36,7 +36,7 @@ PROOF = ProofPassed(
 
 
 def folded(*records: object) -> Control:
-    """The control topic with these records, two partitions recorded before them."""
+    """The control topic with these records, after the records of two partitions."""
     control = Control(lambda topic, value: None)
     control.apply_record(
         0, ClusterRecorded(cluster_id=CLUSTER, partitions=2, recorded_at=0, actor="admin")
@@ -59,7 +59,7 @@ def resume(proof: object, *, asks: str = "ann", agrees: str = "bob") -> Control:
     )
 
 
-def test_two_persons_and_a_proof_since_end_a_stop() -> None:
+def test_two_people_and_a_later_proof_end_a_stop() -> None:
     assert folded(STOP).stopped() is not None
     assert resume(PROOF).stopped() is None
 
@@ -98,12 +98,12 @@ def test_two_persons_and_a_proof_since_end_a_stop() -> None:
     ],
     ids=["no chain", "no fold", "one partition", "no proof"],
 )
-def test_a_proof_that_does_not_cover_fold_and_chain_everywhere_ends_nothing(proof: object) -> None:
+def test_a_proof_without_full_fold_and_chain_ends_nothing(proof: object) -> None:
     assert resume(proof).stopped() is not None
 
 
-def test_a_proof_from_the_last_good_checkpoint_serves_and_keeps_its_scope() -> None:
-    """Its scope says what was not judged; both persons are shown it."""
+def test_a_proof_from_the_last_good_checkpoint_is_accepted_with_its_scope() -> None:
+    """Its scope says what was not checked, and both people see it."""
     proof = ProofPassed(
         scope="from the last good checkpoint: 0@5, 1@7",
         fold=True,
@@ -144,9 +144,9 @@ AGREED = RecoverConfirmed(
 )
 
 
-def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
+def test_two_people_let_a_partition_continue_where_its_log_ended() -> None:
     control = folded(ASKED, AGREED)
-    assert control.recovery_points(1) == (RecoveryPoint(7, 3),)
+    assert control.recovery_points(1) == (RecoveryPoint(journal_end=7, checkpoint=3),)
     assert control.recovered_at(1) == 50
     assert control.recovery_points(0) == ()
     assert control.recovered_at(0) == 0
@@ -180,29 +180,31 @@ def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
     ],
     ids=["not asked", "one person", "another partition", "no ends"],
 )
-def test_nothing_else_lets_it_go_on(records: tuple[object, ...]) -> None:
+def test_nothing_else_lets_it_continue(records: tuple[object, ...]) -> None:
     control = folded(*records)
     assert control.recovery_points(0) == control.recovery_points(1) == ()
 
 
-def test_a_request_to_recover_serves_once() -> None:
+def test_a_recovery_request_can_be_used_once() -> None:
     later = RecoverConfirmed(
         request_id="rec_1", confirmed_at=99, actor="bob", journal_ends=(-1, 2), checkpoints=(0, 9)
     )
-    assert folded(ASKED, AGREED, later).recovery_points(1) == (RecoveryPoint(7, 3),)
+    assert folded(ASKED, AGREED, later).recovery_points(1) == (
+        RecoveryPoint(journal_end=7, checkpoint=3),
+    )
 
 
 FOUND = RecoverConfirmed(request_id="rec_1", confirmed_at=49, actor="bob", submissions=("N1", "N2"))
 
 
-def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> None:
+def test_recovered_submissions_are_known_before_and_after_the_confirmation() -> None:
     control = folded(ASKED, FOUND)
     assert control.found == {"N1", "N2"}
     assert control.recovery_points(1) == ()
     more = RecoverConfirmed(request_id="rec_1", confirmed_at=49, actor="bob", submissions=("N3",))
     control = folded(ASKED, FOUND, more, AGREED)
     assert control.found == {"N1", "N2", "N3"}
-    assert control.recovery_points(1) == (RecoveryPoint(7, 3),)
+    assert control.recovery_points(1) == (RecoveryPoint(journal_end=7, checkpoint=3),)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> No
     ],
     ids=["not asked", "one person", "confirmed already"],
 )
-def test_nobody_else_says_what_was_found(records: tuple[object, ...]) -> None:
+def test_only_the_recovery_names_recovered_submissions(records: tuple[object, ...]) -> None:
     assert folded(*records).found == frozenset()
 
 
@@ -236,8 +238,8 @@ BATCH = RecoverRequested(
 YES = RecoverConfirmed(request_id="rec_2", confirmed_at=50, actor="bob")
 
 
-def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
-    """No recovery, no ground of a checkpoint, no store that is discarded for it."""
+def test_two_people_pass_over_one_batch_and_nothing_else() -> None:
+    """It is no recovery: no checkpoint is voided and no store discarded because of it."""
     more = msgspec.structs.replace(BATCH, request_id="rec_3", first_offset=20, last_offset=20)
     control = folded(BATCH, YES, more, msgspec.structs.replace(YES, request_id="rec_3"))
     assert control.passed_over() == {("t", 4): ((7, 9), (20, 20))}

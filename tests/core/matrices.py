@@ -1,10 +1,7 @@
-"""What each report and each command meets in each state, made of the tables and constants that
-`decide` reads.
-"""
+"""The report × state and command × state tables, built from the constants that `decide` reads."""
 
 from __future__ import annotations
 
-import ast
 from typing import Final
 
 from core.payment.operator.actions import (
@@ -24,7 +21,6 @@ from core.refusals import (
     UPSTREAM_AFTER_SENT,
 )
 from core.transitions import FINAL
-from tests.rooms import ROOT
 
 NONE: Final = "NONE"
 ACCEPTED: Final = "ACCEPTED"
@@ -88,9 +84,8 @@ _ROWS: Final[dict[str, dict[str, str]]] = {
     "ResumeProcessing": dict.fromkeys(STATES, STATE_PRECONDITION.name),
 }
 
-# (command, state or NONE) -> what becomes of it, no conflict being open and its own first result
-# aside:
-# ACCEPTED, ACCEPTED_WITH_APPROVAL, DUPLICATE, WHEN_IT_FITS, or the rule that refuses it.
+# (command, state or NONE) -> ACCEPTED, ACCEPTED_WITH_APPROVAL, DUPLICATE, WHEN_IT_FITS, or the rule
+# that refuses it. Assumes that no conflict is open and that the command is new.
 COMMAND_MATRIX: Final[dict[tuple[str, str], str]] = {
     (command, state): (
         (ACCEPTED if command == "CreatePayment" else NOT_FOUND.name)
@@ -101,24 +96,3 @@ COMMAND_MATRIX: Final[dict[tuple[str, str], str]] = {
     for state in COMMAND_STATES
 }
 COMMANDS: Final = tuple(_ROWS)
-
-
-def closed_sets() -> dict[str, set[str]]:
-    """The closed sets as core/words.py says them to the type checker."""
-    found: dict[str, set[str]] = {}
-    for node in ast.walk(ast.parse((ROOT / "core/words.py").read_bytes())):
-        if isinstance(node, ast.Assign):
-            (name,) = (each.id for each in node.targets if isinstance(each, ast.Name))
-            found[name] = _members(node.value, found)
-    return found
-
-
-def _members(node: ast.expr, known: dict[str, set[str]]) -> set[str]:
-    """Of `Literal[…]`, of a set named before, or of the two together."""
-    if isinstance(node, ast.BinOp):
-        return _members(node.left, known) | _members(node.right, known)
-    if isinstance(node, ast.Name):
-        return known[node.id]
-    assert isinstance(node, ast.Subscript)
-    listed = ast.literal_eval(node.slice)
-    return {listed} if isinstance(listed, str) else set(listed)

@@ -1,4 +1,4 @@
-"""Amounts as people read them."""
+"""Amounts as operators read them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.core.payment.case import given
 def test_an_amount_is_written_in_whole_units_and_cents(
     cents: int, currency: str, text: str
 ) -> None:
-    """Minor units never reach a person without being formatted."""
+    """Operators never see unformatted minor units."""
     assert format_amount(Cents(cents), currency) == text
 
 
-def test_a_refusal_names_amounts_as_people_read_them() -> None:
-    """The limit, and what an approval was given for."""
+def test_a_refusal_formats_amounts() -> None:
+    """The limit, and the amount that was approved."""
     case = given().when(d.create(amount=100_000_001)).refuses(r.AMOUNT_OVER_LIMIT)
     assert "AUD 1,000,000.00" in case.decision.sentence  # type: ignore[union-attr]
 
@@ -43,8 +43,8 @@ CENTS_1858 = [
 ]  # fmt: skip
 
 
-def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() -> None:
-    """ "SETTLED of 1858 AUD" was said for 18.58 dollars."""
+def test_a_conflict_names_its_amount_formatted_and_in_cents() -> None:
+    """ "SETTLED of 1858 AUD" was shown for 18.58 dollars."""
     case = given(*CENTS_1858).when(d.rail("SETTLED", "ACSC", amount=1_857, currency="AUD"))
     made = case.event(e.ReconciliationRequired)
     assert made.detail == "SETTLED ACSC of AUD 18.57 for att_001, which is SENT"
@@ -58,14 +58,14 @@ def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() 
 
 
 def test_a_conflict_about_funds_names_both_amounts() -> None:
-    """What Deposits Core says it moved, and what it was asked."""
+    """The amount that Deposits Core says it moved, and the requested amount."""
     case = given(*CENTS_1858).when(d.deposits("HOLD", "HELD", amount=1_800))
     made = case.event(e.ReconciliationRequired)
     assert "HELD AUD 18.00, asked AUD 18.58" in made.detail
     assert (made.amount, made.currency) == (1_800, "AUD")
 
 
-def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
+def test_refusals_of_verdicts_and_approvals_format_amounts() -> None:
     """Bound to AUD 123.45, given for another amount."""
     case = given(*d.CAPTURED, *d.approved("REVERSE"))
     back = d.rail("RETURNED", amount=1_858, currency="AUD", rail_message_id="r1")
@@ -75,11 +75,11 @@ def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
     assert "AUD 104.87" in case.sentence
 
 
-def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
-    """Where text is in an event, the structured amount does too."""
+def test_no_text_of_the_history_has_an_unformatted_amount() -> None:
+    """An amount in an event's text is also in a structured field."""
     case = given(*CENTS_1858, d.rail("SETTLED", amount=1_857, currency="AUD"))
     words = {"conflict_id": "cnf_001", "verdict": "AMOUNT_ACCEPTED"}
-    case.when(d.ask("RESOLVE_RECONCILIATION", **words))
+    case.when(d.request_approval("RESOLVE_RECONCILIATION", **words))
     (request,) = (x for x in case.instructions if isinstance(x, ApprovalRequest))
     assert (request.amount, request.currency) == (1_857, "AUD")
     for event in case.history:
@@ -99,8 +99,8 @@ def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
         ("١", None), ("ATT_001", None), ("att_att_1", None), ("0x1", None),
     ],
 )  # fmt: skip
-def test_an_attempt_is_named_by_its_number_or_by_its_name(text: str, number: int | None) -> None:
-    """`1` and `att_001` everywhere: digits are 0 to 9."""
+def test_an_attempt_is_accepted_by_its_number_or_its_name(text: str, number: int | None) -> None:
+    """`1` and `att_001` everywhere; digits are 0 to 9."""
     assert attempt_number(text) == number
 
 

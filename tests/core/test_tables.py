@@ -1,14 +1,15 @@
-"""The tables that the docs show are what `decide` does; the refusals and the rules are whole."""
+"""The documented tables match `decide`; refusals and rule sets are complete."""
 
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import core.payment
 from core import refusals
+from core.closed_sets import ConflictKind
 from core.decider import Accepted, Duplicate, NoEffect, Refusal
 from core.payment import commands as c
 from core.payment.commands import INPUTS
@@ -74,10 +75,8 @@ def test_the_matrices_have_every_cell() -> None:
 
 
 @pytest.mark.parametrize(("command", "state", "word"), CELLS)
-def test_each_command_meets_in_each_state_what_the_matrix_says(
-    command: str, state: str, word: str
-) -> None:
-    """SM-06: with an approval where one can be had, and without it refused for the want of it."""
+def test_each_command_in_each_state_matches_the_matrix(command: str, state: str, word: str) -> None:
+    """SM-06: accepted with an approval where one is possible, and refused without it."""
     made, action, extra = COMMANDS[command]
     case = given(*REACHED[state])
     if state == "EXPIRED" and command.startswith("ExpirePayment"):
@@ -101,8 +100,8 @@ def test_each_command_meets_in_each_state_what_the_matrix_says(
 
 
 @pytest.mark.parametrize(("kind", "state"), list(matrices.REPORT_MATRIX))
-def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: str) -> None:
-    """SM-06, ruling 5: plain reports with a known code, after nothing that says more."""
+def test_each_report_in_each_state_matches_the_matrix(kind: str, state: str) -> None:
+    """SM-06, ruling 5: plain reports with a known code, and no earlier evidence."""
     case = given(*REACHED[state])
     code = {"REJECTED": "AC01", "EXPIRED": "MD20"}.get(kind)
     case.when(d.rail(kind, code, amount=d.AMOUNT if kind == "RETURNED" else None))
@@ -117,7 +116,8 @@ def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: s
         "EXPIRE": ["PaymentExpired"],
         "CONFIRM": ["NonPaymentConfirmed"],
         "RECALL": [],  # nothing was withdrawn here
-        # Refused what was not asked: only noted, as evidence that the rail has it (ruling 3).
+        # A refusal of a recall that was not requested: noted only, as evidence that the rail has
+        # the payment (ruling 3).
         "RECALL_ANSWER": ["RecallAnswered" if kind == "RECALL_ACCEPTED" else "RailStatusReported"],
         "RETURN": ["PaymentReturned"],
         "DUPLICATE": [],
@@ -129,12 +129,12 @@ def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: s
     else:
         assert isinstance(decision, Duplicate | NoEffect), decision
     for event in decision.events if isinstance(decision, Accepted) else []:
-        kinds = matrices.closed_sets()["ConflictKind"]
+        kinds = get_args(ConflictKind)
         assert getattr(event, "kind", "") in kinds or word != "CONFLICT"
 
 
 def test_the_diagram_names_every_state_and_the_table_every_pair() -> None:
-    """SM-02, SM-03: eleven pairs change a state, and one stays for the first attempt."""
+    """SM-02, SM-03: eleven pairs change a state; one keeps it, for the first attempt."""
     diagram = ast.get_docstring(ast.parse((ROOT / "core" / "transitions.py").read_text("utf-8")))
     assert diagram is not None
     assert all(state.value in diagram for state in State)
@@ -155,7 +155,7 @@ def test_every_refusal_has_a_code_a_sentence_and_advice() -> None:
 
 
 def test_both_rule_sets_differ_in_windows_and_profile_only() -> None:
-    """D8: the demo decides by the same rules, in seconds."""
+    """D8: the demo decides by the same rules, within seconds."""
     one, demo = d.rules(1), d.rules(9001)
     assert (one.profile, demo.profile) == ("production", "demo")
     assert one.limits == demo.limits
@@ -177,15 +177,15 @@ def test_both_rule_sets_differ_in_windows_and_profile_only() -> None:
         ("limits:", "limit:"),
     ],
 )
-def test_rules_that_cannot_be_right_are_not_taken(old: str, new: str) -> None:
-    """D8: what a decision reads is checked before it is used."""
+def test_invalid_rule_sets_are_rejected(old: str, new: str) -> None:
+    """D8: whatever a decision reads is checked before it is used."""
     raw = (d.RULES_FOLDER / "1.yaml").read_text()
     assert old in raw
     with pytest.raises(ValueError):
         parse(raw.replace(old, new).encode())
 
 
-def test_a_code_row_without_a_source_is_rail_and_not_safe() -> None:
+def test_a_code_row_without_a_source_is_rail_and_unsafe() -> None:
     """D6: banks disagree about codes, so each row names its source."""
     raw = (d.RULES_FOLDER / "1.yaml").read_text()
     start = raw.index("codes: [AB08")
@@ -198,7 +198,7 @@ def test_a_code_row_without_a_source_is_rail_and_not_safe() -> None:
     )
 
 
-def test_a_payment_that_was_captured_is_small() -> None:
-    """Bytes per payment matter: a settled one fits in half a kilobyte beside its parties."""
+def test_a_captured_payment_is_small() -> None:
+    """A settled payment fits into half a kilobyte plus its parties."""
     payment: Payment = given(*d.CAPTURED).payment
     assert len(pack(payment)) < 512

@@ -1,4 +1,4 @@
-"""What our processes export, for whoever asks Prometheus about it: alerts and dashboards."""
+"""The metrics that our processes export, for the tests of alerts and dashboards."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ METRIC: Final = re.compile(r"\bnpp[_:][a-z0-9_:]+\b")
 PART: Final = re.compile(r"_(bucket|sum|count)$")  # of a histogram
 SELECTOR: Final = re.compile(r"\b(npp_[a-z0-9_]+)\{([^}]*)\}")
 MATCHER: Final = re.compile(r'(\w+)(!?[=~]+)"([^"]*)"')
-# Label sets of these are known only once they have happened, or are asked for at the scrape.
+# Label sets of these are known only once they have occurred, or are computed at the scrape.
 APPEAR_LATER: Final = {
     "npp_api_requests_total",
     "npp_adapter_stalled_seconds",
+    "npp_adapter_oldest_instruction_seconds",
     "npp_adapter_calls_total",
     "npp_consumer_lag_records",
     "npp_adapter_call_seconds_bucket",
@@ -68,9 +69,16 @@ def rules() -> list[dict[str, Any]]:
     ]
 
 
+def alert(name: str) -> dict[str, Any]:
+    """A shipped alert."""
+    return next(rule for rule in rules() if rule.get("alert") == name)
+
+
 @cache
 def exported() -> dict[str, list[dict[str, str]]]:
-    """The label sets of each sample at a process's start, and the name of each metric without."""
+    """The label sets of each sample at a process's start, and the name of each metric without
+    samples.
+    """
     registry = CollectorRegistry()
     for kind in KINDS:
         kind(registry)
@@ -84,10 +92,13 @@ def exported() -> dict[str, list[dict[str, str]]]:
 
 def faults(expression: str) -> list[str]:
     """Why this expression finds nothing: a name that no process exports and no rule records, or a
-    label value that no process shows."""
+    label value that no process has.
+    """
     known = {*exported(), *(rule["record"] for rule in rules() if "record" in rule)}
-    asked = METRIC.findall(expression)
-    wrong = [f"nobody exports {name}" for name in asked if not {name, PART.sub("", name)} & known]
+    requested = METRIC.findall(expression)
+    wrong = [
+        f"nobody exports {name}" for name in requested if not {name, PART.sub("", name)} & known
+    ]
     for metric, matchers in SELECTOR.findall(expression):
         if wrong or metric in APPEAR_LATER:
             continue

@@ -1,4 +1,4 @@
-"""A paging system that remembers what it was told."""
+"""A paging system that records what it receives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Pager(ThreadingHTTPServer):
-    """What Alertmanager posted, with the path of the receiver that it was posted to."""
+    """What Alertmanager posted, with the path of the receiver it was posted to."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.notified: list[tuple[str, dict[str, Any]]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -20,10 +20,10 @@ class Pager(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def told_of(self, alert: str, status: str) -> list[tuple[str, dict[str, Any]]]:
+    def notified_of(self, alert: str, status: str) -> list[tuple[str, dict[str, Any]]]:
         return [
             (path, each)
-            for path, each in list(self.told)
+            for path, each in list(self.notified)
             if each["labels"]["alertname"] == alert and each["status"] == status
         ]
 
@@ -37,9 +37,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.told += [(self.path, each) for each in body["alerts"]]
+        self.server.notified += [(self.path, each) for each in body["alerts"]]
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 — the base class's name
-        """Nothing on the test's output."""
+        """Keeps the test's output clean."""

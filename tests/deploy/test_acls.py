@@ -1,8 +1,8 @@
 """Access rules on a real broker with SCRAM and an authorizer: each principal may do what
 topics.yaml says and nothing else.
 
-What may be done is tried cell by cell: every principal with every topic, group and transactional
-id. What must be possible is shown by the whole product: test_acls_product.py.
+Every combination is tried: each principal with each topic, group and transactional id. That the
+allowed rights are sufficient is shown by the whole product in test_acls_product.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TOPICS: Final = catalogue.load()
 NAMES: Final = tuple(topic.name for topic in TOPICS.topics)
 PRINCIPALS: Final = tuple(TOPICS.principals)
 GROUPS: Final = tuple(g for p in TOPICS.principals.values() for g in p.groups)
-TRANSACTIONAL_IDS: Final = ("npp-payments-1", "npp-verifier-journal", "somebody-else")
+TRANSACTIONAL_IDS: Final = ("npp-payments-1", "npp-verifier-journal", "another-process")
 ROOT_USER: Final = "broker"  # the broker's own super user; `admin` of topics.yaml is none
 THREADS: Final = 8
 ANSWER_SECONDS_MAX: Final = 60.0
@@ -71,7 +71,7 @@ Cell = tuple[str, str]
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A broker that lets nobody do anything, with our topics and rules put on it."""
+    """A broker that denies by default, with our topics and rules."""
     with Cluster(tmp_path_factory.mktemp("locked"), **LOCKED) as cluster:
         admin = TopicAdmin(cluster.client_config(ROOT_USER))
         specs, rules = topic_specs(TOPICS, "embedded"), acl_specs(TOPICS)
@@ -84,7 +84,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def each_principal(work: Callable[[str], dict[Cell, bool]]) -> dict[Cell, bool]:
-    """`work` of every principal side by side; their cells together."""
+    """Run `work` for every principal in parallel; return all results."""
     with ThreadPoolExecutor(THREADS) as pool:
         answers: dict[Cell, bool] = {}
         for found in pool.map(work, PRINCIPALS):
@@ -93,7 +93,7 @@ def each_principal(work: Callable[[str], dict[Cell, bool]]) -> dict[Cell, bool]:
 
 
 def allowed(error: KafkaError | None, where: Cell) -> bool:
-    """Whether an answer is a yes; anything but yes and "not authorized" is a broken test."""
+    """Whether the answer is a yes; anything but yes and "not authorized" is a broken test."""
     if error is None:
         return True
     assert error.code() in FORBIDDEN, f"{where}: {error}"
@@ -101,7 +101,7 @@ def allowed(error: KafkaError | None, where: Cell) -> bool:
 
 
 def test_every_principal_writes_exactly_the_topics_it_is_a_producer_of(locked: Cluster) -> None:
-    """SEC-04: principal × topic, each cell tried with a record."""
+    """SEC-04: principal × topic, each tried with a record."""
 
     def write(principal: str) -> dict[Cell, bool]:
         answers: dict[Cell, bool] = {}
@@ -122,7 +122,9 @@ def test_every_principal_writes_exactly_the_topics_it_is_a_producer_of(locked: C
 
 
 def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cluster) -> None:
-    """SEC-04: principal × topic, each cell tried with a fetch; who sees all reads beside them."""
+    """SEC-04: principal × topic, each tried with a fetch; principals that can see all topics read
+    all.
+    """
 
     def read(principal: str) -> dict[Cell, bool]:
         consumer = Consumer(
@@ -136,7 +138,7 @@ def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cl
             }
         )
         answers: dict[Cell, bool] = {}
-        for name in NAMES:  # who may read a topic may see it; the client asks no broker otherwise
+        for name in NAMES:  # a reader of a topic can see it; otherwise the client asks no broker
             seen = consumer.list_topics(name, timeout=ANSWER_SECONDS_MAX).topics[name]
             if not allowed(seen.error, (principal, name)):
                 answers[principal, name] = False
@@ -147,7 +149,7 @@ def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cl
             for message in consumer.consume(100, 0.1):
                 error, at = message.error(), message.topic()
                 if at is None or at not in left:
-                    continue  # the group's coordinator, which a pure producer may not ask for
+                    continue  # the group's coordinator, which a pure producer may not look up
                 ended = error is not None and error.code() == KafkaError._PARTITION_EOF
                 answers[principal, at] = ended or allowed(error, (principal, at))
         consumer.close()
@@ -176,9 +178,10 @@ def test_every_principal_sees_exactly_the_topics_it_uses(locked: Cluster) -> Non
     assert each_principal(see) == expected
 
 
-def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Cluster) -> None:
-    """A foreign member or a foreign commit could make a process skip inputs. Only
-    `recovery`, by which two persons recover lost offsets, may set another's."""
+def test_every_principal_commits_offsets_of_its_own_groups_only(locked: Cluster) -> None:
+    """A foreign member or commit could make a process skip inputs. Only `recovery`, which restores
+    lost offsets under dual control, may set another group's.
+    """
 
     def commit(principal: str) -> dict[Cell, bool]:
         client = AdminClient(locked.client_config(principal))
@@ -186,8 +189,8 @@ def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Clust
         topic = reads[0] if reads else NAMES[0]
         answers = {}
         for group in GROUPS:
-            asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])
-            future = client.alter_consumer_group_offsets([asked], request_timeout=10)[group]
+            requested = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])
+            future = client.alter_consumer_group_offsets([requested], request_timeout=10)[group]
             error = None
             try:
                 error = future.result(ANSWER_SECONDS_MAX).topic_partitions[0].error
@@ -206,8 +209,8 @@ def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Clust
     assert each_principal(commit) == expected
 
 
-def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster) -> None:
-    """Who takes another's transactional id fences it: only the owner may."""
+def test_every_principal_uses_its_own_transactional_ids_only(locked: Cluster) -> None:
+    """Using another principal's transactional id would fence it."""
 
     def take(principal: str) -> dict[Cell, bool]:
         answers = {}
@@ -254,8 +257,8 @@ def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster
         ("replay", "npp.control.v1"),
     ],
 )
-def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, topic: str) -> None:
-    """SEC-04, SEC-06: written by hand, so that an edit of topics.yaml alone opens none of them."""
+def test_the_forbidden_rights_are_denied(locked: Cluster, principal: str, topic: str) -> None:
+    """SEC-04, SEC-06: listed by hand, so that an edit of topics.yaml alone allows none of them."""
     publisher = Publisher(locked.client_config(principal), "test", SystemClock())
     with ExitStack() as ends:
         ends.callback(publisher.close, 1.0)
@@ -285,12 +288,14 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
     ],
 )
 def test_the_declared_writers_are_these_and_no_others(topic: str, writers: set[str]) -> None:
-    """SEC-04: by hand, for the topics where a forged record would move money or hide it."""
+    """SEC-04: listed by hand, for the topics where a forged record would move money or hide it."""
     assert set(TOPICS.topic(topic).producers) == writers
 
 
 def test_the_engines_own_producers_work_under_the_rules(locked: Cluster) -> None:
-    """The idempotent publisher needs no right on the cluster, the transactional one only its id."""
+    """The idempotent publisher needs no right on the cluster, and the transactional one only its
+    id.
+    """
     publisher = Publisher(locked.client_config("mobile-app"), "test", SystemClock())
     placed = publisher.publish("npp.payment.commands.v1", b"k", b"x")
     assert placed.offset >= 0
@@ -301,12 +306,12 @@ def test_the_engines_own_producers_work_under_the_rules(locked: Cluster) -> None
     producer.init()
     producer.begin()
     producer.produce([("npp.payment.events.v1", b"x", b"k", 0, None)], {})
-    producer.abort_or_rebuild()  # a slow end is a doubtful one
+    producer.abort_or_rebuild()  # a slow end is an unclear one
     producer.destroy()
 
 
-def test_a_foreign_producer_of_the_journal_ends_at_once(locked: Cluster) -> None:
-    """The engine's word for it is Exit: no waiting cures it."""
+def test_a_foreign_producer_of_the_journal_exits_at_once(locked: Cluster) -> None:
+    """The engine raises Exit: waiting does not help."""
     producer = TransactionalProducer(
         locked.client_config("verifier"), "npp-payments-1", SystemClock(), TransactionSettings()
     )
@@ -315,8 +320,8 @@ def test_a_foreign_producer_of_the_journal_ends_at_once(locked: Cluster) -> None
     producer.destroy()
 
 
-def test_admin_finds_no_difference_and_says_which_rule_is_too_many(locked: Cluster) -> None:
-    """`npp topics drift` runs under `admin`, and shows a rule that somebody gave by hand."""
+def test_admin_finds_no_drift_and_names_a_superfluous_rule(locked: Cluster) -> None:
+    """`npp topics drift` runs as `admin` and shows a rule that was added by hand."""
     topics = TopicAdmin(locked.client_config("admin"))
     assert topics.drift(topic_specs(TOPICS, "embedded"), acl_specs(TOPICS)) == []
     fewer = [r for r in acl_specs(TOPICS) if (r.principal, r.operation) != ("api", "WRITE")]
@@ -324,17 +329,17 @@ def test_admin_finds_no_difference_and_says_which_rule_is_too_many(locked: Clust
     assert {(d.kind, d.name.split()[0]) for d in found} == {("acl_extra", "api")}
 
 
-def test_nobody_but_the_installer_changes_topics_or_rules() -> None:
-    """SEC-04: by hand; daily use has no ALTER, so it can not give itself more."""
+def test_only_the_installer_changes_topics_or_rules() -> None:
+    """SEC-04: listed by hand; daily use has no ALTER, so it cannot give itself more rights."""
     changes = {"ALTER", "ALTER_CONFIGS", "CREATE"}
     assert {r.principal for r in acl_specs(TOPICS) if r.operation in changes} == {"installer"}
 
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
-def test_the_verifier_and_who_administers_read_how_long_records_are_kept(
+def test_the_verifier_and_the_admins_read_the_retention_settings(
     locked: Cluster, principal: str
 ) -> None:
-    """RET-01: the watch sees every setting under its own principal, and nobody else does."""
+    """RET-01: the watch sees every setting as its own principal, and no other principal does."""
     topics = TopicAdmin(locked.client_config(principal))
     if principal in ("verifier", "admin", "recovery", "installer"):
         assert topics.config_drift(kept_specs(TOPICS, "embedded")) == []
@@ -343,7 +348,7 @@ def test_the_verifier_and_who_administers_read_how_long_records_are_kept(
             topics.config_drift(kept_specs(TOPICS, "embedded"))
 
 
-def test_without_a_password_nobody_comes_in(locked: Cluster) -> None:
+def test_without_a_password_every_connection_is_refused(locked: Cluster) -> None:
     config: Mapping[str, Any] = {**locked.client_config("payments"), "sasl.password": "guessed"}
     errors: list[int] = []
     client = Producer({**config, "error_cb": lambda e: errors.append(e.code()), "log_level": 0})
@@ -353,8 +358,8 @@ def test_without_a_password_nobody_comes_in(locked: Cluster) -> None:
     assert KafkaError._AUTHENTICATION in errors
 
 
-def test_the_shipped_list_is_what_topics_yaml_gives() -> None:
-    """`npp topics acls > deploy/acls.txt` makes it again."""
+def test_the_shipped_list_matches_topics_yaml() -> None:
+    """`npp topics acls > deploy/acls.txt` writes it again."""
     from app.topic_specs import acl_lines
 
     shipped = ROOT / "deploy" / "acls.txt"

@@ -1,4 +1,4 @@
-"""The whole product under its access rules: every process and command as a principal of its own."""
+"""The whole product under its access rules: every process and command as its own principal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
 
 
 class LockedHarness(Harness):
-    """The product on a locked broker: every process and command under a principal of its own."""
+    """The product on a locked broker: every process and command as its own principal."""
 
     def __init__(self, cluster: Cluster, registry: str, folder: Path) -> None:
         super().__init__(cluster.bootstrap, registry, folder)
@@ -50,8 +50,9 @@ class LockedHarness(Harness):
 
 
 def redrive_rubbish(harness: LockedHarness) -> None:
-    """Records nobody can read go to quarantine, one whole and one by reference, whose original the
-    redriver may read. Two persons put them back, and they come again."""
+    """Undecodable records go to quarantine, one whole and one by reference, whose original the
+    redriver may read. Two people put them back, and they are quarantined again.
+    """
     producer = Producer({**harness.cluster.client_config("mobile-app"), **WIDE})
     for value in (b"rubbish", bytes(3 * 1024 * 1024)):
         producer.produce("npp.payment.commands.v1", value, b"k", 0)
@@ -61,8 +62,8 @@ def redrive_rubbish(harness: LockedHarness) -> None:
     assert (first["byReference"], large["byReference"]) == (False, True)
     place = ["--partition", str(first["partition"]), "--offset", str(first["offset"])]
     place += ["--offset", str(large["offset"])]
-    asked = ["quarantine", "redrive", "--request", "--as", "ann", "--reason", "trial", *place]
-    name = harness.ask_as("admin", *asked).partition(":")[0]
+    requested = ["quarantine", "redrive", "--request", "--as", "ann", "--reason", "trial", *place]
+    name = harness.ask_as("admin", *requested).partition(":")[0]
     alone = harness.npp("quarantine", "redrive", "--confirm", name, "--as", "ANN ", check=False)
     assert alone.returncode == 1
     harness.ask_as("admin", "quarantine", "redrive", "--confirm", name, "--as", "bob")
@@ -73,7 +74,7 @@ def redrive_rubbish(harness: LockedHarness) -> None:
 
 
 def quarantined(harness: LockedHarness, count: int) -> list[dict[str, Any]]:
-    """What `npp quarantine list` shows, once it is so many records."""
+    """The output of `npp quarantine list` once it has that many records."""
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     while True:
         lines = harness.ask_as("replay", "quarantine", "list", "--json").splitlines()
@@ -83,8 +84,9 @@ def quarantined(harness: LockedHarness, count: int) -> list[dict[str, Any]]:
 
 
 def export_with_a_refused_action(harness: LockedHarness, payment: str, folder: Path) -> None:
-    """A pack holds what the engine refused, and is verified against the log: the API reads the
-    operators' commands for it."""
+    """A pack contains the engine's refusals and is verified against the log; the API reads the
+    operators' commands for it.
+    """
     port = free_ports(1)[0]
     harness.env |= {"NPP_API_PORT": str(port)}
     through = {"NPP_API_URL": f"http://127.0.0.1:{port}"}
@@ -95,10 +97,10 @@ def export_with_a_refused_action(harness: LockedHarness, payment: str, folder: P
         time.sleep(0.2)
     words = ("payment", "cancel", payment, "--reason", "too late", "--as", "olga", "--json")
     while True:
-        said = harness.npp(*words, check=False, more=through)
-        if "POLICY_REJECTED" in said.stdout:
+        output = harness.npp(*words, check=False, more=through)
+        if "POLICY_REJECTED" in output.stdout:
             break
-        assert time.monotonic() < deadline, said.stdout + said.stderr
+        assert time.monotonic() < deadline, output.stdout + output.stderr
         time.sleep(0.5)
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     file, auditor = folder / "pack.json", ("--as", "aud", "--role", "auditor")
@@ -117,9 +119,9 @@ def export_with_a_refused_action(harness: LockedHarness, payment: str, folder: P
 
 
 def recover(harness: LockedHarness) -> None:
-    """As `recovery`; the credential of daily use sets no offsets and writes no reports."""
-    asked = ("control", "recover", "--request", "--as", "ann", "--reason", "drill", "--json")
-    name = json.loads(harness.ask_as("recovery", *asked))["requestId"]
+    """As `recovery`; the daily credential sets no offsets and writes no reports."""
+    requested = ("control", "recover", "--request", "--as", "ann", "--reason", "drill", "--json")
+    name = json.loads(harness.ask_as("recovery", *requested))["requestId"]
     confirm = ("control", "recover", "--confirm", name, "--as", "bob")
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     harness.env |= harness.login("admin")
@@ -137,13 +139,14 @@ def test_the_product_runs_under_the_rules(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
 ) -> None:
     """SEC-04: every process and command has its own principal; a payment settles, the log is
-    proven, a stop is ended by two persons."""
+    proved, a stop is ended under dual control.
+    """
     harness = LockedHarness(fresh_cluster(**LOCKED), registry, tmp_path)
     try:
         harness.ask_as(ROOT_USER, "schemas", "register")
         harness.ask_as(ROOT_USER, "topics", "apply")
         assert "nothing to change" in harness.ask_as("installer", "topics", "apply")
-        assert "as topics.yaml declares" in harness.ask_as("admin", "topics", "drift")
+        assert "matches topics.yaml" in harness.ask_as("admin", "topics", "drift")
         harness.start_simulators()
         harness.ready(*harness.processes)
         started = [
@@ -178,8 +181,9 @@ def test_the_product_runs_under_the_rules(
 def test_export_verification_and_recovery_work_under_the_rules(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
 ) -> None:
-    """SEC-04: a pack with a refused action is made and verified online as `api`; two persons
-    recover as `recovery`, and `admin` may not."""
+    """SEC-04: a pack with a refused action is made and verified online as `api`; two people recover
+    as `recovery`, and `admin` may not.
+    """
     harness = LockedHarness(fresh_cluster(**LOCKED), registry, tmp_path)
     try:
         harness.ask_as(ROOT_USER, "schemas", "register")

@@ -1,4 +1,4 @@
-"""The shipped set-up agrees with the product: settings, commands, users, ports."""
+"""The shipped set-up matches the product: settings, commands, users, ports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
-from app import settings
-from app.api_settings import clients
 from app.cli.npp import parser
-from app.settings import Profile, Settings
+from app.config import settings
+from app.config.api_settings import clients
+from app.config.settings import Profile, Settings
 from app.wiring import ADAPTERS
-from control.operators_file import parse
+from control.acts.operators_file import parse
 from readmodel.model import POSTGRES
 from schemas import catalogue
 from tests.rooms import ROOT
@@ -25,6 +25,9 @@ DEPLOY: Final = ROOT / "deploy"
 COMPOSE_TEXT: Final = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)
 PROXY: Final = (DEPLOY / "proxy" / "nginx.conf").read_text(encoding="utf-8")
+PROMETHEUS: Final[dict[str, Any]] = yaml.safe_load(
+    (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+)
 DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 EXAMPLE: Final = (DEPLOY / "compose.env.example").read_text(encoding="utf-8")
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
@@ -38,8 +41,9 @@ RETENTION_MINUTES_MIN: Final = 10 * 365 * 24 * 60  # RET-01
 
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
-    """What the container gets, with a value for everything that comes from outside, and a secret of
-    32 bytes in place of each file that holds one."""
+    """A container's environment, with a value for each external variable and a 32-byte secret for
+    each file that holds one.
+    """
     found = {
         name: FROM_OUTSIDE.sub(
             lambda found: "https://gateway" if found[1].endswith("_URL") else "filled-in",
@@ -52,7 +56,7 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
         if name.endswith("_FILE") and name.startswith("NPP_") and not own:
             assert Path(value).name in service["secrets"], f"{value} is not mounted"
             if name.lower().removeprefix("npp_") in settings.Settings.model_fields:
-                continue  # a setting that names a file by itself
+                continue  # a setting that names a file itself
             del found[name]
             found[name.removesuffix("_FILE")] = "name:" + "s" * 32
     return found
@@ -70,7 +74,7 @@ def test_every_variable_of_a_service_is_a_setting_that_loads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RUNNING))
-def test_every_command_exists_and_has_a_name_of_its_own(name: str) -> None:
+def test_every_command_exists_and_has_its_own_name(name: str) -> None:
     command: Any = parser()
     words = list(RUNNING[name]["command"])
     while hasattr(command, "commands"):
@@ -92,7 +96,7 @@ def test_instances_share_neither_name_nor_data_nor_the_signing_key() -> None:
     assert [n for n, s in RUNNING.items() if "verifier-key" in s["secrets"]] == ["verifier"]
 
 
-def test_every_process_reads_the_one_file_of_schema_ids() -> None:
+def test_every_process_reads_the_same_file_of_schema_ids() -> None:
     folder = Path(environment(OURS["topics"])["NPP_IDS_LOCK"]).parent
     assert f"ids:{folder}" in OURS["topics"]["volumes"]
     for service in RUNNING.values():
@@ -111,7 +115,7 @@ def test_every_process_has_the_operators_file() -> None:
 
 
 def test_users_are_principals_and_each_process_is_its_own() -> None:
-    """SEC-04: nobody but the one-shot job comes as the super user."""
+    """SEC-04: only the one-shot job runs as the super user."""
     users = set(re.findall(r"user_([\w-]+)=", LOGIN))
     declared = set(catalogue.load().principals)
     elsewhere = {"upstream"}
@@ -137,7 +141,7 @@ def test_users_are_principals_and_each_process_is_its_own() -> None:
     assert found == expected
 
 
-def test_kafka_keeps_what_it_is_told_to_keep() -> None:
+def test_kafkas_retention_settings_are_the_required_ones() -> None:
     profile = catalogue.load().profiles["production"]
     kafkas = [n for n, s in SERVICES.items() if s["image"].startswith("apache/kafka")]
     assert len(kafkas) == profile.replication
@@ -150,10 +154,10 @@ def test_kafka_keeps_what_it_is_told_to_keep() -> None:
     )
 
 
-def test_the_example_names_every_variable_from_outside_and_no_other() -> None:
-    asked = {found[1] for found in FROM_OUTSIDE.finditer(COMPOSE_TEXT) if found[2] is None}
+def test_the_example_lists_every_external_variable_and_no_other() -> None:
+    requested = {found[1] for found in FROM_OUTSIDE.finditer(COMPOSE_TEXT) if found[2] is None}
     named = set(re.findall(r"^(\w+)=", EXAMPLE, flags=re.M))
-    assert named == asked
+    assert named == requested
     assert all(line.endswith("=") for line in EXAMPLE.splitlines() if line[:1] not in ("", "#"))
 
 
@@ -172,8 +176,8 @@ def test_the_webhook_is_reachable_and_signed() -> None:
     assert f"server rail:{loaded.webhook_port};" in PROXY
 
 
-def test_every_process_that_can_be_run_has_a_service() -> None:
-    """Else an alert that asks whether it runs stands red from the first minute."""
+def test_every_runnable_process_has_a_service() -> None:
+    """Otherwise an alert on a missing process would fire from the first minute."""
     command: Any = parser().commands["run"]
     assert all(service["command"][0] == "run" for service in RUNNING.values())
     assert {service["command"][1] for service in RUNNING.values()} == set(command.commands)
@@ -181,8 +185,8 @@ def test_every_process_that_can_be_run_has_a_service() -> None:
     assert adapters == set(ADAPTERS)
 
 
-def test_projector_and_api_have_one_database_and_its_password_is_in_no_address() -> None:
-    """And a role each: the API's is the one that can only read."""
+def test_projector_and_api_share_one_database_and_no_url_contains_its_password() -> None:
+    """Each has its own role: the API's can only read."""
     database = SERVICES["read-model"]
     given = database["environment"]
     roles = {"projector": given["POSTGRES_USER"], "api": "npp_reader"}
@@ -205,7 +209,7 @@ def test_projector_and_api_have_one_database_and_its_password_is_in_no_address()
     assert "ports" not in database
 
 
-def test_the_api_is_reachable_signs_people_in_and_knows_the_verifiers_public_keys() -> None:
+def test_the_api_is_reachable_signs_users_in_and_has_the_verifiers_public_keys() -> None:
     api = RUNNING["api"]
     given = environment(api) | {"NPP_API_CLIENTS": "till=api-client"}
     loaded = settings.load(given)
@@ -224,9 +228,29 @@ def test_the_api_is_reachable_signs_people_in_and_knows_the_verifiers_public_key
     assert environment(RUNNING["verifier"])["NPP_SIGNING_KEY"].startswith("/run/secrets/")
 
 
-def test_prometheus_asks_every_process_at_its_port() -> None:
-    text = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
-    jobs = yaml.safe_load(text)["scrape_configs"]
+def test_users_sign_in_to_the_pages_and_alerts_link_there() -> None:
+    """DEP-05, MET-12: without a sign-in there are no pages, and no pages for alerts."""
+    found = settings.load(environment(RUNNING["api"])).settings
+    assert "" not in (found.oidc_issuer, found.oidc_client_id, found.web_url)
+    assert None not in (found.oidc_client_secret, found.web_key)
+    address = RUNNING["api"]["environment"]["NPP_WEB_URL"]
+    assert SERVICES["prometheus"]["environment"] == {"NPP_WEB_URL": address}
+    assert PROMETHEUS["global"]["external_labels"] == {"runbooks": "${NPP_WEB_URL}/runbooks"}
+
+
+@pytest.mark.parametrize("path", ["/api/stream", "/live", "/payments/pi_x/live"])
+def test_the_proxy_passes_live_events_on_at_once(path: str) -> None:
+    """Its timeout is longer than the heartbeat interval."""
+    (pattern, rules) = next(
+        found for found in re.findall(r"location ~ (\S+) \{(.*?)\}", PROXY, re.DOTALL)
+        if re.search(found[0], path)
+    )  # fmt: skip
+    assert "proxy_buffering off;" in rules, pattern
+    assert "proxy_read_timeout 60s;" in rules, pattern
+
+
+def test_prometheus_scrapes_every_process_at_its_port() -> None:
+    jobs = PROMETHEUS["scrape_configs"]
     targets = {t for job in jobs for group in job["static_configs"] for t in group["targets"]}
     ports = {
         name: settings.load(environment(service)).settings.metrics_port
@@ -235,11 +259,11 @@ def test_prometheus_asks_every_process_at_its_port() -> None:
     assert targets == {f"{name}:{port}" for name, port in ports.items()}
 
 
-def test_the_image_has_every_package_and_what_they_read() -> None:
+def test_the_image_has_every_package_and_the_files_they_read() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.M))
-    assert copied == set(packages)
+    assert copied == {*packages, "native"}
     for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/run.lock"):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, flags=re.M), name
     assert (project["project"]["scripts"]["npp"]) == "app.cli.npp:main"
@@ -247,7 +271,16 @@ def test_the_image_has_every_package_and_what_they_read() -> None:
     assert 'ENTRYPOINT ["npp"]' in DOCKERFILE
 
 
-def test_the_build_leaves_out_nothing_that_the_image_copies() -> None:
+def test_the_image_is_the_compiled_build_and_its_services_require_it() -> None:
+    """docs/decisions/0023: compiled in the build stage; the compiler stays there."""
+    made, image = DOCKERFILE.split("\nFROM ")[1:]
+    assert "-m native.build --into /srv/built" in made
+    assert "COPY --from=build /srv/built /srv/npp" in image
+    assert "gcc" not in image
+    assert {environment(name).get("NPP_REQUIRE_NATIVE") for name in RUNNING.values()} == {"1"}
+
+
+def test_the_build_context_includes_everything_that_the_image_copies() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.M):
         for name in copied.split():
@@ -265,8 +298,8 @@ def test_the_images_variables_and_ports_are_the_products() -> None:
     assert "/livez" in DOCKERFILE
 
 
-def test_no_password_is_written_down() -> None:
-    """Every password of the compose file comes from outside, and none has a default."""
+def test_no_password_is_in_the_compose_file() -> None:
+    """Every password of the compose file comes from outside and has no default."""
     lines = [line for line in COMPOSE_TEXT.splitlines() if "/run/secrets/" not in line]
     text = "\n".join(line.partition("#")[0] for line in lines)
     given = re.findall(r'(?:password=|PASSWORD: |user_[\w-]+=)"?([^"\s;]+)', text)

@@ -1,4 +1,4 @@
-"""The Grafana dashboards: made from their source, of metrics that exist, in PromQL that parses."""
+"""The Grafana dashboards: generated from their source, with existing metrics and valid PromQL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ each_dashboard: Final = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lam
 
 
 @each_dashboard
-def test_the_file_is_what_the_source_says(dashboard: Dashboard) -> None:
+def test_each_file_matches_its_source(dashboard: Dashboard) -> None:
     file = FOLDER / f"{dashboard.name}.json"
     assert file.read_text(encoding="utf-8") == written(dashboard), "python -m tests.deploy.grafana"
 
@@ -36,22 +36,22 @@ def test_there_is_no_other_file() -> None:
 
 
 @each_dashboard
-def test_every_expression_asks_metrics_and_labels_that_a_process_shows(
+def test_every_expression_uses_exported_metrics_and_labels(
     dashboard: Dashboard,
 ) -> None:
-    """A panel of a metric that nobody exports is empty for ever, and looks like peace."""
+    """A panel of a metric that is never exported stays empty and looks healthy."""
     assert [fault for expr in dashboard.expressions() for fault in faults(expr)] == []
 
 
 def test_every_metric_is_on_a_dashboard_or_in_a_rule() -> None:
-    """Else nobody looks at it."""
-    asked = " ".join(
+    """Otherwise it is never shown."""
+    requested = " ".join(
         [expr for each in DASHBOARDS for expr in each.expressions()]
         + [str(rule["expr"]) for rule in rules()]
     )
     kinds = ("_bucket", "_sum", "_count", "_created")
     metrics = {name for name in exported() if not name.endswith(kinds)}
-    assert {name for name in metrics if name not in asked} == set()
+    assert {name for name in metrics if name not in requested} == set()
 
 
 @NEEDS_TOOLS
@@ -75,7 +75,7 @@ def test_every_expression_parses(dashboard: Dashboard, tmp_path: Path) -> None:
 
 
 @each_dashboard
-def test_panels_have_a_meaning_and_do_not_overlap(dashboard: Dashboard) -> None:
+def test_panels_have_a_description_and_do_not_overlap(dashboard: Dashboard) -> None:
     taken: set[tuple[int, int]] = set()
     numbers = set()
     for panel in dashboard.as_json()["panels"]:
@@ -93,7 +93,7 @@ def test_panels_have_a_meaning_and_do_not_overlap(dashboard: Dashboard) -> None:
     assert len(numbers) == len(dashboard.as_json()["panels"])
 
 
-def test_grafana_is_given_the_source_and_the_folder() -> None:
+def test_grafana_gets_the_data_source_and_the_folder() -> None:
     """As compose mounts them."""
 
     def provisioned(kind: str) -> Any:
@@ -111,6 +111,6 @@ def test_grafana_is_given_the_source_and_the_folder() -> None:
     assert inside["/etc/grafana/provisioning"] == "./grafana/provisioning"
 
 
-def test_the_files_are_json_that_grafana_can_tell_apart() -> None:
+def test_the_files_are_json_with_distinct_ids() -> None:
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(FOLDER.iterdir())]
     assert len({each["uid"] for each in found}) == len({each["title"] for each in found}) == 4

@@ -1,4 +1,4 @@
-"""`make sbom`: a list of what the image has, in CycloneDX, that agrees with its lock."""
+"""`make sbom`: the image's packages in CycloneDX, matching its lock file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 LOCK = (ROOT / "requirements" / "run.lock").read_text(encoding="utf-8")
 
 
-def test_the_list_has_every_locked_package_with_its_hashes(tmp_path: Path) -> None:
+def test_the_sbom_has_every_locked_package_with_its_hashes(tmp_path: Path) -> None:
     found = re.search(r"^\t@\$\(BIN\)/(cyclonedx-py .*)$", MAKEFILE, flags=re.M)
     assert found is not None
     file = tmp_path / "sbom.json"

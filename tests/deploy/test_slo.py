@@ -1,5 +1,5 @@
-"""The error budgets: each burn rate just below and just above its limit, at zero traffic, below the
-least count and after a restart; asked of promtool with made-up counters.
+"""The error budgets: each burn rate just below and just above its limit, without traffic, below the
+minimum count and after a restart; evaluated by promtool on generated counters.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ pytestmark = [pytest.mark.slow, NEEDS_TOOLS]
 
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules" / "slo.yml"
 PROMTOOL_SECONDS_MAX: Final = 60
-HOUR: Final = 60  # minutes, as everything here
+HOUR: Final = 60  # minutes, as everywhere here
 DAY: Final = 24 * HOUR
 
 
 class Budget(NamedTuple):
-    """`share` of what may be wrong in the long run; the names of its two alerts begin alike.
-    `least`: with fewer in the long window there is no alert."""
+    """`share` is the long-term error budget; the names of its two alerts start alike. `least`: with
+    fewer inputs in the long window there is no alert.
+    """
 
     alerts: str
     share: float
@@ -37,7 +38,7 @@ BUDGETS: Final = (
     Budget("SuccessBudget", 0.05, LEAST_COUNT),
     Budget("DecisionBudget", 0.01, 1000),
 )
-LIMITS: Final = (  # alert, burn rate, for how long it burns, traffic meanwhile against before
+LIMITS: Final = (  # alert, burn rate, duration, traffic during it relative to before
     ("Fast", 14.4, HOUR, 1.0),
     ("Fast", 6.0, 6 * HOUR, 0.2),
     ("Slowly", 3.0, DAY, 0.1),
@@ -46,12 +47,13 @@ LIMITS: Final = (  # alert, burn rate, for how long it burns, traffic meanwhile 
 PER_MINUTE: Final = 10_000
 WELL: Final = (DAY, PER_MINUTE, 0.0)
 STEP: Final = 2  # from sample to sample
-JUDGED_EVERY: Final = "4m"  # within the five minutes that a sample counts
+JUDGED_EVERY: Final = "4m"  # within the five minutes for which a sample is current
 
 
 def counters(budget: Budget, spans: Sequence[tuple[int, float, float]]) -> list[Mapping[str, str]]:
-    """Minutes, inputs a minute and the share of them that is wrong, span after span; with a
-    negative number of minutes every counter begins again at 0 (a restart)."""
+    """Per span: minutes, inputs per minute and the share of errors. With a negative number of
+    minutes every counter restarts at 0.
+    """
     good, bad, good_text, bad_text = 0.0, 0.0, [], []
     for minutes, rate, wrong in spans:
         if minutes < 0:
@@ -67,7 +69,7 @@ def counters(budget: Budget, spans: Sequence[tuple[int, float, float]]) -> list[
         return [
             {"series": ended % "settled", "values": " ".join(good_text)},
             {"series": ended % "failed", "values": " ".join(bad_text)},
-            cancelled,  # counts for nothing
+            cancelled,  # not counted
         ]
     both = []
     for one, other in zip(good_text, bad_text, strict=True):
@@ -83,10 +85,10 @@ def counters(budget: Budget, spans: Sequence[tuple[int, float, float]]) -> list[
 def fires(
     folder: Path, budget: Budget, spans: Sequence[tuple[int, float, float]], *expected: str
 ) -> None:
-    """These and no others, at the end of the spans."""
+    """Exactly these alerts fire at the end of the spans."""
     at = sum(abs(minutes) for minutes, _, _ in spans) - STEP
     samples = [{"labels": f'{{alertname="{budget.alerts}Burns{e}"}}', "value": 1} for e in expected]
-    asked = {
+    requested = {
         "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
         "eval_time": f"{at}m",
         "exp_samples": samples,
@@ -94,7 +96,7 @@ def fires(
     case = {
         "interval": f"{STEP}m",
         "input_series": counters(budget, spans),
-        "promql_expr_test": [asked],
+        "promql_expr_test": [requested],
     }
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     for group in rules["groups"]:
@@ -118,7 +120,7 @@ def fires(
 def test_each_burn_rate_fires_just_above_its_limit_and_not_just_below(
     tmp_path: Path, budget: Budget, alert: str, burn: float, minutes: int, traffic: float
 ) -> None:
-    """MET-01, MET-06: long and short windows of the SRE workbook."""
+    """MET-01, MET-06: long and short windows as in the SRE workbook."""
     limit = burn * budget.share
     before = WELL if minutes < 3 * DAY else (HOUR, PER_MINUTE, 0.0)
     for wrong, expected in ((limit * 0.97, ()), (limit * 1.03, (alert,))):
@@ -128,7 +130,7 @@ def test_each_burn_rate_fires_just_above_its_limit_and_not_just_below(
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_an_alert_ends_soon_after_its_cause(tmp_path: Path, budget: Budget) -> None:
-    """The short window: the hour's rate is still above the limit."""
+    """Because of the short window: the hour's rate is still above the limit."""
     bad, good = (HOUR, PER_MINUTE, 16 * budget.share), (8, PER_MINUTE, 0.0)
     fires(tmp_path, budget, [WELL, bad], "Fast")
     fires(tmp_path, budget, [WELL, bad, good])
@@ -140,8 +142,8 @@ def test_without_traffic_nothing_fires(tmp_path: Path, budget: Budget) -> None:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_a_few_that_went_wrong_are_no_rate(tmp_path: Path, budget: Budget) -> None:
-    """OP-11: below the least count there is no alert, however bad they were."""
+def test_a_few_errors_are_not_a_rate(tmp_path: Path, budget: Budget) -> None:
+    """OP-11: below the minimum count there is no alert, whatever the share of errors."""
     few, many = 0.9 * budget.least / HOUR, 1.15 * budget.least / HOUR
     fires(tmp_path, budget, [(DAY, 0.0, 0.0), (HOUR, few, 1.0)])
     fires(tmp_path, budget, [(DAY, 0.0, 0.0), (HOUR, many, 1.0)], "Fast", "Slowly")
@@ -151,7 +153,7 @@ def test_a_few_that_went_wrong_are_no_rate(tmp_path: Path, budget: Budget) -> No
 def test_a_restart_of_the_process_is_no_error_and_hides_none(
     tmp_path: Path, budget: Budget
 ) -> None:
-    """Its counters begin again at 0."""
+    """Its counters restart at 0."""
     limit = 14.4 * budget.share
     fires(tmp_path, budget, [WELL, (-30, PER_MINUTE, 0.0), (-30, PER_MINUTE, 0.0)])
     for wrong, expected in ((limit * 0.97, ()), (limit * 1.05, ("Fast",))):

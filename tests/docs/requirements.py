@@ -21,11 +21,11 @@ LINE: Final = re.compile(r"^- \*\*([A-Z]{2,3}-\d\d)\*\* ", re.MULTILINE)
 BY_HAND: Final = re.compile(r"^  - (?:Open|Not shown yet): ")
 SHOWN: Final = "  - `tests/"
 WHOLE_FILE: Final = "the whole file"
-# Anything spelt like an id; "ML-DSA-65" is none.
+# Anything that looks like an id; "ML-DSA-65" is none.
 LIKE_AN_ID: Final = re.compile(r"(?<!-)\b[A-Z]{2,4}-\d\d\b")
 CITED: Final = re.compile(r"\b([A-Z]{2,3})-(\d\d)\b(?: to \1-(\d\d)\b)?")
 
-# Of each id: the files, and of each file the tests, or `WHOLE_FILE`.
+# For each id: the files, and for each file the tests, or `WHOLE_FILE`.
 Showing = dict[str, dict[str, list[str]]]
 
 
@@ -35,7 +35,7 @@ def ids_of(page: str) -> list[str]:
 
 
 def cited(text: str, prefixes: frozenset[str]) -> Iterator[str]:
-    """The ids that a text cites; other things are spelt alike, as the codes of NPP and CVE."""
+    """The ids that a text cites; other things look alike, such as NPP codes and CVEs."""
     for prefix, first, last in CITED.findall(text):
         if prefix in prefixes:
             for number in range(int(first), int(last or first) + 1):
@@ -48,8 +48,8 @@ def files_of_tests() -> list[Path]:
 
 @cache
 def docstrings(path: Path) -> list[tuple[str, str]]:
-    """Name and docstring of the file's tests, if it cites anything; what is no test speaks for the
-    whole file.
+    """Names and docstrings of the file's tests, if it cites anything; a docstring outside a test
+    counts for the whole file.
     """
     text = path.read_text(encoding="utf-8")
     return list(_docstrings(ast.parse(text))) if LIKE_AN_ID.search(text) else []
@@ -81,7 +81,7 @@ def prefixes_of(page: str) -> frozenset[str]:
 
 
 def written(page: str) -> str:
-    """The page with the tests of now under each line."""
+    """The page with the current tests under each line."""
     shown = showing(prefixes_of(page))
     lines: list[str] = []
     current = ""
@@ -112,7 +112,7 @@ def _shown(files: dict[str, list[str]]) -> Iterator[str]:
 
 
 def remarks(page: str) -> dict[str, list[str]]:
-    """What is written by hand under each line."""
+    """The handwritten remarks under each line."""
     found: dict[str, list[str]] = {}
     current = ""
     for line in page.splitlines():

@@ -1,4 +1,4 @@
-"""Every ruling and section that code, tests and docs cite is on docs/domain.md."""
+"""Every ruling and section cited in code, tests and docs is on docs/domain.md."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SECTIONS = {int(number) for number in re.findall(r"^## (\d+)\.", PAGE, re.MULTIL
 _WHAT_IS_CITED = r"\d+(?:(?:,? (?:and|to|or) |, )§?\d+)*"
 CITED_RULINGS = re.compile(rf"\brulings? ({_WHAT_IS_CITED})\b", re.IGNORECASE)
 CITED_SECTIONS = re.compile(rf"\bdomain §({_WHAT_IS_CITED})\b", re.IGNORECASE)
-# Spellings that were used before the page was part of the product.
+# Spellings from before the page was part of the product.
 OTHER_SPELLINGS = re.compile(
     r"\bdomain(?:\.md)?: [a-z]|\bdomain\.md §|\bD§\d|\bdomain \d", re.IGNORECASE
 )
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Path and text of everything that may cite the page, comments unfolded to one line."""
+    """Path and text of everything that may cite the page, with comments joined to one line."""
     for folder in (*ROOMS, "docs", "tests"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".md", ".yaml") and path != Path(__file__):
@@ -53,13 +53,13 @@ def test_the_page_has_all_rulings_and_sections() -> None:
 @pytest.mark.parametrize(
     ("pattern", "known"), [(CITED_RULINGS, RULINGS), (CITED_SECTIONS, SECTIONS)]
 )
-def test_each_citation_leads_to_the_page(pattern: re.Pattern[str], known: set[int]) -> None:
+def test_each_citation_exists_on_the_page(pattern: re.Pattern[str], known: set[int]) -> None:
     citations = cited(pattern)
     assert len(citations) > 50, "the pattern finds the citations"
     assert [(path, number) for path, number in citations if number not in known] == []
 
 
-def test_the_page_is_cited_in_one_way() -> None:
+def test_the_page_is_cited_in_one_form() -> None:
     """ "ruling 5" and "domain §3", so that both can be searched for."""
     found = [(path, m.group()) for path, text in texts() for m in OTHER_SPELLINGS.finditer(text)]
     assert found == []
@@ -74,6 +74,6 @@ def test_the_page_is_cited_in_one_way() -> None:
         *VERDICTS,
     ],
 )
-def test_the_page_names_what_core_knows(name: str) -> None:
+def test_the_page_names_everything_in_core(name: str) -> None:
     """States, outcomes, reasons, inputs, events, gated actions and verdicts."""
     assert re.search(rf"\b{name}\b", PAGE), name

@@ -1,4 +1,4 @@
-"""The README's picture and its sample of the demo are those of the product."""
+"""The README's diagram and its demo sample match the product."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TEXT: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 BEFORE_ITS_MEANING: Final = ("fold", "chain", "re-decide", "quarantine")
 
 
-def test_the_picture_of_the_states_has_every_transition_and_no_other() -> None:
-    """SM-01: as `core/transitions.py` has them."""
+def test_the_state_diagram_has_every_transition_and_no_other() -> None:
+    """SM-01: as in `core/transitions.py`."""
     drawn = re.findall(r"^    (\S+) --> (\S+?)(?::.*)?$", TEXT, flags=re.M)
     lead = {(each.source or "[*]", each.target) for each in TRANSITIONS}
     moving = {(source, target) for source, target in lead if source != target}
@@ -22,7 +22,7 @@ def test_the_picture_of_the_states_has_every_transition_and_no_other() -> None:
     assert len(drawn) == len(moving)
 
 
-def test_the_sample_of_the_demo_has_the_figures_of_a_demo_in_their_order() -> None:
+def test_the_demo_sample_has_the_demos_figures_in_order() -> None:
     sample = TEXT.partition("```text\n")[2].partition("```")[0].splitlines()
     shown = [line.split()[0] for line in sample if re.match(r"[a-zA-Z]+ {2,}\S", line)]
     names = [each for each in shown if each not in ("money", "inputs")]  # lines of the replay
@@ -31,8 +31,8 @@ def test_the_sample_of_the_demo_has_the_figures_of_a_demo_in_their_order() -> No
     assert sample[-1] == RECONCILES
 
 
-def test_the_first_screen_uses_no_term_before_its_meaning() -> None:
-    """A stranger reads it: badges and the names of the proofs come later, if at all."""
+def test_the_first_screen_uses_no_undefined_term() -> None:
+    """A newcomer reads it: badges and the names of the proofs come later, if at all."""
     words = re.sub(r"```.*?```", "", TEXT.partition("## The next five minutes")[0], flags=re.S)
     assert [word for word in BEFORE_ITS_MEANING if word in words] == []
     assert "shields.io" not in TEXT

@@ -1,4 +1,4 @@
-"""The committed pages of docs/reference say what the code says."""
+"""The committed pages of docs/reference match the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.docs.reference.pages import FOLDER, PAGES
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
-def test_a_page_is_what_the_code_gives(name: str) -> None:
+def test_a_page_matches_the_code(name: str) -> None:
     """`python -m tests.docs.reference` writes it again. ERR-06, SM-06."""
     committed = (FOLDER / name).read_text(encoding="utf-8")
     assert committed == PAGES[name](), f"{name} is old: python -m tests.docs.reference"
@@ -23,8 +23,8 @@ def test_there_are_no_other_pages() -> None:
     assert {each.name for each in FOLDER.iterdir()} == set(PAGES)
 
 
-def test_every_rule_says_what_to_do_and_whom_to_call() -> None:
-    """ERR-06: code, rule, cause, what to do, whom to escalate to."""
+def test_every_rule_has_a_remedy_and_a_contact() -> None:
+    """ERR-06: code, rule, cause, remedy, escalation."""
     page = PAGES["errors.md"]()
     for rule in refusals.RULES:
         row = next(line for line in page.splitlines() if line.startswith(f"| `{rule.name}` |"))
@@ -34,8 +34,10 @@ def test_every_rule_says_what_to_do_and_whom_to_call() -> None:
         assert f"| {reason} |" in page
 
 
-def test_compliance_is_named_only_where_somebody_may_try_what_is_not_theirs() -> None:
-    """ERR-06: waiting for an approval is no matter for compliance; approving one's own is."""
+def test_compliance_is_named_only_for_possible_misconduct() -> None:
+    """ERR-06: waiting for an approval does not concern compliance; approving one's own request
+    does.
+    """
     rows = [line for line in PAGES["errors.md"]().splitlines() if line.startswith("| `")]
     named = {line.split("`")[1] for line in rows if line.endswith("| compliance |")}
     assert {"SELF_APPROVAL", "MISSING_ROLE", "SOURCE_NOT_ENTITLED"} <= named
@@ -54,7 +56,7 @@ def test_the_diagram_names_every_state_and_no_other() -> None:
 
 
 def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
-    """SEC-05: labels are of our own choosing."""
+    """SEC-05: label values come from closed sets of our own."""
     labels = {
         label
         for line in PAGES["metrics.md"]().splitlines()
@@ -65,7 +67,7 @@ def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
     allowed |= {"strength"}
     allowed |= {"level", "method", "result", "route", "rule", "source", "state", "status", "topic"}
     allowed |= {"type", "port"}  # a port's name: api, callbacks, metrics
-    allowed |= {"build", "python"}  # native or pure, and the version of Python
-    # A place on the log, and the Kafka client's words about its bytes: engine.md asks for them.
+    allowed |= {"build", "python"}  # native or pure, and the Python version
+    # A topic and partition, and the Kafka client's text about its bytes: required by engine.md.
     allowed |= {"reader", "partition", "offset", "error"}
     assert labels <= allowed

@@ -19,7 +19,7 @@ SEVEN: Final = {
 }
 
 
-def test_the_command_runs_the_seven_by_their_names_and_nothing_else() -> None:
+def test_the_command_runs_exactly_the_seven_by_name() -> None:
     """RP-08, OP-21."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^replay-test:.*\n\t@(.*)$", makefile, re.MULTILINE)

@@ -1,4 +1,6 @@
-"""docs/requirements.md is true both ways: what tests cite is on it, and what it names exists."""
+"""docs/requirements.md is true in both directions: it has what tests cite, and what it names
+exists.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 NOT_SHOWN = "Not shown yet: "
 
 
-def test_each_line_has_an_id_of_its_own() -> None:
+def test_each_line_has_its_own_id() -> None:
     ids = ids_of(TEXT)
     assert len(ids) > 200, "the pattern finds the lines"
     assert sorted(set(ids)) == sorted(ids)
@@ -41,7 +43,7 @@ def test_each_line_names_the_tests_that_cite_it() -> None:
     assert written(TEXT) == TEXT, "run: python -m tests.docs.requirements"
 
 
-def test_a_line_that_no_test_shows_says_so_and_no_other_does() -> None:
+def test_exactly_the_lines_without_a_test_say_so() -> None:
     shown = set(showing(prefixes_of(TEXT)))
     said = remarks(TEXT)
     silent = {each for each in ids_of(TEXT) if each not in shown}

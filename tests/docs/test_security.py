@@ -1,4 +1,4 @@
-"""docs/security.md: every requirement has its row, and no row is met without a test that exists."""
+"""docs/security.md: every requirement has a row, and no row is met without an existing test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.rooms import ROOT
 
 PAGE: Final = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 API_RISKS: Final = {f"API{number}" for number in range(1, 11)}
-STATES: Final = {"met", "not tested", "not met", "outside", "not here"}
+STATES: Final = {"met", "not tested", "not met", "outside", "not applicable"}
 NAMED: Final = re.compile(r"`tests/([\w/]+\.py)::(\w+|\*)`")
 
 # The numbers of ASVS 5.0.0's requirements of levels 1 and 2, by section.
@@ -98,7 +98,7 @@ LEVEL_2: Final = {
 
 
 def rows(heading: str, columns: int) -> list[list[str]]:
-    """The table under a heading, without its head."""
+    """The table under a heading, without its header."""
     part = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
     assert all(len(row) == columns for row in found), found
@@ -111,7 +111,7 @@ EVERY: Final = [(row[0], row[-2], row[-1]) for row in (*API, *ASVS)]
 
 
 def numbers(text: str) -> list[str]:
-    """1.2.1, 1.2.3-1.2.5 as its four numbers."""
+    """1.2.1, 1.2.3-1.2.5 expanded to its four numbers."""
     found = []
     for part in text.split(", "):
         first, _, last = part.partition("-")
@@ -144,7 +144,7 @@ def names_in(path: Path) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(("what", "state", "by"), EVERY, ids=[each[0] for each in EVERY])
-def test_a_row_is_met_by_a_test_that_exists_or_says_why_not(what: str, state: str, by: str) -> None:
+def test_a_row_is_met_by_an_existing_test_or_says_why_not(what: str, state: str, by: str) -> None:
     assert state in STATES
     if state != "met":
         assert NAMED.search(by) is None, "a test is named and it is not met?"

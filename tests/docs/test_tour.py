@@ -1,4 +1,4 @@
-"""docs/tour.md: its references exist, and its table is what core decides."""
+"""docs/tour.md: its references exist, and its table matches core's decisions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HAPPY_PATH = {
 
 
 def defined(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
-    """Names that are defined there, members of classes as `Class.name`."""
+    """The names defined there, members of classes as `Class.name`."""
     for node in body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
@@ -56,7 +56,7 @@ def test_a_reference_leads_to_a_definition(path: str, name: str) -> None:
         assert name in set(defined(tree.body)), f"docs/tour.md: {path} does not define {name}"
 
 
-def test_the_table_is_what_core_decides() -> None:
+def test_the_table_matches_cores_decisions() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| ([A-Z]+) \|$", PAGE, re.MULTILINE)
     case = given()
     found = []

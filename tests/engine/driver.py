@@ -2,8 +2,8 @@
 log.
 
 The log keeps Kafka's promise and no more: a transaction's records and offsets become visible
-together. A test pipes records in, moves the clock, lets the process crash at any named step, starts
-it again and reads what is committed.
+together. A test pipes records in, moves the clock, crashes the process at any named step, restarts
+it and reads what is committed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.clock import HeldClock
 from engine.errors import Abort, Exit
 from engine.loop.batch import BatchRun, in_decision_order
 from engine.loop.timer_gate import Ends, TimerGate
@@ -21,20 +20,21 @@ from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
 from engine.records import LogRecord
 from engine.store.states import PartitionStates
+from tests.clock import HeldClock
 from tests.engine.store.memory import MemoryPartitionStore
 
-# Turns one call of `run` may take: a toy or a payment comes to rest in dozens.
+# Turns per call of `run`; a toy or a payment comes to rest within dozens.
 TURNS_MAX: Final = 100_000
 START_MS: Final = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 HELD_RETRY_MS: Final = 1_000
 
 
 class Crashed(Exception):
-    """The process ended at a named step; `restart` goes on from what is committed."""
+    """The process ended at a named step; `restart` continues from what is committed."""
 
 
 class Driver:
-    """One instance of an application, its log and its clock."""
+    """One instance of an application with its log and its clock."""
 
     def __init__(
         self,
@@ -46,8 +46,9 @@ class Driver:
         seed: int | None = None,
         topic_bytes_max: Callable[[str], int] | None = None,
     ) -> None:
-        """`application` is called at every (re)start. With `seed` the size of each batch is drawn
-        at random. A record of more than `topic_bytes_max(topic)` bytes is refused, as by Kafka."""
+        """`application` is called at every (re)start. With `seed`, each batch size is drawn at
+        random. A record of more than `topic_bytes_max(topic)` bytes is refused, as by Kafka.
+        """
         self.clock = HeldClock(start_ms)
         self._application = application
         self._control = control
@@ -76,22 +77,22 @@ class Driver:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> LogRecord:
-        """Append one input record, partitioned as the Java client would unless told otherwise."""
+        """Append one input record, partitioned as the Java client would unless stated otherwise."""
         if partition is None:
             partition = partition_of(key or b"", self.app.topology.partitions)
         return self._append(topic, partition, key, value, headers or [], timestamp_ms)
 
     def pipe_control(self, value: bytes) -> None:
-        """Append one control record; the application's ControlState sees it at the next batch
-        boundary."""
+        """Append one control record; the application's ControlState gets it at the next batch
+        boundary.
+        """
         topic = self.app.topology.control
         record = self._append(topic, 0, None, value, [], None)
         if self._control is not None:
             self._control.apply(record.offset, value, record.timestamp_ms)
 
     def run(self) -> int:
-        """Work until nothing is left to do now; gives the number of inputs decided. Raises
-        Crashed."""
+        """Work until nothing is due; return the number of inputs decided. Raises Crashed."""
         decided = 0
         for _ in range(TURNS_MAX):
             if self._control is not None and self._control.stopped():
@@ -112,7 +113,9 @@ class Driver:
         self._crash_point = (point, nth)
 
     def restart(self) -> None:
-        """A new process: memory is gone, the store is as the last one left it, the log decides."""
+        """A new process: memory is lost, the store is as the last process left it, the log is the
+        truth.
+        """
         self.app = self._application()
         self._crash_point = None
         self._blocked = {}
@@ -126,7 +129,7 @@ class Driver:
         }
 
     def lose_disk(self) -> None:
-        """The store's folder is gone; takes effect at the next restart."""
+        """Delete the store's folder; takes effect at the next restart."""
         self._stores.clear()
 
     def committed(self, topic: str) -> list[LogRecord]:
@@ -134,7 +137,7 @@ class Driver:
         return [r for t, n in sorted(self._log) if t == topic for r in self._log[t, n]]
 
     def take(self, topic: str) -> list[LogRecord]:
-        """What was appended to a topic since the last `take` of it."""
+        """The records appended to a topic since its last `take`."""
         found = []
         for name in sorted(self._log):
             if name[0] == topic:
@@ -148,19 +151,20 @@ class Driver:
         return self._states[partition].get(key)
 
     def topics(self) -> list[str]:
-        """Topics that hold records."""
+        """The topics that hold records."""
         return sorted({topic for (topic, _), records in self._log.items() if records})
 
     def next_due_ms(self) -> int | None:
-        """When the earliest timer falls due, or None."""
+        """When the earliest timer is due, or None."""
         due = [at for s in self._states.values() if (at := s.timers.next_due_ms()) is not None]
         return min(due, default=None)
 
     # -- one turn, in the loop's order -------------------------------------------------------------
 
     def step(self) -> int:
-        """One batch and one transaction; the number of inputs decided, or -1 when there was nothing
-        to do."""
+        """One batch and one transaction. Returns the number of inputs decided, or -1 if nothing was
+        due.
+        """
         polled = self._poll()
         self._crash("after_poll")
         return self._step(in_decision_order(polled, self.app.topology.inputs), None)
@@ -190,7 +194,9 @@ class Driver:
         return len(run.next_offsets and records)
 
     def _step_again(self, records: list[InputRecord], before: Abort | None, refused: Abort) -> int:
-        """As the loop: record by record, and the fallback for one that is refused by itself."""
+        """As the loop does it: record by record, and the fallback for a record that is refused
+        alone.
+        """
         if len(records) > 1:
             decided = 0
             for record in records:
@@ -204,7 +210,7 @@ class Driver:
         return self._step(records, refused)
 
     def _refused(self, run: BatchRun) -> Abort | None:
-        """What Kafka would say of the first record that its topic does not take, or None."""
+        """Kafka's error for the first record that its topic refuses, or None."""
         if self._topic_bytes_max is None:
             return None
         for topic, value, key, _, headers in run.overlay.outputs:
@@ -215,7 +221,7 @@ class Driver:
         return None
 
     def _poll(self) -> list[InputRecord]:
-        """Up to a batch of unread inputs; partitions whose records are held wait their time."""
+        """Up to a batch of unread inputs; blocked partitions wait."""
         now_ms = self.clock.now_ms()
         count = self._batch_count
         if self._random is not None:

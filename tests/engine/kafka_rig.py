@@ -1,5 +1,6 @@
-"""Toy processes on a real Kafka, for the engine's own tests: topics, processes by handle, what is
-committed."""
+"""Toy processes on a real Kafka for the engine's own tests: topics, process handles, committed
+records.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ END_S = 30.0
 
 
 class Rig:
-    """One application of its own on a shared Kafka."""
+    """One application with its own topics on a shared Kafka."""
 
     def __init__(self, bootstrap: str, folder: Path, application: str, partitions: int = 3) -> None:
         self.bootstrap = bootstrap
@@ -54,7 +55,7 @@ class Rig:
         return named(name, self.application)
 
     def send(self, count: int, *, keys: int = 20, topic: str = ADD, value: bytes = b"add") -> None:
-        """`count` records over `keys` keys, confirmed."""
+        """Send `count` records over `keys` keys, confirmed."""
         for at in range(count):
             key = b"key-%d" % (at % keys)
             self._producer.produce(
@@ -65,7 +66,7 @@ class Rig:
         assert self._producer.flush(END_S) == 0
 
     def control(self, value: bytes) -> None:
-        """One control record, confirmed."""
+        """Send one control record, confirmed."""
         self._producer.produce(self.topic(CONTROL), value, None, 0)
         assert self._producer.flush(END_S) == 0
 
@@ -94,12 +95,13 @@ class Rig:
         return process
 
     def log(self, instance: str = "one") -> str:
-        """What an instance has said so far."""
+        """The instance's log output so far."""
         return (self.folder / f"{instance}.log").read_text()
 
     def take_place(self, member: str, topics: list[str]) -> Consumer:
-        """A consumer that takes a member's place in the group, once it has been given something;
-        the caller closes it."""
+        """Take over a member's place in the group, and wait for an assignment; the caller closes
+        the consumer.
+        """
         consumer = Consumer(
             {
                 **self.connection, "group.id": f"npp-{self.application}",
@@ -119,19 +121,19 @@ class Rig:
         return [r for batch in read_all(self.connection, self.topic(name)) for r in batch]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was counted, partition by partition in order."""
+        """The counts, partition by partition, in order."""
         found = [r for r in self.records(JOURNAL) if r.value and r.value.startswith(b"{")]
         return [
             json.loads(r.value or b"") for r in sorted(found, key=lambda r: (r.partition, r.offset))
         ]
 
     def wait_for(self, count: int, wait_s: float = WAIT_S) -> list[dict[str, Any]]:
-        """Wait until that many were counted; fails with the processes' logs when they are not."""
+        """Wait until that many are counted; fails with the processes' logs otherwise."""
         self.until(lambda: len(self.lines()) >= count, f"{count} counted", wait_s)
         return self.lines()
 
     def until(self, holds: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> float:
-        """Wait until something holds; gives the seconds it took."""
+        """Wait until the condition holds; return the seconds it took."""
         started = time.monotonic()
         while not holds():
             if time.monotonic() - started > wait_s:
@@ -152,7 +154,7 @@ class Rig:
             assert counts == list(range(1, len(counts) + 1)), key
 
     def stop(self) -> None:
-        """End what still runs."""
+        """End the processes that still run."""
         for process in self.processes:
             if process.poll() is None:
                 process.kill()

@@ -1,5 +1,6 @@
-"""The engine's batch, timers and restart on the broker-free driver, with a toy application that
-counts."""
+"""The engine's batches, timers and restarts on the broker-free driver, with a counting toy
+application.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +49,9 @@ def journal(driver: Driver) -> list[tuple[int, bytes | None]]:
 
 
 def finish(driver: Driver) -> None:
-    """Run to rest, let the deadlines pass, run to rest again; restart after each crash, with the
-    clock held."""
+    """Run to rest, let the deadlines pass, run to rest again. Restart after each crash with the
+    clock unchanged.
+    """
     for advance_ms in (0, 2000):
         driver.clock.advance(advance_ms)
         while True:
@@ -64,8 +66,7 @@ def finish(driver: Driver) -> None:
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 @pytest.mark.parametrize("disk", ["kept", "lost"])
 def test_a_crash_at_any_step_gives_the_same_journal(point: str, nth: int, disk: str) -> None:
-    """EV-07: whatever step the process dies at, the journal afterwards is the one without the
-    crash."""
+    """EV-07: whatever step the process dies at, the journal equals the one without a crash."""
     expected = Driver(Toy, batch_count=7)
     script(expected)
     finish(expected)
@@ -85,7 +86,7 @@ def test_a_crash_at_any_step_gives_the_same_journal(point: str, nth: int, disk: 
 
 
 def test_random_batch_sizes_and_crashes_never_change_what_is_counted() -> None:
-    """Every input is counted exactly once, in order, however batches and crashes fall."""
+    """Every input is counted exactly once and in order, whatever the batches and crashes."""
     for seed in range(20):
         driver = Driver(Toy, batch_count=9, seed=seed)
         script(driver)
@@ -104,9 +105,10 @@ def test_random_batch_sizes_and_crashes_never_change_what_is_counted() -> None:
             assert mine == list(range(1, len(mine) + 1)), f"seed {seed}"
 
 
-def test_a_timer_acts_only_when_its_record_is_read_back() -> None:
-    """A due deadline becomes one record on the timers topic, and only reading it changes the
-    state."""
+def test_a_timer_acts_only_once_its_record_is_read_back() -> None:
+    """A due deadline becomes one record on the timers topic, and only reading that changes the
+    state.
+    """
     driver = Driver(Toy)
     driver.pipe(ADD, b"k", b"at:%d" % (driver.clock.now_ms() + 500))
     driver.run()
@@ -119,9 +121,10 @@ def test_a_timer_acts_only_when_its_record_is_read_back() -> None:
     assert driver.state("k") == Count("k", 2, None)
 
 
-def test_an_answer_that_waits_is_heard_before_the_timeout() -> None:
-    """Domain §8: with an answer in its topic at the deadline, the timer is never made, however
-    small the batches."""
+def test_a_waiting_answer_is_decided_before_the_timeout() -> None:
+    """Domain §8: with an answer in its topic at the deadline the timer is never written, however
+    small the batches.
+    """
     driver = Driver(Toy, batch_count=1)
     driver.pipe(ADD, b"k", b"at:%d" % (driver.clock.now_ms() + 500))
     driver.run()
@@ -132,8 +135,8 @@ def test_an_answer_that_waits_is_heard_before_the_timeout() -> None:
     assert driver.state("k") == Count("k", 6, None)
 
 
-def test_a_timer_that_changed_nothing_comes_again_after_a_minute_only() -> None:
-    """A timer record is not made twice within a minute for the same deadline."""
+def test_a_timer_without_effect_comes_again_only_after_a_minute() -> None:
+    """A timer record is not written twice within a minute for the same deadline."""
     driver = Driver(Toy)
     start_ms = driver.clock.now_ms()
     driver.pipe(ADD, b"k", b"at:%d" % (start_ms + 500))
@@ -148,8 +151,8 @@ def test_a_timer_that_changed_nothing_comes_again_after_a_minute_only() -> None:
     assert len(driver.committed(TIMERS)) == 1
 
 
-def test_a_timer_that_was_read_back_without_effect_is_made_again_after_a_minute() -> None:
-    """A deadline that still stands is not forgotten; it comes once a minute, not at once."""
+def test_a_timer_read_back_without_effect_is_written_again_after_a_minute() -> None:
+    """A current deadline is not forgotten; it comes once a minute, not at once."""
     driver = Driver(Toy)
     driver.pipe(ADD, b"k", b"at:%d" % (driver.clock.now_ms() + 999))
     driver.run()
@@ -158,9 +161,9 @@ def test_a_timer_that_was_read_back_without_effect_is_made_again_after_a_minute(
         assert len(driver.committed(TIMERS)) == made
 
 
-def test_within_a_batch_a_partition_decides_answers_before_commands() -> None:
-    """Domain §4: topics in the topology's order, each in offset order, whatever order they came
-    in.
+def test_within_a_batch_a_partitions_answers_are_decided_before_its_commands() -> None:
+    """Domain §4: topics in the topology's order, each in offset order, whatever order
+    they came in.
     """
     driver = Driver(Toy)
     for value in (b"add", b"add"):
@@ -177,9 +180,10 @@ def test_within_a_batch_a_partition_decides_answers_before_commands() -> None:
     ]
 
 
-def test_a_defect_takes_back_the_record_and_parks_it() -> None:
-    """Domain §5: when decide raises, what the record gave is dropped and on_defect is asked in its
-    place."""
+def test_a_defect_rolls_back_the_record_and_parks_it() -> None:
+    """Domain §5: when decide raises, the record's results are dropped and on_defect is called
+    instead.
+    """
     driver = Driver(Toy)
     driver.pipe(ADD, b"k", b"add")
     driver.pipe(ADD, b"k", b"boom")
@@ -190,9 +194,10 @@ def test_a_defect_takes_back_the_record_and_parks_it() -> None:
     assert [dict(r.headers)["reason"] for r in driver.committed(QUARANTINE)] == [b"RuntimeError"]
 
 
-def test_a_dependency_that_is_down_holds_its_partition_in_order_and_commits_the_rest() -> None:
-    """Domain §5: when a dependency is down, wait: nothing of that partition passes the record,
-    others go on."""
+def test_an_unavailable_dependency_blocks_its_partition_in_order_and_commits_the_rest() -> None:
+    """Domain §5: while a dependency is unavailable nothing of that partition passes the record;
+    other partitions continue.
+    """
     Toy.down = True
     try:
         driver = Driver(Toy)
@@ -217,7 +222,7 @@ def test_a_dependency_that_is_down_holds_its_partition_in_order_and_commits_the_
         Toy.down = False
 
 
-def test_a_stop_on_the_control_topic_holds_everything_until_it_is_lifted() -> None:
+def test_a_stop_on_the_control_topic_blocks_everything_until_it_is_lifted() -> None:
     """While stopped nothing is decided; afterwards nothing is lost."""
     driver = Driver(Toy, ToyControl())
     driver.pipe_control(b"stop")

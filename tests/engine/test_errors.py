@@ -1,11 +1,10 @@
-"""Each error of the client has one meaning at each step."""
+"""Each client error has one meaning at each step."""
 
 from __future__ import annotations
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from engine.clock import HeldClock
 from engine.errors import (
     Abort,
     ConsumerLost,
@@ -19,6 +18,7 @@ from engine.errors import (
     call_until,
     classify,
 )
+from tests.clock import HeldClock
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ from engine.errors import (
 def test_each_client_error_has_one_meaning_at_each_step(
     error: KafkaError, step: Step, meaning: type[Exception]
 ) -> None:
-    """RETRY, ABORT, REBUILD, CONSUMER_LOST and EXIT; an unknown end is never an abort."""
+    """RETRY, ABORT, REBUILD, CONSUMER_LOST and EXIT; an unclear end is never an abort."""
     assert type(classify(error, step)) is meaning
 
 
-def test_a_record_that_is_refused_is_known_by_its_error() -> None:
-    """Only an error about content may end in parking a record; a broker's trouble never does."""
+def test_only_a_content_error_counts_as_a_refused_record() -> None:
+    """Only an error about content may lead to parking a record; a broker's failure never does."""
     too_large = classify(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), Step.WORK)
     down = classify(KafkaError(KafkaError._TRANSPORT), Step.WORK)
     assert isinstance(too_large, Abort)
@@ -64,7 +64,7 @@ def test_a_record_that_is_refused_is_known_by_its_error() -> None:
     assert (too_large.by_content, down.by_content) == (True, False)
 
 
-def test_a_call_is_repeated_until_its_deadline_and_no_longer() -> None:
+def test_a_call_is_retried_until_its_deadline() -> None:
     """RETRY is bounded: at the deadline it becomes EXIT."""
     clock = HeldClock(0)
     calls: list[int] = []
@@ -78,13 +78,13 @@ def test_a_call_is_repeated_until_its_deadline_and_no_longer() -> None:
     assert 10 < len(calls) < 30
 
 
-def test_what_is_no_client_error_passes_through_a_call() -> None:
+def test_an_exception_that_is_no_client_error_passes_through() -> None:
     """Only KafkaException is interpreted."""
     with pytest.raises(ZeroDivisionError):
         call(Step.READ, lambda: 1 // 0)
 
 
-def test_a_fatal_error_that_the_client_hides_in_a_system_error_keeps_its_meaning() -> None:
+def test_a_fatal_error_hidden_in_a_system_error_keeps_its_meaning() -> None:
     """Seen in `flush`: the fence came between two callbacks. Any other SystemError stays one."""
 
     def flush(cause: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""The metrics of the engine: every label set starts at zero."""
+"""The engine's metrics: every label set starts at zero."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogu
 from tests.engine.toy import ADD, ANSWERS, topology
 
 
-def test_every_label_set_starts_at_zero_and_stands_in_the_catalogue() -> None:
-    """The first event shows as a rise; nothing a record carries is a label."""
+def test_every_label_set_starts_at_zero_and_is_in_the_catalogue() -> None:
+    """So the first event shows as a rise. Nothing from a record is a label."""
     registry = CollectorRegistry()
     metrics = EngineMetrics(registry)
     metrics.start_topics(topology(1))
@@ -27,11 +27,12 @@ def test_every_label_set_starts_at_zero_and_stands_in_the_catalogue() -> None:
         "state",
         "topic",
         "alarm",
+        "kind",
     }
     assert all(line.text for line in lines)
 
 
-def test_the_longest_standing_of_a_topic_shows_and_goes_back() -> None:
+def test_the_longest_stall_of_a_topic_shows_and_falls_again() -> None:
     registry = CollectorRegistry()
     metrics = EngineMetrics(registry)
     metrics.start_topics(topology(2))

@@ -1,4 +1,4 @@
-"""The partitioner is the Java client's: every client finds the same partition."""
+"""The partitioner equals the Java client's: every client finds the same partition."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from engine.partitioner import murmur2, partition_of
         (b"abc", 479470107),
     ],
 )
-def test_murmur2_gives_what_the_java_client_gives(key: bytes, expected: int) -> None:
-    """Vectors of the Java client's own test (SM-07, EV-06: every client must find the same
-    partition)."""
+def test_murmur2_equals_the_java_clients(key: bytes, expected: int) -> None:
+    """Vectors from the Java client's own test (SM-07, EV-06: every client must find the same
+    partition).
+    """
     assert murmur2(key) == expected & 0xFFFFFFFF
     assert partition_of(key, 48) == (expected & 0x7FFFFFFF) % 48

@@ -1,4 +1,4 @@
-"""Trace context in headers: what counts as one, and whose trace is whose."""
+"""Trace context in headers: what counts as one, and which trace belongs to what."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine import tracing
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_what_is_put_into_headers_is_read_out_again() -> None:
+def test_a_trace_context_survives_the_headers() -> None:
     assert tracing.carried_by(tracing.as_headers(TRACE)) == TRACE
     assert tracing.as_headers(None) is None
     assert tracing.carried_by(None) is None
@@ -31,18 +31,18 @@ def test_what_is_put_into_headers_is_read_out_again() -> None:
         TRACE[:36].encode() + b"0" * 16 + b"-01",
     ],
 )
-def test_what_is_no_traceparent_of_version_00_is_passed_over(value: bytes | None) -> None:
+def test_a_header_that_is_no_version_00_traceparent_is_ignored(value: bytes | None) -> None:
     assert tracing.carried_by([("other", b"x"), (tracing.HEADER, value)]) is None
 
 
-def test_without_a_traceparent_everybody_names_the_same_trace_of_a_payment() -> None:
+def test_without_a_traceparent_every_process_derives_the_same_trace_of_a_payment() -> None:
     own = hashlib.sha256(b"pi_1").hexdigest()[:32]
     assert tracing.trace_id(None, "pi_1") == own
     assert tracing.trace_id("rubbish", "pi_1") == own
     assert tracing.trace_id(TRACE, "pi_1") == TRACE[3:35]
 
 
-def test_what_is_passed_on_ends_with_its_work() -> None:
+def test_a_trace_context_ends_with_its_work() -> None:
     with tracing.passing_on(TRACE):
         with tracing.passing_on(None):
             assert tracing.passed_on() is None

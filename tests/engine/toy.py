@@ -1,9 +1,8 @@
-"""A toy application for the engine's own tests: it counts records per key and sets timers when told
-to.
+"""A toy application for the engine's own tests: it counts records per key and sets timers.
 
 Values: `add` counts; `at:<ms>` sets a deadline; `rest` puts the key at rest; `boom` raises; a
-deadline that ends in 999 ms is ignored when its timer comes; `wait`
-waits for a dependency while `Toy.down` is true; `big:<n>` emits n bytes.
+deadline that ends in 999 ms is ignored when its timer comes; `wait` waits for a dependency while
+`Toy.down` is true; `big:<n>` emits n bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from engine.loop.batch import Overlay
 from engine.partitioner import partition_of
-from engine.ports import Batch, DependencyDown, EngineTopology, ForeignRecord, InputRecord
+from engine.ports import DependencyDown, EngineTopology, ForeignRecord, InputRecord
 
 ADD, ANSWERS, TIMERS = "toy.add", "toy.answers", "toy.timers"
 JOURNAL, STATE, QUARANTINE, CONTROL = "toy.journal", "toy.state", "toy.quarantine", "toy.control"
@@ -32,7 +32,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 def named(topic: str, application: str) -> str:
-    """The toy's topic of another application: so that tests share a Kafka but no topic."""
+    """The toy's topic for one application, so that tests share a Kafka but no topic."""
     return application + topic.removeprefix("toy")
 
 
@@ -74,7 +74,7 @@ class Toy:
         self.committed = 0
         self.aborted = 0
 
-    def decide(self, batch: Batch, record: InputRecord) -> None:
+    def decide(self, batch: Overlay, record: InputRecord) -> None:
         if record.key is None or record.value is None:
             batch.emit(self._quarantine, 0, record.key, record.value, [("origin", origin(record))])
             return
@@ -113,9 +113,9 @@ class Toy:
         if value.startswith("big:"):
             batch.emit(self._journal, record.partition, record.key, b"x" * int(value[4:]))
         if value == "boom":
-            raise RuntimeError("told to")
+            raise RuntimeError("boom")
 
-    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
+    def on_defect(self, batch: Overlay, record: InputRecord, error: BaseException) -> None:
         reason = type(error).__name__.encode()
         batch.emit(
             self._quarantine,
@@ -126,12 +126,18 @@ class Toy:
         )
 
     def emit_timer(
-        self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
+        self, batch: Overlay, partition: int, key: str, state: Any, deadline_ms: int
     ) -> None:
         batch.emit(self.topology.timers, partition, key.encode(), b"due:%d" % deadline_ms)
 
     def unpack(self, packed: bytes) -> Any:
         return read(packed)
+
+    def pack_short(self, state: Any) -> bytes:
+        return self._encode(state)
+
+    def unpack_short(self, short: bytes) -> Any:
+        return read(short)
 
     def deadline_ms(self, state: Any) -> int | None:
         found: int | None = state.deadline_ms
@@ -188,7 +194,7 @@ class Toy:
 
 
 class ToyControl:
-    """See ports.ControlState: `stop`, `go`, `add:<topic>`; ready unless told `unready`."""
+    """See ports.ControlState: `stop`, `go`, `add:<topic>`; ready unless it reads `unready`."""
 
     def __init__(self) -> None:
         self._stopped: str | None = None
@@ -198,7 +204,7 @@ class ToyControl:
     def apply(self, offset: int, value: bytes, appended_at: int) -> None:
         text = value.decode()
         if text == "stop":
-            self._stopped = "told to stop"
+            self._stopped = "stopped by a record"
         elif text == "go":
             self._stopped = None
         elif text.startswith("add:"):
@@ -221,5 +227,5 @@ class ToyControl:
 
 
 def origin(record: InputRecord) -> bytes:
-    """Where a record stands."""
+    """The topic, partition and offset of a record."""
     return f"{record.topic}/{record.partition}/{record.offset}".encode()

@@ -33,7 +33,8 @@ EXIT_ENGINE = 3
 
 def crash_from_environment() -> CrashPoint:
     """Kill this process at the nth time a step is reached; `commit_sent` means while the commit is
-    under way."""
+    in progress.
+    """
     wanted = os.environ.get("TOY_CRASH", "")
     if not wanted:
         return lambda step: None
@@ -60,7 +61,7 @@ def _kill_soon() -> None:
 
 
 def stop_fetching(loop: Loop) -> None:
-    """One partition is not given to the loop any more, and nobody has told it."""
+    """Silently stop fetching one partition."""
     consumer = loop._consumer._consumer
     consumer.pause(consumer.assignment()[:1])
     print(json.dumps({"notFetched": str(consumer.assignment()[0])}), flush=True)

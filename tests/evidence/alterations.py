@@ -1,4 +1,4 @@
-"""A log with a payment of each kind, its signed packs, and ways to alter one."""
+"""A log with a payment of each kind, its signed packs, and ways to alter a pack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Path_ = tuple[str | int, ...]
 
 
 def signed_world(folder: Path) -> tuple[Harness, dict[str, str]]:
-    """Payments by name, one with a refused action, one with an event that is not signed yet."""
+    """Payments by name; one has a refused action, one an event that is not signed yet."""
     made = Harness(folder)
     world = made.world
     names = world.mixed()
@@ -30,7 +30,7 @@ def signed_world(folder: Path) -> tuple[Harness, dict[str, str]]:
         header=world.header(names["retried"]), operator=world.operator(), reason="too late"
     )
     world.give(t.OPERATOR_COMMANDS, command)  # refused: an action that was not executed
-    for _ in range(2):  # so that the way to the root has a step
+    for _ in range(2):  # so that the Merkle path has a step
         names["beside"] = world.settled(world.key_beside(names["retried"]))
     names["in flight"] = world.create("in flight")
     made.all()
@@ -40,7 +40,7 @@ def signed_world(folder: Path) -> tuple[Harness, dict[str, str]]:
 
 
 def refused(content: bytes, keys: Any = KEYS) -> tuple[str, str]:
-    """Kind and place of what is wrong with it; it must not verify."""
+    """Kind and location of what is wrong with it; it must not verify."""
     answer = v.verify(content, keys)
     assert not answer["verified"]
     assert answer["problem"]["sentence"]
@@ -48,7 +48,7 @@ def refused(content: bytes, keys: Any = KEYS) -> tuple[str, str]:
 
 
 def forged(inputs: v.Inputs, **changes: Any) -> bytes:
-    """A pack made of other inputs by our own code: consistent in itself."""
+    """A pack made from other inputs by our own code: consistent in itself."""
     return v.canonical(v.assemble(replace(inputs, **changes), with_proof=True))
 
 
@@ -83,6 +83,6 @@ def other(value: Any) -> Any:
 
 
 def upper(value: Any) -> dict[str, Any]:
-    """The same hex in other letters."""
+    """The same hex digits in upper case."""
     given = isinstance(value, str) and value.upper() != value
     return {"upper": value.upper()} if given else {}

@@ -13,7 +13,7 @@ from tests.evidence.alterations import KEYS, signed_world
 
 @pytest.fixture(scope="module")
 def content_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], bytes]]:
-    """The pack of a payment by its name in the world."""
+    """The pack of a payment, by its name in the world."""
     made, names = signed_world(tmp_path_factory.mktemp("packs") / "readmodel")
     yield lambda name: made.packs.build(names[name], None, proof=True)[1]
     made.close()
@@ -21,7 +21,7 @@ def content_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 
 @pytest.fixture(scope="module")
 def content(content_of: Callable[[str], bytes]) -> bytes:
-    """The pack of a payment that was retried, with a refused action."""
+    """The pack of a retried payment with a refused action."""
     made = content_of("retried")
     assert v.verify(made, KEYS)["verified"]
     return made
@@ -29,5 +29,5 @@ def content(content_of: Callable[[str], bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def inputs(content: bytes) -> v.Inputs:
-    """What that pack is made of."""
+    """The inputs of that pack."""
     return v.read_inputs(json.loads(content), KEYS)

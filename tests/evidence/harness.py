@@ -1,4 +1,4 @@
-"""A world's log folded into a real read model, and the pack service over it; no broker."""
+"""A world's log folded into a real read model, and the pack service over it, without a broker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from core.control_records import FOREIGN
 from core.payment import commands as c
-from core.records import FOREIGN
 from core.values import Cents, Parties, Party, payment_intent_id
 from engine.ports import TopicPartition
 from engine.records import LogRecord
@@ -45,7 +45,7 @@ def fingerprints() -> dict[int, str]:
 
 
 def keyring(key: Any = VERIFIER_KEY) -> Keyring:
-    """The verifier's key, and what it states of every schema id."""
+    """The verifier's key, and its statement about every schema id."""
     ring = Keyring()
     ring.add(key.public, 0)
     ring.state_schemas(key, fingerprints())
@@ -74,7 +74,7 @@ class TestLog:
 
 
 class Harness:
-    """A world, its log with a checkpoint where `checkpoint` was called, and a read model of it."""
+    """A world, its log with a checkpoint for each call of `checkpoint`, and a read model of it."""
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
         self.world = World()
@@ -104,7 +104,7 @@ class Harness:
         self.writer.close()
 
     def publish(self) -> None:
-        """Everything the world has written since, on the log."""
+        """Copy everything that the world has written since to the log."""
         for topic in PUBLISHED:
             for record in self.world.driver.committed(topic):
                 place = (topic, record.partition)
@@ -118,7 +118,9 @@ class Harness:
                     self._answer(record)
 
     def _take(self) -> None:
-        """As the verifier takes the events of the next checkpoints, under the rulings of now."""
+        """As the verifier collects the events of the next checkpoints, under the
+        current rulings.
+        """
         for record in self._unsigned:
             ruled = self.world.control.dispositions.of(
                 record.partition, record.offset, record.value
@@ -145,7 +147,7 @@ class Harness:
             touched.answer(outcome.payment_intent_id, sha256(record.value or b""))
 
     def checkpoint(self, key: Any = VERIFIER_KEY) -> None:
-        """Sign what is new in every partition."""
+        """Sign the new events of every partition."""
         self.publish()
         self._take()
         for partition, touched in self._touched.items():
@@ -178,7 +180,11 @@ class Harness:
             new = [each for each in records if each.offset >= before]
             if topic in TOPICS and new:
                 read[topic, partition] = new
-                moved.append(rows.Moved(topic, partition, before, new[-1].offset + 1))
+                moved.append(
+                    rows.Moved(
+                        topic=topic, partition=partition, before=before, after=new[-1].offset + 1
+                    )
+                )
         self._projection.follow_rulings(read.get((t.CONTROL, 0), []))
         if self._projection.rulings.due():
             self.writer.apply(self._projection.take_out()[0])
@@ -192,7 +198,7 @@ class Harness:
         self.project()
 
     def create(self, key: str, debtor: str, remittance: str) -> str:
-        """A payment with these words in it."""
+        """A payment with this text."""
         payment = payment_intent_id(SOURCE, key)
         parties = Parties(
             debtor=Party(name=debtor, bsb="062000", account="12345678"),

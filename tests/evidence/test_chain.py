@@ -1,4 +1,6 @@
-"""The chain of raw bytes: whole histories pass, each kind of damage is named with its place."""
+"""The chain of raw bytes: complete histories pass, and each kind of damage is named with its
+location.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +57,7 @@ def _breaks(records: list[tuple[bytes | None, bytes | None]]) -> list[Break]:
     return [each for each in found if isinstance(each, Break)]
 
 
-def test_a_whole_history_of_two_payments_interleaved_has_no_break_and_the_heads_are_the_last() -> (
-    None
-):
+def test_two_complete_interleaved_histories_have_no_break_and_the_right_heads() -> None:
     heads = MemoryHeads()
     checker = ChainChecker(0, heads)
     both = [r for pair in zip(_history(A, 300), _history(B, 300), strict=True) for r in pair]
@@ -67,7 +67,7 @@ def test_a_whole_history_of_two_payments_interleaved_has_no_break_and_the_heads_
     assert checker.events == 600
 
 
-def test_a_dropped_event_is_a_gap_that_names_the_missing_sequence_and_the_offset() -> None:
+def test_a_dropped_event_is_a_gap_with_the_missing_sequence_and_the_offset() -> None:
     records = _history(A, 5)
     del records[2]
     (found,) = _breaks(list(records))
@@ -92,7 +92,7 @@ def test_two_swapped_events_are_a_gap_at_the_first() -> None:
     assert (found.kind, found.sequence, found.offset) == (SEQUENCE_GAP, 3, 1)
 
 
-def test_a_flipped_bit_anywhere_in_an_event_shows_in_the_hash_that_the_next_one_names() -> None:
+def test_a_flipped_bit_in_an_event_changes_the_hash_that_the_next_one_names() -> None:
     for at in range(len(_history(A, 4)[1][1])):
         records = _history(A, 4)
         key, raw = records[1]
@@ -109,7 +109,7 @@ def test_a_changed_body_is_named_with_both_hashes() -> None:
     assert first in found.first_difference
 
 
-def test_a_first_event_that_names_something_before_it_is_a_break() -> None:
+def test_a_first_event_with_a_previous_hash_is_a_break() -> None:
     (found,) = _breaks([(A.encode(), _raw(A, 1, b"\x01" * 32))])
     assert found.kind == PREVIOUS_HASH
 
@@ -128,7 +128,7 @@ def test_a_first_event_that_names_something_before_it_is_a_break() -> None:
         (A.encode(), b"\x00\x00\x00\x00\x07" + _long(10_000), "10000 bytes"),
     ],
 )
-def test_what_the_engine_did_not_write_is_foreign_and_says_why(
+def test_a_record_that_the_engine_did_not_write_is_foreign_with_the_reason(
     key: bytes | None, value: bytes | None, says: str
 ) -> None:
     (found,) = _breaks([(key, value)])
@@ -136,7 +136,7 @@ def test_what_the_engine_did_not_write_is_foreign_and_says_why(
     assert says in found.first_difference
 
 
-def test_an_event_in_a_partition_that_is_not_its_key_s_is_foreign() -> None:
+def test_an_event_in_a_partition_other_than_its_keys_is_foreign() -> None:
     checker = ChainChecker(3, MemoryHeads(), partition_of=lambda key: 2)
     key, value = _history(A, 1)[0]
     found = checker.feed(0, key, value)
@@ -144,7 +144,7 @@ def test_an_event_in_a_partition_that_is_not_its_key_s_is_foreign() -> None:
     assert (found.kind, found.first_difference) == (FOREIGN_EVENT, "the key belongs to partition 2")
 
 
-def test_after_a_break_the_payment_is_passed_over_and_the_others_are_still_checked() -> None:
+def test_after_a_break_only_that_payment_is_skipped() -> None:
     broken, other = _history(A, 6), _history(B, 4)
     del broken[1], other[2]
     found = _breaks([*broken, *other])
@@ -159,5 +159,5 @@ def test_sequences_in_any_order_are_complete_or_the_missing_one_is_named() -> No
         require_complete([1, 2, 2])
 
 
-def test_the_link_is_read_from_the_bytes_alone() -> None:
+def test_the_previous_hash_is_read_from_the_bytes_alone() -> None:
     assert read_link(_raw(A, 1 << 40, b"\x05" * 32)) == Link(A, 1 << 40, b"\x05" * 32)

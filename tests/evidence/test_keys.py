@@ -1,4 +1,4 @@
-"""Keys of the verifier: files only their owner reads, and a keyring that never forgets."""
+"""The verifier's keys: files readable by their owner only, and a keyring that never loses a key."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from control import key_file
-from control.key_file import KeyFileError
+from control.acts import key_file
+from control.acts.key_file import KeyFileError
 from evidence.keys import (
     Keyring,
     ListedKey,
@@ -37,7 +37,7 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         key_file.read(path, None)
 
 
-def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
+def test_an_invalid_key_file_is_reported_as_such(tmp_path: Path) -> None:
     path = tmp_path / "verifier.pem"
     path.write_text("not a key")
     path.chmod(0o600)
@@ -48,15 +48,15 @@ def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"\xff", b"{", b'{"version": 1, "keys": [], "keys": []}', b"[" * 60_000]
 )
-def test_a_keyring_that_can_not_be_read_says_so(tmp_path: Path, content: bytes) -> None:
-    """One error, whatever is wrong in the file."""
+def test_an_unreadable_keyring_is_reported_as_such(tmp_path: Path, content: bytes) -> None:
+    """One error, whatever is wrong with the file."""
     path = tmp_path / "keyring.json"
     path.write_bytes(content)
     with pytest.raises(KeyFileError, match=r"keyring\.json"):
         read_keyring(path)
 
 
-def test_old_keys_stay_listed_and_go_on_verifying_what_they_signed(tmp_path: Path) -> None:
+def test_old_keys_stay_listed_and_still_verify_what_they_signed(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     keyring = Keyring()
     assert keyring.add(OLD.public, 1)
@@ -80,12 +80,12 @@ def test_a_keyring_without_a_listed_key_is_not_written(tmp_path: Path) -> None:
         write_keyring(path, Keyring())
 
 
-def test_a_key_under_an_id_that_is_not_its_own_is_refused() -> None:
+def test_a_key_under_a_wrong_id_is_refused() -> None:
     with pytest.raises(KeyFileError, match="not its own"):
         Keyring((ListedKey(OLD.key_id, "Ed25519", NEW.public.hex(), 1),))
 
 
-def test_a_verifier_s_first_start_makes_key_and_keyring_and_later_ones_keep_them(
+def test_a_verifiers_first_start_makes_key_and_keyring_and_later_ones_keep_them(
     tmp_path: Path,
 ) -> None:
     files = (tmp_path / "k.pem", tmp_path / "r.json")
@@ -95,7 +95,7 @@ def test_a_verifier_s_first_start_makes_key_and_keyring_and_later_ones_keep_them
     assert [listed.added_at for listed in keyring.listed()] == [5]
 
 
-def test_what_a_key_states_of_schema_ids_is_kept_and_never_changed(tmp_path: Path) -> None:
+def test_a_keys_statement_on_schema_ids_is_kept_and_never_changed(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     keyring = Keyring()
     keyring.add(OLD.public, 1)

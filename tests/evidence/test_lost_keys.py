@@ -1,4 +1,4 @@
-"""The verifier's key and keyring lost, restored and replaced, as docs/runbook.md says."""
+"""The verifier's key and keyring lost, restored and replaced, as in docs/runbook.md."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from api.evidence.views import PublicKeyView
 from api.server import api_probes
-from control.key_file import KeyFileError, SigningKey
-from control.key_file import new as new_key
+from control.acts.key_file import KeyFileError, SigningKey
+from control.acts.key_file import new as new_key
 from engine.clock import SystemClock
 from engine.loop.watch import Health
 from evidence import checkpoints
@@ -41,12 +41,12 @@ def files(folder: Path) -> tuple[Path, Path]:
 def start(
     folder: Path, *, has_signed: bool = True, may_make: bool = False
 ) -> tuple[SigningKey, Keyring]:
-    """The part of a verifier's start that takes its key."""
+    """The part of a verifier's start that loads its key."""
     return key_and_keyring(*files(folder), NOW, has_signed=has_signed, may_make=may_make)
 
 
 def handed_out(keyring: Keyring) -> bytes:
-    """What `npp evidence keys --out` writes: the API's answer."""
+    """The output of `npp evidence keys --out`: the API's response."""
     views = [
         PublicKeyView(
             each.key_id, each.algorithm, each.public_key, fingerprint(bytes(32)), each.added_at,
@@ -61,14 +61,16 @@ def handed_out(keyring: Keyring) -> bytes:
     return json.dumps({"version": 1, "keys": listed, "schemas": []}).encode()
 
 
-def test_with_an_empty_data_folder_a_verifier_that_has_signed_makes_nothing(tmp_path: Path) -> None:
+def test_a_verifier_with_signed_checkpoints_and_an_empty_data_folder_makes_no_key(
+    tmp_path: Path,
+) -> None:
     for may_make in (True, False):
         with pytest.raises(KeyMissing, match="restore it from its backup"):
             start(tmp_path, may_make=may_make)
     assert not any(each.exists() for each in files(tmp_path))
 
 
-def test_production_makes_no_key_by_itself(tmp_path: Path) -> None:
+def test_production_never_makes_a_key_by_itself(tmp_path: Path) -> None:
     with pytest.raises(KeyMissing, match="openssl genpkey"):
         start(tmp_path, has_signed=False)
     new_key().write(files(tmp_path)[0], None)
@@ -76,7 +78,7 @@ def test_production_makes_no_key_by_itself(tmp_path: Path) -> None:
     assert key.key_id in keyring
 
 
-def test_key_and_keyring_are_restored_from_their_backup(tmp_path: Path) -> None:
+def test_key_and_keyring_are_restored_from_backup(tmp_path: Path) -> None:
     key, _ = start(tmp_path, has_signed=False, may_make=True)
     shutil.copytree(tmp_path / "verifier", tmp_path / "backup")
     shutil.rmtree(tmp_path / "verifier")
@@ -88,8 +90,8 @@ def test_key_and_keyring_are_restored_from_their_backup(tmp_path: Path) -> None:
     assert start(tmp_path)[0].key_id == key.key_id
 
 
-def test_a_lost_key_is_replaced_beside_the_keyring_that_was_handed_out(tmp_path: Path) -> None:
-    """No backup of the key: it is revoked, and what it signed before goes on verifying."""
+def test_a_lost_key_is_replaced_in_the_published_keyring(tmp_path: Path) -> None:
+    """Without a backup the key is revoked; what it signed before still verifies."""
     old, ring = start(tmp_path, has_signed=False, may_make=True)
     content = handed_out(ring)
     shutil.rmtree(tmp_path / "verifier")
@@ -114,8 +116,8 @@ def test_a_verifier_with_a_revoked_key_does_not_start(tmp_path: Path) -> None:
         start(tmp_path)
 
 
-def test_the_api_is_not_ready_without_a_keyring_and_says_so(tmp_path: Path) -> None:
-    """Packs failed later, as EVIDENCE_BROKEN."""
+def test_the_api_without_a_keyring_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    """Otherwise packs would fail later with EVIDENCE_BROKEN."""
     file = files(tmp_path)[1]
     keyring = LiveKeyring(file)
     health = Health(SystemClock())
@@ -130,7 +132,7 @@ def test_the_api_is_not_ready_without_a_keyring_and_says_so(tmp_path: Path) -> N
     assert "cannot be read" in str(probes.ready()[1]["reason"])
 
 
-def test_a_revocation_is_never_taken_back() -> None:
+def test_a_revocation_cannot_be_undone() -> None:
     keyring = Keyring()
     key = new_key()
     keyring.add(key.public, 0)
@@ -143,7 +145,7 @@ def test_a_revocation_is_never_taken_back() -> None:
         keyring.limit("ed25519-0000000000000000", revoked_at=3)
 
 
-def test_on_the_log_a_revoked_key_s_later_checkpoints_are_a_problem_and_earlier_ones_none() -> None:
+def test_only_checkpoints_after_the_revocation_are_a_problem() -> None:
     key, keyring = new_key(), Keyring()
     keyring.add(key.public, 0)
     keyring.limit(key.key_id, revoked_at=NOW)

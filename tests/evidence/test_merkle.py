@@ -1,4 +1,4 @@
-"""The Merkle tree is RFC 6962's: published vectors, a path for every leaf, nothing else."""
+"""The Merkle tree of RFC 6962: published vectors, and a path for every leaf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import random
 import pytest
 
 from evidence.merkle import (
-    PATH_LENGTH_MAX,
     Inclusion,
     LeafData,
     inclusion,
@@ -19,7 +18,7 @@ from evidence.merkle import (
     sorted_leaves,
 )
 
-# Inputs and roots of the certificate transparency project's reference tests.
+# Inputs and roots from the certificate transparency project's reference tests.
 VECTOR_INPUTS = [
     "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
     "606162636465666768696a6b6c6d6e6f",
@@ -35,9 +34,11 @@ VECTOR_ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 
+PATH_LENGTH_MAX = 64  # a tree of 2**64 leaves; a longer path is invalid
+
 
 def includes(proof: Inclusion, leaf_hash: bytes, expected_root: bytes) -> bool:
-    """True when the path leads from this leaf to this root (RFC 9162, section 2.1.3.2)."""
+    """True if the path leads from this leaf to this root (RFC 9162, section 2.1.3.2)."""
     if not 0 <= proof.index < proof.size or len(proof.path) > PATH_LENGTH_MAX:
         return False
     at, last, computed = proof.index, proof.size - 1, leaf_hash
@@ -59,7 +60,7 @@ def _leaf(data: bytes) -> bytes:
 
 
 def _by_splitting(leaves: list[bytes]) -> bytes:
-    """The RFC's own recursive definition, as a second opinion."""
+    """The RFC's own recursive definition, for comparison."""
     if len(leaves) == 1:
         return leaves[0]
     k = 1
@@ -69,17 +70,17 @@ def _by_splitting(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + pair).digest()
 
 
-def test_the_roots_are_those_of_the_published_vectors() -> None:
+def test_the_roots_equal_the_published_vectors() -> None:
     leaves = [_leaf(bytes.fromhex(each)) for each in VECTOR_INPUTS]
     assert [root(leaves[:n]).hex() for n in range(1, 9)] == VECTOR_ROOTS
 
 
-def test_the_empty_tree_has_the_hash_of_nothing() -> None:
+def test_the_empty_tree_has_the_hash_of_the_empty_string() -> None:
     assert root([]) == hashlib.sha256(b"").digest()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 8, 9, 31, 64, 65, 100])
-def test_the_root_equals_the_recursive_definition_and_every_leaf_proves_its_place(
+def test_the_root_equals_the_recursive_definition_and_every_leaf_has_a_path(
     size: int,
 ) -> None:
     leaves = [_leaf(bytes([n])) for n in range(size)]
@@ -92,7 +93,7 @@ def test_the_root_equals_the_recursive_definition_and_every_leaf_proves_its_plac
         assert not includes(proof, _leaf(b"another leaf"), whole)
 
 
-def test_a_path_that_is_moved_shortened_lengthened_or_altered_proves_nothing() -> None:
+def test_a_moved_shortened_lengthened_or_altered_path_proves_nothing() -> None:
     leaves = [_leaf(bytes([n])) for n in range(11)]
     whole, draw = root(leaves), random.Random(6962)
     for index in range(11):
@@ -111,7 +112,7 @@ def test_a_path_that_is_moved_shortened_lengthened_or_altered_proves_nothing() -
             assert not includes(altered, leaves[index], whole)
 
 
-def test_a_payment_s_leaf_has_the_published_bytes() -> None:
+def test_a_payments_leaf_has_the_published_bytes() -> None:
     leaf = LeafData("pi_pdkz22ub6ujnprx6nas575vbxy", 258, bytes(range(32)))
     leaf = leaf.with_outcome(b"o" * 32).with_outcome(b"p" * 32)
     rolling = hashlib.sha256(hashlib.sha256(bytes(32) + b"o" * 32).digest() + b"p" * 32).digest()
@@ -125,7 +126,7 @@ def test_a_payment_s_leaf_has_the_published_bytes() -> None:
     assert payment_leaf(leaf) == hashlib.sha256(by_hand).digest()
 
 
-def test_leaves_are_sorted_by_id_whatever_order_they_come_in() -> None:
+def test_leaves_are_sorted_by_id_in_any_order_of_arrival() -> None:
     leaves = [LeafData(f"pi_{n}", n + 1, bytes(32)) for n in range(20)]
     shuffled = list(leaves)
     random.Random(1).shuffle(shuffled)

@@ -1,5 +1,5 @@
-"""Evidence after `npp control recover`: what only void checkpoints cover is not signed, and not
-broken.
+"""Evidence after `npp control recover`: events covered only by void checkpoints are not signed, but
+not broken.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.records import RecoverConfirmed, RecoverRequested
+from core.control_records import RecoverConfirmed, RecoverRequested
 from evidence import verify_evidence as v
 from evidence.checkpoints import Begin, End, Range, build, seal
 from evidence.merkle import LeafData
@@ -32,7 +32,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 
 def lost_tail(harness: Harness) -> str:
-    """A settled payment; the checkpoint over it names another one, whose events have vanished."""
+    """A settled payment; the checkpoint over it also covers another one, whose events were lost."""
     payment = harness.world.settled("k")
     harness.checkpoint_among([LOST])
     harness.project()
@@ -40,7 +40,7 @@ def lost_tail(harness: Harness) -> str:
 
 
 def recover(harness: Harness, payment: str) -> int:
-    """Two persons let its partition go on where the journal ends; the partition."""
+    """Two people let its partition continue where the journal ends; returns the partition."""
     partition, ends = place_of(harness, payment)
     journal_ends = tuple(ends if n == partition else -1 for n in range(PARTITIONS))
     harness.world._control(
@@ -67,13 +67,13 @@ def recover(harness: Harness, payment: str) -> int:
 
 
 def place_of(harness: Harness, payment: str) -> tuple[int, int]:
-    """Its partition, and the offset of its last event: of all behind it nothing is left."""
+    """Its partition, and the offset of its last event, which is the last on the log."""
     row = harness.reader.events(payment, 0, 100)[-1]
     return row.partition, row.offset
 
 
 def sign_again(harness: Harness, payment: str) -> None:
-    """The next checkpoint begins where the last one that holds ended."""
+    """The next checkpoint starts where the last valid one ended."""
     partition, to_offset = place_of(harness, payment)
     row = harness.reader.events(payment, 0, 100)[-1]
     touched = Range()
@@ -91,7 +91,7 @@ def verified(harness: Harness, content: bytes) -> dict[str, Any]:
 
 
 def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(harness: Harness) -> None:
-    """EP-08: as for a payment that is newer than the last checkpoint."""
+    """EP-08: as for a payment newer than the last checkpoint."""
     payment = lost_tail(harness)
     with pytest.raises(Tampered):
         harness.packs.build(payment, None, proof=True)
@@ -119,7 +119,7 @@ def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
     assert (answer["verified"], answer["through"]) == (True, answer["events"])
 
 
-def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(harness: Harness) -> None:
+def test_an_as_of_under_a_void_checkpoint_is_no_longer_available(harness: Harness) -> None:
     payment = harness.world.settled("k")
     harness.all()
     as_of, _ = harness.packs.build(payment, None, proof=True)
@@ -128,8 +128,8 @@ def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(harness: Harne
         harness.packs.build(payment, as_of, proof=True)
 
 
-def test_a_checkpoint_that_ends_before_the_loss_still_holds(harness: Harness) -> None:
-    """Only what reaches past the journal's end is void."""
+def test_a_checkpoint_that_ends_before_the_loss_stays_valid(harness: Harness) -> None:
+    """Only checkpoints that reach past the journal's end are void."""
     payment = harness.world.settled("k")
     harness.all()
     partition, last = place_of(harness, payment)

@@ -1,4 +1,4 @@
-"""What two persons ruled on a payment's records is in its pack for ever (domain §10)."""
+"""The rulings on a payment's records are in its pack forever (domain §10)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.control_records import FOREIGN, TAKEN_AS_RECORDED
 from core.payment import commands as c
-from core.records import FOREIGN, TAKEN_AS_RECORDED
+from core.words import Ruling
 from engine.records import LogRecord
 from evidence import verify_evidence as v
 from evidence.packs.pdf import pdf_of, verify_pdf
@@ -27,9 +28,9 @@ REASON = 'written with "the engine\'s" credential: \x1b[31m ünï 💸 \\ \x7f'
 
 
 class Ruled:
-    """A payment whose operators were refused before and after the ruling, and one beside it."""
+    """A payment with refused actions before and after the ruling, and another payment."""
 
-    def __init__(self, folder: Path, ruling: str = FOREIGN) -> None:
+    def __init__(self, folder: Path, ruling: Ruling = FOREIGN) -> None:
         self.harness = Harness(folder)
         world = self.harness.world
         self.payment = world.create("k")
@@ -70,8 +71,8 @@ def taken(tmp_path: Path) -> Iterator[Ruled]:
     made.harness.close()
 
 
-def test_a_pack_skips_a_foreign_record_and_says_who_ruled_so_and_why(skipped: Ruled) -> None:
-    """EP-07: the raw acts, the raw record, and a signed count of them."""
+def test_a_pack_skips_a_foreign_record_and_shows_the_ruling(skipped: Ruled) -> None:
+    """EP-07: the raw acts, the raw record, and its signed count."""
     content = skipped.pack()
     answer = v.verify(content, KEYS)
     assert (answer["verdict"], answer["problem"]) == (v.VERIFIED, None)
@@ -89,7 +90,7 @@ def test_a_pack_skips_a_foreign_record_and_says_who_ruled_so_and_why(skipped: Ru
     assert v.verify(skipped.pack(skipped.beside), KEYS)["verdict"] == v.VERIFIED
 
 
-def test_an_event_that_two_persons_took_as_recorded_is_shown_as_not_decided_by_the_rules(
+def test_an_event_taken_as_recorded_is_shown_as_not_decided_by_the_rules(
     taken: Ruled,
 ) -> None:
     content = taken.pack()
@@ -102,8 +103,8 @@ def test_an_event_that_two_persons_took_as_recorded_is_shown_as_not_decided_by_t
     assert v.verify(taken.pack(taken.beside), KEYS)["verdict"] == v.VERIFIED
 
 
-def test_every_pack_of_that_checkpoint_has_its_way_to_the_root(skipped: Ruled) -> None:
-    """The tree has the leaf of the payment that was ruled on, too; the log agrees."""
+def test_every_pack_of_that_checkpoint_has_its_path_to_the_root(skipped: Ruled) -> None:
+    """The tree includes the leaf of the payment with the ruling, and the log agrees."""
     for payment in (skipped.payment, skipped.beside):
         answer = skipped.harness.packs.verify(payment, skipped.pack(payment))
         assert (answer["verified"], answer["problem"]) == (True, None)
@@ -145,7 +146,7 @@ def twice(inputs: v.Inputs) -> v.Inputs:
 
 
 def said_by(name: str) -> Callable[[v.Inputs], v.Inputs]:
-    """The request's raw bytes say something else, and everything else fits that."""
+    """The request's raw bytes differ, and everything else matches them."""
 
     def change(inputs: v.Inputs) -> v.Inputs:
         (ruling,) = inputs.rulings
@@ -167,25 +168,25 @@ def said_by(name: str) -> Callable[[v.Inputs], v.Inputs]:
         (said_by("actor"), "RULING"), (said_by("ruling"), "RULING"),
     ],
 )  # fmt: skip
-def test_a_pack_whose_ruling_was_dropped_or_altered_is_broken(
+def test_a_pack_with_a_dropped_or_altered_ruling_is_broken(
     skipped: Ruled, change: Callable[[v.Inputs], v.Inputs], kind: str
 ) -> None:
-    """By the signed leaf, or because the two acts and the record do not belong together."""
+    """By the signed leaf, or because the two acts and the record do not match."""
     inputs = v.read_inputs(json.loads(skipped.pack()), KEYS)
     assert refused(forged(change(inputs)))[0] == kind
 
 
-def test_a_ruling_that_the_pack_shows_otherwise_is_broken(skipped: Ruled) -> None:
+def test_a_ruling_shown_differently_by_the_pack_is_broken(skipped: Ruled) -> None:
     for name, value in (("ruling", TAKEN_AS_RECORDED), ("reason", "x"), ("confirmedBy", "eve")):
         pack = json.loads(skipped.pack())
         pack["rulings"][0][name] = value
         assert refused(v.canonical(pack)) == ("CONTENT", f"rulings[0].{name}")
 
 
-def test_a_ruling_on_what_was_signed_before_is_in_no_leaf_and_compared_with_the_log(
+def test_a_ruling_on_signed_events_is_in_no_leaf_and_is_compared_with_the_log(
     tmp_path: Path,
 ) -> None:
-    """A defect found later: offline the pack says that nothing signed vouches for the ruling."""
+    """A defect found later: offline the pack says that nothing signed covers the ruling."""
     harness = Harness(tmp_path / "readmodel")
     world = harness.world
     payment = world.create("k")
@@ -206,7 +207,7 @@ def test_a_ruling_on_what_was_signed_before_is_in_no_leaf_and_compared_with_the_
     harness.close()
 
 
-def test_until_a_checkpoint_counts_it_a_ruling_is_not_yet_signed(tmp_path: Path) -> None:
+def test_a_ruling_is_unsigned_until_a_checkpoint_counts_it(tmp_path: Path) -> None:
     harness = Harness(tmp_path / "readmodel")
     payment = harness.world.create("k")
     harness.all()
@@ -249,10 +250,10 @@ def test_the_pdf_prints_the_ruling_and_verifies(skipped: Ruled) -> None:
     assert answer["rulings"][0]["confirmedBy"] == "bob"
 
 
-def test_the_standalone_hash_of_a_signed_request_is_that_of_the_persons_signature(
+def test_the_standalone_verifiers_hash_of_a_signed_request_equals_the_signed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the reason has in it: quotes, control characters, other scripts."""
+    """Whatever the reason contains: quotes, control characters, other scripts."""
     monkeypatch.setattr(written, "REASON", REASON)
     made = Ruled(tmp_path / "readmodel")
     assert v.verify(made.pack(), KEYS)["verdict"] == v.VERIFIED

@@ -1,4 +1,4 @@
-"""The one file by itself, as an auditor runs it."""
+"""The standalone verifier, run as an auditor runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE = Path(v.__file__)
 
 @pytest.fixture
 def alone(tmp_path: Path, content_of: Callable[[str], bytes]) -> Path:
-    """The one file, a pack of each verdict and the keys in a folder of their own."""
+    """The one file, a pack of each verdict and the keys, in a separate folder."""
     content = content_of("beside")
     (tmp_path / "through.json").write_bytes(content_of("in flight"))
     shutil.copy(FILE, tmp_path / "verify_evidence.py")
@@ -46,17 +46,17 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_file_alone_verifies_a_pack_with_a_key_or_a_keyring(alone: Path) -> None:
+def test_the_standalone_file_verifies_a_pack_with_a_key_or_a_keyring(alone: Path) -> None:
     """EP-06."""
     for key in ("key.pem", "keyring.json"):
         answer = run(alone, "pack.json", key)
         assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED")
-    said = json.loads(run(alone, "pack.json", "key.pem", "--json").stdout)
-    assert said["verified"] is True
-    assert said["hash"] == v.sha256((alone / "pack.json").read_bytes())
+    body = json.loads(run(alone, "pack.json", "key.pem", "--json").stdout)
+    assert body["verified"] is True
+    assert body["hash"] == v.sha256((alone / "pack.json").read_bytes())
 
 
-def test_the_command_s_exit_codes_tell_the_verdicts_apart_and_what_was_not_tried(
+def test_the_commands_exit_codes_distinguish_the_verdicts_and_what_was_not_checked(
     alone: Path,
 ) -> None:
     """EP-07, EP-11."""
@@ -74,8 +74,8 @@ def test_the_command_s_exit_codes_tell_the_verdicts_apart_and_what_was_not_tried
     assert "Traceback" not in answer.stderr
 
 
-def test_the_file_alone_verifies_the_pack_that_a_pdf_carries(alone: Path) -> None:
-    """EP-04, EP-06: with the JSON's hash, and it says that nobody has compared the pages."""
+def test_the_standalone_file_verifies_the_pack_inside_a_pdf(alone: Path) -> None:
+    """EP-04, EP-06: with the JSON's hash; it says that the pages were not compared."""
     genuine = v.sha256((alone / "pack.json").read_bytes())
     answer = run(alone, "pack.pdf", "key.pem", "--sha256", genuine)
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED"), answer
@@ -95,7 +95,7 @@ def test_the_file_alone_verifies_the_pack_that_a_pdf_carries(alone: Path) -> Non
     assert "has more than" in run(alone, "bad.pdf", "key.pem").stdout
 
 
-def test_the_file_imports_nothing_of_ours() -> None:
+def test_the_file_imports_nothing_from_this_product() -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import verify_evidence\n"
         "ours = {'core', 'schemas', 'engine', 'evidence', 'processors', 'api', 'app', 'msgspec'}\n"
@@ -108,7 +108,7 @@ def test_the_file_imports_nothing_of_ours() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_the_party_schema_in_the_file_is_the_published_one() -> None:
+def test_the_party_schema_in_the_file_equals_the_published_one() -> None:
     def shape(schema: Any) -> Any:
         if isinstance(schema, dict):
             kept = ("type", "name", "fields", "items")

@@ -1,4 +1,4 @@
-"""The stand-alone verifier against altered contents: never verified, and it says where."""
+"""The standalone verifier against altered contents: never verified, with the location named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.evidence.alterations import KEYS, SEED, at, forged, leaves, other, re
 pytestmark = pytest.mark.slow
 
 SCHEMA_LEAVES = 30
-LEAVES = 250  # of some 700; make test-release takes all
+LEAVES = 250  # of some 700; make test-release uses all
 
 
 def test_no_single_value_of_a_pack_can_be_changed_unnoticed(
@@ -44,7 +44,7 @@ def test_no_single_value_of_a_pack_can_be_changed_unnoticed(
         inside[key] = before
 
 
-def test_an_altered_decoded_form_is_named_at_its_place(content: bytes) -> None:
+def test_an_altered_decoded_form_is_named_with_its_location(content: bytes) -> None:
     """EP-07."""
     pack = json.loads(content)
     event = next(e for e in pack["lifecycleEvents"] if e["type"] == "FundsCaptured")
@@ -53,14 +53,14 @@ def test_an_altered_decoded_form_is_named_at_its_place(content: bytes) -> None:
     assert refused(v.canonical(pack)) == ("CONTENT", f"lifecycleEvents[{index}].record.amount")
 
 
-def test_an_altered_state_summary_is_named_at_its_place(content: bytes) -> None:
+def test_an_altered_state_summary_is_named_with_its_location(content: bytes) -> None:
     """EP-07."""
     pack = json.loads(content)
     pack["state"]["moneyOutcome"] = "NOT_PAID"
     assert refused(v.canonical(pack)) == ("CONTENT", "state.moneyOutcome")
 
 
-def test_members_that_are_added_or_taken_away_are_named(content: bytes) -> None:
+def test_added_or_removed_members_are_named(content: bytes) -> None:
     """EP-07."""
     pack = json.loads(content)
     assert refused(v.canonical({**pack, "comment": "fine"})) == ("CONTENT", "comment")
@@ -69,7 +69,7 @@ def test_members_that_are_added_or_taken_away_are_named(content: bytes) -> None:
         assert refused(v.canonical(short)) == ("CONTENT", name)
 
 
-def test_events_dropped_added_reordered_or_swapped_break_the_chain(content: bytes) -> None:
+def test_dropped_added_reordered_or_swapped_events_break_the_chain(content: bytes) -> None:
     """EP-07."""
     pack = json.loads(content)
     events = pack["replayProof"]["events"]
@@ -86,7 +86,7 @@ def test_events_dropped_added_reordered_or_swapped_break_the_chain(content: byte
     assert kind in ("CHAIN", "SCHEMA")
 
 
-def test_a_tail_that_is_cut_off_does_not_lead_to_the_signed_root(
+def test_a_truncated_tail_does_not_lead_to_the_signed_root(
     content: bytes, inputs: v.Inputs
 ) -> None:
     """EP-07."""
@@ -96,7 +96,7 @@ def test_a_tail_that_is_cut_off_does_not_lead_to_the_signed_root(
     assert refused(b"")[0] == "FILE"
 
 
-def test_a_raw_byte_that_is_flipped_breaks_at_its_event(content: bytes) -> None:
+def test_a_flipped_raw_byte_breaks_at_its_event(content: bytes) -> None:
     """EP-07."""
     rng = random.Random(SEED)
     for _ in range(60):
@@ -110,7 +110,7 @@ def test_a_raw_byte_that_is_flipped_breaks_at_its_event(content: bytes) -> None:
         assert kind in ("UNREADABLE", "CHAIN", "MERKLE", "CONTENT"), (kind, place)
 
 
-def test_a_chain_that_is_rewritten_consistently_does_not_lead_to_the_root(
+def test_a_consistently_rewritten_chain_does_not_lead_to_the_root(
     inputs: v.Inputs,
 ) -> None:
     """EP-07."""
@@ -128,7 +128,7 @@ def test_a_chain_that_is_rewritten_consistently_does_not_lead_to_the_root(
     assert refused(forged(inputs, events=events)) == ("MERKLE", "replayProof.checkpoint.leaf")
 
 
-def test_another_payment_s_event_is_named(
+def test_another_payments_event_is_named(
     content_of: Callable[[str], bytes], inputs: v.Inputs
 ) -> None:
     """EP-07."""

@@ -1,4 +1,4 @@
-"""The stand-alone verifier given any file: a verdict, never a crash."""
+"""The standalone verifier with arbitrary files: a verdict, never a crash."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ def test_a_file_with_any_flipped_byte_does_not_verify(content: bytes) -> None:
         lambda c: b'{"a":' + b"9" * 5_000 + b"}",
     ],
 )
-def test_what_is_not_the_canonical_text_of_a_pack_is_refused_without_a_crash(
+def test_a_file_that_is_no_canonical_pack_is_refused_without_a_crash(
     content: bytes, change: Any
 ) -> None:
     refused(change(content))
 
 
-def test_nonsense_in_every_member_of_the_proof_is_refused_without_a_crash(content: bytes) -> None:
+def test_invalid_values_in_every_member_of_the_proof_are_refused_without_a_crash(
+    content: bytes,
+) -> None:
     for path in (
         ("schemas",), ("events",), ("outcomes",), ("checkpoint",), ("partition",),
         ("checkpoint", "leaf"), ("checkpoint", "leaf", "path"), ("events", 0), ("outcomes", 0),

@@ -1,4 +1,4 @@
-"""The stand-alone verifier against other keys, checkpoints and schemas: never verified."""
+"""The standalone verifier against other keys, checkpoints and schemas: never verified."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.processors.replay.world import VERIFIER_KEY
 
 pytestmark = pytest.mark.slow
 
-SIGNED_AT = 1_000  # of the harness's checkpoints, epoch ms
+SIGNED_AT = 1_000  # time of the harness's checkpoints, epoch ms
 
 
 def test_a_checkpoint_under_another_key_is_refused(inputs: v.Inputs) -> None:
@@ -54,7 +54,7 @@ def test_the_checkpoint_of_another_partition_is_refused(
     assert refused(moved)[0] in ("CHECKPOINT", "MERKLE")
 
 
-def test_an_event_can_not_be_shown_as_another_of_the_same_layout(inputs: v.Inputs) -> None:
+def test_an_event_cannot_be_shown_as_another_type_with_the_same_layout(inputs: v.Inputs) -> None:
     """EP-07."""
     captured = next(e for e in inputs.events if e.type == "FundsCaptured")
     other_schema = definitions.current("FundsReversed")
@@ -80,7 +80,7 @@ PERIODS = {
 
 
 @pytest.mark.parametrize("case", PERIODS)
-def test_what_a_key_signed_outside_its_period_is_broken(content: bytes, case: str) -> None:
+def test_a_signature_outside_its_keys_period_is_broken(content: bytes, case: str) -> None:
     field, at, words = PERIODS[case]
     period: Any = {field: at}
     keys = {name: replace(key, **period) for name, key in KEYS.items()}
@@ -88,7 +88,7 @@ def test_what_a_key_signed_outside_its_period_is_broken(content: bytes, case: st
     assert words in v.verify(content, keys)["problem"]["sentence"]
 
 
-def test_what_a_revoked_key_signed_before_counts_and_says_so(content: bytes) -> None:
+def test_a_signature_made_before_its_keys_revocation_counts_with_a_note(content: bytes) -> None:
     keys = {name: replace(key, revoked_at=SIGNED_AT + 1) for name, key in KEYS.items()}
     answer = v.verify(content, keys)
     assert answer["verified"] is True
@@ -96,8 +96,8 @@ def test_what_a_revoked_key_signed_before_counts_and_says_so(content: bytes) -> 
     assert any("revoked at" in line for line in v.report(answer))
 
 
-def test_a_revoked_key_states_no_schema_beside_another_key_s_checkpoint(inputs: v.Inputs) -> None:
-    """A statement has no time, so it counts only beside a checkpoint of the same key."""
+def test_a_revoked_key_states_no_schema_for_another_keys_checkpoint(inputs: v.Inputs) -> None:
+    """A statement has no time, so it counts only with a checkpoint of the same key."""
     number, stated = next(iter(inputs.schemas.items()))
     message = v.SCHEMA_STATEMENT + number.to_bytes(4, "big") + bytes.fromhex(stated["sha256"])
     forged_ = {**stated, "keyId": FORGER.key_id, "signature": FORGER.sign(message).hex()}

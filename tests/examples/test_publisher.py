@@ -1,4 +1,4 @@
-"""The example upstream system computes what we compute, and says truly what it publishes."""
+"""The example upstream system computes what we compute, and reports correctly what it publishes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_it_imports_nothing_of_ours(module: ModuleType) -> None:
     assert roots <= {*sys.stdlib_module_names, "confluent_kafka", "fastavro", "examples"}
 
 
-def test_its_ids_and_partitions_are_ours() -> None:
+def test_its_ids_and_partitions_equal_ours() -> None:
     assert (
         upstream_load.payment_intent_id("mobile-app", "key-0001") == "pi_pdkz22ub6ujnprx6nas575vbxy"
     )
@@ -51,7 +51,7 @@ def test_its_ids_and_partitions_are_ours() -> None:
         )
 
 
-def test_the_published_partitions_are_ours() -> None:
+def test_the_published_partitions_equal_ours() -> None:
     vectors = json.loads((ROOT / "schemas/vectors/partitions.json").read_text(encoding="utf-8"))
     for each in vectors["vectors"]:
         key = each["paymentIntentId"].encode()
@@ -59,7 +59,7 @@ def test_the_published_partitions_are_ours() -> None:
         assert each["partitions"] == {n: partition_of(key, int(n)) for n in each["partitions"]}
 
 
-def test_a_load_has_every_mistake_and_its_expectation_adds_up() -> None:
+def test_a_load_has_every_error_and_its_expectation_adds_up() -> None:
     kinds = Counter(upstream_publisher.plan(200, random.Random(1)))
     assert kinds["payment"] == 200
     assert set(upstream_load.MISTAKES) <= set(kinds)

@@ -1,4 +1,4 @@
-"""The whole product with its read model and its API, as processes on a real Kafka."""
+"""The whole product with read model and API, as processes on a real Kafka."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
 from api.auth.local import LocalIssuer
 from app.platform.children import free_ports
-from control import key_file
+from control.acts import key_file
+from control.acts.roles import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
 from core.values import payment_intent_id
 from engine.clock import SystemClock
 from evidence.keys import Keyring, write_keyring
@@ -34,7 +34,7 @@ PEOPLE = {
 }  # fmt: skip
 SOURCE = "api-client"
 ANSWER_SECONDS = 30.0
-SEEN_SECONDS = 60.0  # of whatever comes about by itself, on a loaded machine
+SEEN_SECONDS = 60.0  # until a background effect is visible on a loaded machine
 POLL_SECONDS = 0.05
 ACCEPTED = {"kind": "ACCEPTED", "afterMillis": 20}
 REJECTED = {"kind": "REJECTED", "code": "AB03", "afterMillis": 20}
@@ -46,13 +46,13 @@ BODY: dict[str, Any] = {
 
 
 class ApiHarness(Harness):
-    """A Harness with a projector and an API; `post` and `get` as the people of PEOPLE."""
+    """A Harness with a projector and an API; `post` and `get` act as the users of PEOPLE."""
 
     def __init__(self, bootstrap: str, registry: str, folder: Path) -> None:
         super().__init__(bootstrap, registry, folder)
         self.api_port = free_ports(1)[0]
         self.env["NPP_API_PORT"] = str(self.api_port)
-        self.env["NPP_RESOLVE_RULES"] = str(DEFAULT_RULES)  # whatever is gated waits for a person
+        self.env["NPP_RESOLVE_RULES"] = str(DEFAULT_RULES)  # every gated action waits for a person
         self.env["NPP_API_CLIENTS"] = f"till={SOURCE}"
         self.url = f"http://127.0.0.1:{self.api_port}"
         self.issuer = LocalIssuer(folder / "data", SystemClock())
@@ -90,7 +90,7 @@ class ApiHarness(Harness):
             return False
 
     def npp_api(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command that goes through the API."""
+        """Run a command that goes through the API."""
         return self.npp(*words, check=check, more={"NPP_API_URL": self.url})
 
     # -- HTTP --------------------------------------------------------------------------------------
@@ -115,7 +115,9 @@ class ApiHarness(Harness):
             return list(pool.map(ask, range(count)))
 
     def in_thread(self, ask: Callable[[], T]) -> Callable[[], T | None]:
-        """Ask now; the returned function waits and gives the answer, or None when it was lost."""
+        """Send the request now; the returned function waits for the answer, or None if
+        it was lost.
+        """
         pool = ThreadPoolExecutor(1)
         future = pool.submit(ask)
 
@@ -135,29 +137,39 @@ class ApiHarness(Harness):
         return self.post("till", "/api/payments", {**BODY, **changed}, **{"Idempotency-Key": key})
 
     def payment(self, steps: list[dict[str, Any]], state: str) -> str:
-        """A payment that the rail treats so, once it is in that state."""
+        """A payment that the rail treats as given, once it is in that state."""
         key = f"key-{next(self._numbers)}"
         name = payment_intent_id(SOURCE, key)
         self.script(name, steps)
         answer = self.create(key)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, f"{answer.text} | {self.condition()}"
         self.shown(name, lambda p: p["state"] == state)
         return name
 
     def failed(self) -> str:
-        return self.payment([REJECTED], "FAILED")
+        """A rejected payment, once its hold is released: before that no action on it is allowed."""
+        payment = self.payment([REJECTED], "FAILED")
+        self.shown(payment, lambda p: p["fundsReleased"])
+        return payment
 
     def acknowledged(self) -> str:
         return self.payment([ACCEPTED], "ACKNOWLEDGED")
 
     def shown(self, payment: str, wanted: Callable[[Any], bool]) -> Any:
-        """The payment as the API shows it, once it is as wanted."""
+        """The payment as the API shows it, once the predicate holds."""
 
         def look() -> Any:
             answer = self.get("vera", f"/api/payments/{payment}")
             return answer.json() if answer.status_code == 200 and wanted(answer.json()) else None
 
-        return until(look)
+        return self.until(look)
+
+    def until(self, look: Callable[[], T | None], seconds: float = SEEN_SECONDS) -> T:
+        """The first true result of `look`; else the message says how the processes are."""
+        try:
+            return until(look, seconds)
+        except NotInTime as error:
+            raise AssertionError(f"{error} | {self.condition()}") from None
 
     def events(self, payment: str) -> list[str]:
         items = self.get("vera", f"/api/payments/{payment}/events").json()["items"]
@@ -165,9 +177,11 @@ class ApiHarness(Harness):
 
     def requested(self, payment: str, action: str, by: str = "olga", **more: Any) -> str:
         """An approval that Resolve has referred to a person; its id."""
-        asked = self.act(by, payment, "approvals", {"action": action, "reason": "please", **more})
-        assert asked.status_code == 200, asked.text
-        name: str = asked.json()["approvalId"]
+        requested = self.act(
+            by, payment, "approvals", {"action": action, "reason": "please", **more}
+        )
+        assert requested.status_code == 200, requested.text
+        name: str = requested.json()["approvalId"]
 
         def referred(shown: Any) -> bool:
             return any(
@@ -186,7 +200,7 @@ class ApiHarness(Harness):
     # -- the log -----------------------------------------------------------------------------------
 
     def records(self, topic: str) -> list[bytes]:
-        """Values of all committed records of a topic."""
+        """The values of all committed records of a topic."""
         names = [(topic, n) for n in range(self.partitions(topic))]
         ends = end_offsets(self.bootstrap, names)
         consumer = Consumer({
@@ -208,18 +222,23 @@ class ApiHarness(Harness):
         return values
 
 
+class NotInTime(AssertionError):
+    """`until` waited in vain."""
+
+
 def until(look: Callable[[], T | None], seconds: float = SEEN_SECONDS) -> T:
-    """What `look` gives, once it gives something."""
+    """The first true result of `look`."""
     deadline = time.monotonic() + seconds
     while (found := look()) is None:
-        assert time.monotonic() < deadline, "it did not come about in time"
+        if time.monotonic() > deadline:
+            raise NotInTime(f"it did not come about in {seconds:g} s")
         time.sleep(POLL_SECONDS)
     return found
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str, str]:
-    """Status, code and rule of a problem answer."""
+    """Status, code and rule of a problem response."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
-    said = answer.json()
-    assert said["sentence"]
-    return answer.status_code, said["code"], said["rule"]
+    body = answer.json()
+    assert body["sentence"]
+    return answer.status_code, body["code"], body["rule"]

@@ -1,4 +1,4 @@
-"""One running product for the fault rows: they break it one after the other and share its log."""
+"""One running product for the fault rows, which break it one after the other and share its log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shared_harness(
     """Topics, schemas, simulators, adapters and verifier on the session's Kafka; no payments
     processor.
 
-    The log grows with each test, and the auditor judges all of it each time.
+    The log grows with each test, and the auditor checks all of it each time.
     """
     made = Harness(kafka.bootstrap, registry, tmp_path_factory.mktemp("harness"))
     try:
@@ -35,7 +35,7 @@ def shared_harness(
 
 @pytest.fixture
 def harness(shared_harness: Harness) -> Iterator[Harness]:
-    """The shared set-up with no payments processor running, before and after."""
+    """The shared set-up, with no payments processor running before or after the test."""
     shared_harness.catch_up()
     try:
         yield shared_harness
@@ -49,7 +49,7 @@ def harness(shared_harness: Harness) -> Iterator[Harness]:
 def make_own(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
 ) -> Iterator[Callable[[], tuple[Cluster, Harness]]]:
-    """Makes a Kafka that may be taken away, and a whole set-up on it."""
+    """Makes a Kafka that may be stopped, and a whole set-up on it."""
     with ExitStack() as ends:
         numbers = itertools.count(1)
 

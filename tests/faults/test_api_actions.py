@@ -20,7 +20,9 @@ RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail ti
 
 @pytest.fixture(scope="module")
 def product(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
-    """On a Kafka of its own: the auditor of the fault rows knows its own simulators' books only."""
+    """On its own Kafka, because the auditor of the fault rows knows only its own
+    simulators' books.
+    """
     with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
         made = ApiHarness(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
         try:
@@ -37,30 +39,31 @@ def harness(product: ApiHarness) -> Iterator[ApiHarness]:
 
 
 def test_a_gated_action_end_to_end(harness: ApiHarness) -> None:
-    """RT-03, AP-01, AP-02, AP-03, API-05, API-08, AUD-01, AUD-03: asked for, approved by a second
-    person, done; the answer is the outcome, the next GET shows it, the audit log links it."""
+    """RT-03, AP-01, AP-02, AP-03, API-05, API-08, AUD-01, AUD-03: requested, approved by a second
+    person, carried out. The response is the outcome, the next GET shows it, the audit log links it.
+    """
     payment = harness.failed()
     assert refusal(harness.act("olga", payment, "retry", RETRY))[2] == "APPROVAL_MISSING"
     approval = harness.approved(payment, "RETRY")
     harness.script(payment, [ACCEPTED, {"kind": "SETTLED", "afterMillis": 60}])
     answer = harness.act("olga", payment, "retry", RETRY)
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert (said["result"], said["approvalId"]) == ("ACCEPTED", approval)
-    assert said["events"][0]["type"] == "PaymentAttemptCreated"
+    body = answer.json()
+    assert (body["result"], body["approvalId"]) == ("ACCEPTED", approval)
+    assert body["events"][0]["type"] == "PaymentAttemptCreated"
     now = harness.get("vera", f"/api/payments/{payment}").json()
-    assert now["sequence"] >= said["toSequence"]
+    assert now["sequence"] >= body["toSequence"]
     assert now["attemptId"] == "att_002"
     harness.shown(payment, lambda p: p["state"] == "SETTLED")
     listed = harness.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
-    entry = next(e for e in listed if e["commandId"] == said["commandId"])
+    entry = next(e for e in listed if e["commandId"] == body["commandId"])
     assert (entry["operatorId"], entry["approvalId"], entry["result"]) == (
         "olga", approval, "ACCEPTED",
     )  # fmt: skip
     assert entry["reason"] == RETRY["reason"]
 
 
-def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
+def test_two_simultaneous_approvers_decide_once(harness: ApiHarness) -> None:
     """AP-03, AP-05."""
     payment = harness.failed()
     name = harness.requested(payment, "RETRY")
@@ -77,7 +80,7 @@ def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
 
 
 def test_one_approval_is_used_once(harness: ApiHarness) -> None:
-    """AP-04: two attempts asked for at once on one approval: one is made."""
+    """AP-04: of two simultaneous retries on one approval, one attempt is created."""
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     harness.script(payment, [ACCEPTED])
@@ -103,7 +106,7 @@ def test_an_approval_for_another_requester_or_phase_names_what_differs(harness: 
     assert refusal(wrong)[2] == "APPROVAL_OTHER_PARAMETERS"
 
 
-def test_nobody_approves_for_himself(harness: ApiHarness) -> None:
+def test_nobody_approves_their_own_request(harness: ApiHarness) -> None:
     """AP-05."""
     payment = harness.failed()
     name = harness.requested(payment, "RETRY", by="both")
@@ -112,7 +115,7 @@ def test_nobody_approves_for_himself(harness: ApiHarness) -> None:
 
 
 def test_fifty_posts_of_one_action_have_one_effect(harness: ApiHarness) -> None:
-    """RT-04, IDM-04, fault row 25: one is accepted, the others are its duplicates."""
+    """RT-04, IDM-04, fault row 25: one is accepted, the others are duplicates of it."""
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     harness.script(payment, [ACCEPTED])
@@ -122,14 +125,15 @@ def test_fifty_posts_of_one_action_have_one_effect(harness: ApiHarness) -> None:
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
     harness.shown(
         payment, lambda p: p["state"] == "ACKNOWLEDGED"
-    )  # the rail has had the instruction
+    )  # the rail has received the instruction
     assert harness.events(payment).count("PaymentAttemptCreated") == 2
     assert len(harness.ledger_of(payment)) == 2
 
 
 def test_row_24_an_api_killed_before_its_answer_leaves_the_command(harness: ApiHarness) -> None:
-    """Fault row 24: the command is on the log and is carried out; asking again gives the first
-    result."""
+    """Fault row 24: the command is on the log and is carried out; a repeat returns the first
+    result.
+    """
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     before = len(harness.records(topology.OPERATOR_COMMANDS))
@@ -151,7 +155,7 @@ def test_row_24_an_api_killed_before_its_answer_leaves_the_command(harness: ApiH
 
 
 def test_a_late_outcome_is_202_and_can_be_read_later(harness: ApiHarness) -> None:
-    """OP-10: while nobody decides; then the outcome is where the answer said."""
+    """OP-10: while no processor decides; later the outcome is at the URL in the response."""
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     pause_child(harness.payments.child)
@@ -170,8 +174,8 @@ def test_a_late_outcome_is_202_and_can_be_read_later(harness: ApiHarness) -> Non
     assert harness.act("olga", payment, "retry", RETRY).json()["duplicate"]
 
 
-def test_a_stop_is_503_and_ends_by_two_persons_and_a_proof(harness: ApiHarness) -> None:
-    """OP-07, API: nothing is taken while stopped; reading goes on."""
+def test_a_stop_is_503_and_ends_under_dual_control_with_a_proof(harness: ApiHarness) -> None:
+    """OP-07, API: no command is accepted while stopped; reads continue."""
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     stop = harness.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
@@ -182,18 +186,18 @@ def test_a_stop_is_503_and_ends_by_two_persons_and_a_proof(harness: ApiHarness) 
     assert len(harness.records(topology.OPERATOR_COMMANDS)) == taken
     assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
     resume = ("control", "resume", "--stop", stop)
-    asked = (*resume, "--request", "--reason", "proven", "--as", "ada")
-    assert harness.npp_api(*asked, check=False).returncode == 1  # nothing is proven
+    requested = (*resume, "--request", "--reason", "proven", "--as", "ada")
+    assert harness.npp_api(*requested, check=False).returncode == 1  # nothing is proved yet
     harness.npp("replay", "verify", "--publish")
-    until(lambda: harness.npp_api(*asked, check=False).returncode == 0 or None)
+    until(lambda: harness.npp_api(*requested, check=False).returncode == 0 or None)
     assert harness.npp_api(*resume, "--confirm", "--as", "ada", check=False).returncode == 1
     harness.npp_api(*resume, "--confirm", "--as", "adam")
     harness.script(payment, [ACCEPTED])
     assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
 
 
-def test_a_redrive_is_previewed_asked_for_confirmed_and_done(harness: ApiHarness) -> None:
-    """OP-34, ERR-05: rubbish goes back where it came from, and is quarantined once more."""
+def test_a_redrive_is_previewed_requested_confirmed_and_done(harness: ApiHarness) -> None:
+    """OP-34, ERR-05: an unreadable record goes back to its topic and is quarantined again."""
     producer = harness.producer()
     producer.produce(topology.BATCH_COMMANDS, b"\x01rubbish", b"pi_x", 0)
     assert producer.flush(10.0) == 0
@@ -222,8 +226,8 @@ def test_a_redrive_is_previewed_asked_for_confirmed_and_done(harness: ApiHarness
     assert until(lambda: listed(2))
 
 
-def test_creations_at_once_and_again(harness: ApiHarness) -> None:
-    """IDM-01, IDM-02, IDM-03: one payment; other content is refused by its first difference."""
+def test_simultaneous_and_repeated_creations_make_one_payment(harness: ApiHarness) -> None:
+    """IDM-01, IDM-02, IDM-03: other content is refused, naming the first difference."""
     answers = harness.at_once(10, lambda _: harness.create("one-key"))
     assert {a.status_code for a in answers} == {200}, [a.text for a in answers]
     results = [a.json()["result"] for a in answers]
@@ -236,7 +240,7 @@ def test_creations_at_once_and_again(harness: ApiHarness) -> None:
 
 
 def test_a_refusal_at_the_edge_is_in_the_audit_log(harness: ApiHarness) -> None:
-    """AUD-02, AUD-04: who, what, and the rule; under the authenticated name."""
+    """AUD-02, AUD-04: who, what and the rule, under the authenticated name."""
     payment = harness.failed()
     body = {"reason": "not mine", "operatorId": "oskar"}
     assert refusal(harness.act("olga", payment, "cancel", body))[2] == "OPERATOR_MISMATCH"

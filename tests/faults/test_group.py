@@ -1,4 +1,4 @@
-"""Fault rows 15 and 28: compaction under a restore, and members that scatter the partitions."""
+"""Fault rows 15 and 28: compaction during a restore, and members with another assignor."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def alter(bootstrap: str, kind: ResourceType, name: str, values: dict[str, str])
         future.result(JOIN_SECONDS_MAX)
 
 
-def test_row_15_compaction_under_a_restore_loses_no_state(harness: Harness) -> None:
-    """JOB-03: the lifecycle topic is full of holes and ends with a marker."""
+def test_row_15_compaction_during_a_restore_loses_no_state(harness: Harness) -> None:
+    """JOB-03: the lifecycle topic has compaction gaps and ends with a transaction marker."""
     admin = AdminClient({"bootstrap.servers": harness.bootstrap})
     (broker,) = admin.list_topics(timeout=JOIN_SECONDS_MAX).brokers
     alter(harness.bootstrap, ResourceType.BROKER, str(broker), {"log.cleaner.backoff.ms": "100"})
@@ -75,7 +75,7 @@ def test_row_15_compaction_under_a_restore_loses_no_state(harness: Harness) -> N
 
 @contextmanager
 def foreign_member(harness: Harness, assignor: str, topics: list[str]) -> Iterator[Consumer]:
-    """A consumer in the processor's group that got its assignment before the processor came."""
+    """A consumer in the processor's group that got its assignment before the processor joined."""
     consumer = Consumer(
         {
             "bootstrap.servers": harness.bootstrap, "group.id": GROUP,
@@ -100,10 +100,10 @@ def foreign_member(harness: Harness, assignor: str, topics: list[str]) -> Iterat
     [("roundrobin", list(INPUTS)), ("range", [INPUTS[2]])],
     ids=["another assignor", "one topic of nine"],
 )
-def test_row_28_a_member_that_scatters_the_partitions_is_refused(
+def test_row_28_a_member_with_another_assignor_is_refused(
     harness: Harness, assignor: str, topics: list[str], again: int
 ) -> None:
-    """A payment's inputs meet in one process, or the process ends and says why."""
+    """All inputs of a payment reach one process, or the process ends with the reason."""
     before = harness.judge()
     with foreign_member(harness, assignor, topics) as consumer:
         process = harness.start_payments()

@@ -21,7 +21,7 @@ LARGE = 32_768
 
 
 def poison(load: upstream.Load) -> list[upstream.Record]:
-    """Records that can never be decoded, or are too large, for the command topic."""
+    """Records for the command topic that can never be decoded or are too large."""
     draw = load.draw
     good = [load.payment() for _ in range(8)]
     values: list[bytes | None] = [
@@ -32,9 +32,9 @@ def poison(load: upstream.Load) -> list[upstream.Record]:
         draw.randbytes(5),
         draw.randbytes(300),
     ]
-    values += [(good[0].value or b"")[:cut] for cut in (4, 5, 6, 40, -1)]  # cut off
-    values += [(good[1].value or b"") + extra for extra in (b"\0", b"x" * 50)]  # trailing
-    values += [b"\0\x7f\xff\xff\xff" + (good[2].value or b"")[5:]]  # an id that nobody registered
+    values += [(good[0].value or b"")[:cut] for cut in (4, 5, 6, 40, -1)]  # truncated
+    values += [(good[1].value or b"") + extra for extra in (b"\0", b"x" * 50)]  # trailing bytes
+    values += [b"\0\x7f\xff\xff\xff" + (good[2].value or b"")[5:]]  # an unregistered schema id
     values += [(good[3].value or b"")[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 20]
     values += [(good[4].value or b"")[:5] + b"\x02" * 30_000]  # "deep": tags without an end
     values += [draw.randbytes(LARGE + more) for more in (-1, 0, 1)]
@@ -59,11 +59,11 @@ def sized(load: upstream.Load, **changes: Any) -> upstream.Record:
 
 
 @pytest.mark.parametrize("again", rounds(20))
-def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
+def test_row_17_every_poison_record_is_kept_and_the_partition_continues(
     harness: Harness, again: int
 ) -> None:
-    """ERR-05, EV-03, EV-06, SM-14: what can be decoded is answered, however long a
-    field of it is.
+    """ERR-05, EV-03, EV-06, SM-14: whatever can be decoded is answered, however long its fields
+    are.
     """
     process = harness.start_payments()
     harness.ready(process)
@@ -104,7 +104,7 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
 
 
 def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]]]:
-    """Records that are on a topic of 1 MiB by their compression, and cannot be copied whole."""
+    """Records that fit a topic of 1 MiB because they are compressed, and cannot be copied whole."""
     draw = load.draw
     good = load.payment()
     return [
@@ -121,12 +121,13 @@ def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]
 
 
 @pytest.mark.parametrize("again", rounds(20))
-def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
+def test_row_17_a_record_that_unpacks_to_more_than_its_topics_limit_stops_nothing(
     harness: Harness, again: int
 ) -> None:
-    """5 KiB on the wire stopped all payments, at every start; so did a header whose
-    name is not UTF-8. Each such record is quarantined by reference, and every payment behind it
-    goes on, also after a restart."""
+    """5 KiB on the wire used to stop all payments at every start; so did a header name that is not
+    UTF-8. Each such record is quarantined by reference, and every payment behind it continues, also
+    after a restart.
+    """
     process = harness.start_payments()
     harness.ready(process)
     load = harness.load()
@@ -171,8 +172,8 @@ def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
 
 
 @pytest.mark.parametrize("again", rounds(10))
-def test_row_19_a_wrong_partitioner_harms_nobody(harness: Harness, again: int) -> None:
-    """EV-06: librdkafka's default partitioner puts keys elsewhere than Java's murmur2."""
+def test_row_19_a_wrong_partitioner_affects_no_payment(harness: Harness, again: int) -> None:
+    """EV-06: librdkafka's default partitioner differs from Java's murmur2."""
     process = harness.start_payments()
     harness.ready(process)
     load = harness.load()
@@ -202,7 +203,7 @@ def test_row_19_a_wrong_partitioner_harms_nobody(harness: Harness, again: int) -
 def test_row_19_a_raised_partition_count_stops_the_start(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path, again: int
 ) -> None:
-    """OP-33: more partitions would send known ids to partitions that do not know them."""
+    """OP-33: more partitions would map known ids to partitions without their states."""
     cluster = fresh_cluster()
     harness = Harness(cluster.bootstrap, registry, tmp_path / "harness")
     try:
@@ -227,7 +228,9 @@ def repeated(load: upstream.Load, payment: upstream.Payment, **changes: Any) -> 
 @pytest.mark.parametrize("again", rounds(20))  # of each of the five
 @pytest.mark.parametrize("way", ["at once", "later", "after restart", "while uncommitted", "mixed"])
 def test_row_20_a_repeated_command_is_done_once(harness: Harness, way: str, again: int) -> None:
-    """IDM-01..IDM-04: same content is a duplicate, another body is refused by its field."""
+    """IDM-01..IDM-04: the same content is a duplicate; another body is refused, naming
+    the field.
+    """
     load = harness.load()
     firsts = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(8)]
     records = [load._create("payment", payment) for payment in firsts]

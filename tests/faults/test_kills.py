@@ -13,7 +13,7 @@ from tests.broker.rest import POLL_SECONDS, committed_offsets
 
 KILLS = len(rounds(300, ci=10))
 ROUNDS = len(rounds(30))
-ANSWERS_SECONDS_MAX = 10.0
+ANSWERS_SECONDS_MAX = 30.0
 SIGKILLED = -9
 END_TXN = re.compile(r"(Sent EndTxnRequest|Received EndTxnResponse)")
 POINTS = (
@@ -22,8 +22,8 @@ POINTS = (
 )  # fmt: skip
 
 
-def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(harness: Harness) -> None:
-    """EV-07, JOB-03: SIGKILL under load, every second one before it is even ready."""
+def test_row_1_killed_at_random_it_loses_and_repeats_nothing(harness: Harness) -> None:
+    """EV-07, JOB-03: SIGKILL under load, every second time before it is ready."""
     process = harness.start_payments()
     harness.ready(process)
     join = harness.in_background(KILLS * 30, 30.0)
@@ -47,18 +47,18 @@ def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(harness: H
 
 
 def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(harness: Harness) -> None:
-    """EV-07: the process ends itself hard when it reaches the point, with inputs waiting."""
+    """EV-07: the process kills itself when it reaches the point, with inputs waiting."""
     for point in POINTS * ROUNDS:
         if point == "during_restore":
             harness.lose_disk()
         harness.publish(15, happy_path=True)
-        # The first two are reached in idle turns as well; later in the start there is work.
+        # The first two are also reached on idle turns; later in the start there is work.
         number = harness.random.randint(2, 30) if point in POINTS[:2] else 1
         process = harness.start_payments(crash_at=f"{point}:{number}")
-        said = process.log.stat().st_size if process.log.exists() else 0
+        output = process.log.stat().st_size if process.log.exists() else 0
         assert process.exited() == SIGKILLED, f"NV: {point} was not reached"
         if point == "commit_sent":
-            assert_unanswered(process, said)
+            assert_unanswered(process, output)
         if point not in ("after_commit", "commit_sent"):
             assert answers_wait(harness), f"NV: {point}"
     process = harness.start_payments()
@@ -71,7 +71,9 @@ def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(harness: 
 
 
 def answers_wait(harness: Harness) -> bool:
-    """Whether inputs wait; those of the adapters come a moment after what they answer."""
+    """Whether inputs wait; those of the adapters come a moment after the instructions
+    they answer.
+    """
     deadline = time.monotonic() + ANSWERS_SECONDS_MAX
     while not harness.waiting():
         if time.monotonic() > deadline:
@@ -81,7 +83,7 @@ def answers_wait(harness: Harness) -> bool:
 
 
 def assert_unanswered(process: Process, start: int = 0) -> None:
-    """The client's own log ends with an EndTxn that was sent and had no answer."""
+    """The client's own log ends with an EndTxn that was sent and not answered."""
     with process.log.open("rb") as log:
         log.seek(start)
         words = END_TXN.findall(log.read().decode(errors="replace"))
@@ -89,10 +91,10 @@ def assert_unanswered(process: Process, start: int = 0) -> None:
     assert words[-1] == "Sent EndTxnRequest", "NV: the answer was read before it died"
 
 
-def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
+def test_row_2_an_unanswered_end_txn_is_handled_whichever_way_it_ended(
     own: tuple[Cluster, Harness],
 ) -> None:
-    """EV-07: EndTxn that arrives late commits, EndTxn that is lost with its broker aborts."""
+    """EV-07: an EndTxn that arrives late commits; one lost with its broker aborts."""
     cluster, harness = own
     process = harness.start_payments()
     harness.ready(process)
@@ -129,7 +131,7 @@ def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
 
 
 def wait_for_commit(harness: Harness, before: dict[tuple[str, int], int]) -> None:
-    """The broker carries out what it was sent while it was paused."""
+    """The broker processes what it received while it was paused."""
     deadline = time.monotonic() + CRASH_SECONDS_MAX
     while committed_offsets(harness.bootstrap) == before:
         assert time.monotonic() < deadline, "NV: the broker did not carry EndTxn out"

@@ -1,5 +1,5 @@
 """Fault row 30: the adapter's offsets and record are lost, its topic is replayed, a backup is
-restored: not one submission. The simulated rail's ledger is the judge.
+restored: no second submission. The simulated rail's ledger decides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.processors.rail.kafka_rig import WINDOW_MS, Rig, rail_rig
 
 PAYMENTS = 30
 WITHDRAWN_EVERY = 5  # each fifth payment is withdrawn before the adapter reads its instruction
-# No record reaches back yet: what is withdrawn is certain only once its time is over.
+# No adapter record covers that time yet: a withdrawal is certain only after submitBefore.
 WITHDRAWN_WINDOW_MS = 8_000
 CERTAIN = {"WITHDRAWN", "NOT_SUBMITTED"}
 
@@ -40,7 +40,7 @@ def test_old_instructions_are_never_submitted(rig: Rig, again: int) -> None:
     assert len(before) == PAYMENTS - PAYMENTS // WITHDRAWN_EVERY
     assert set(before.values()) == {1}
     instructions = rig.records(topology.RAIL_SUBMISSIONS)
-    said = len(rig.records(topology.RAIL_REPORTS))
+    output = len(rig.records(topology.RAIL_REPORTS))
 
     rig.lose_offsets()
     rig.run_to_the_end()
@@ -61,7 +61,7 @@ def test_old_instructions_are_never_submitted(rig: Rig, again: int) -> None:
     rig.copy(topology.RAIL_SUBMISSIONS, instructions)
     rig.run_to_the_end()
     assert rig.submissions() == before, "backup restored"
-    assert len(rig.records(topology.RAIL_REPORTS)) > said
+    assert len(rig.records(topology.RAIL_REPORTS)) > output
     assert _certain_of(rig) == {
         external_ref(payment_intent_id("mobile-app", f"row30-{n}"), 1)
         for n in range(0, PAYMENTS, WITHDRAWN_EVERY)

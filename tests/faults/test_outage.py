@@ -1,8 +1,7 @@
-"""Fault row 10: the broker hangs for longer than sessions and transactions last, and comes back."""
+"""Fault row 10: the broker hangs for longer than sessions and transactions last, and recovers."""
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections import Counter
@@ -14,29 +13,30 @@ from app.exits import ExitCode
 from app.platform.broker import Cluster
 from examples import upstream_publisher
 from tests.broker.harness import Harness, rounds
+from tests.broker.known_defects import named_as_hanging
 from tests.broker.processes import Process
 
 PAUSES = rounds(30)
 SECONDS_MIN, SECONDS_MAX = 20.0, 90.0
-PATIENCE_SECONDS = 60.0  # so long a process waits for Kafka before it ends, to be started again
-LAST_CALL_SECONDS = 6.0  # a call that is under way then ends
+PATIENCE_SECONDS = 60.0  # how long a process waits for Kafka before it exits to be restarted
+LAST_CALL_SECONDS = 6.0  # then a call in progress ends
 PAYMENTS = 150
 RATE = 30.0
 BACK_SECONDS_MAX = 90.0
-AGAIN_MAX = 3  # pauses that meet no transaction
-LOOKS_MAX = 20  # between two inputs none may wait
+AGAIN_MAX = 3  # pauses without an open transaction
+LOOKS_MAX = 20  # waiting between two inputs is not allowed
 
 
 @pytest.mark.timeout(2 * (120 + (len(PAUSES) + AGAIN_MAX) * (SECONDS_MAX + 2 * BACK_SECONDS_MAX)))
-def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
+def test_row_10_a_broker_that_hangs_and_recovers_loses_no_payment(
     make_own: Callable[[], tuple[Cluster, Harness]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """EV-07, JOB-03: its connections stay open and nothing answers, for longer than the group's
-    session and the open transaction; everybody finds back by himself. Only an outage of a minute
-    may end a process, with the code that says why.
+    """EV-07, JOB-03: connections stay open and nothing answers, for longer than the group session
+    and the open transaction; every process recovers by itself. Only an outage of a minute may end a
+    process, with the exit code for it.
 
-    Kafka itself leaves a transaction hanging after one such pause in sixty (decision 13). Then
-    nothing may be decided, `npp doctor` has to name it, and another Kafka has to go through.
+    Kafka itself leaves a transaction hanging after about one such pause in sixty (decision 13).
+    Then nothing may be decided, `npp doctor` must name it, and the test repeats on another Kafka.
     """
     monkeypatch.setattr(upstream_publisher, "FLUSH_SECONDS_MAX", SECONDS_MAX + BACK_SECONDS_MAX)
     cluster, harness = make_own()
@@ -46,7 +46,7 @@ def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
         if not (hanging := named_as_hanging(harness)):
             raise
         warnings.warn(f"Kafka left transactions hanging: {hanging} ({error})"[:300], stacklevel=1)
-        # What is behind it cannot be read, so nothing is judged but the rail's own book.
+        # Records behind it cannot be read, so only the rail's own book is checked.
         settled = Counter(
             e["externalRef"][:27] for e in harness.ledger()["payments"] if e["settledAmount"]
         )
@@ -56,7 +56,7 @@ def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
 
 
 def ride_out(cluster: Cluster, harness: Harness) -> None:
-    """Load, pauses, rest, judgement."""
+    """Load, pauses, rest, checks."""
     harness.ready(harness.start_payments(), harness.start_verifier())
     doubtful, pauses, again = 0.0, list(PAUSES), 0
     for number in pauses:
@@ -77,7 +77,7 @@ def ride_out(cluster: Cluster, harness: Harness) -> None:
         harness.at_rest(BACK_SECONDS_MAX)
         met = rebuilt(harness) - before
         doubtful += met
-        if not met and again < AGAIN_MAX:  # between two batches: no transaction was under way
+        if not met and again < AGAIN_MAX:  # the pause fell between two batches
             again += 1
             pauses.append(number)
     harness.signed(running(harness, "verifier-1"), BACK_SECONDS_MAX)
@@ -88,14 +88,8 @@ def ride_out(cluster: Cluster, harness: Harness) -> None:
     assert report.counters["settled twice"] == 0
 
 
-def named_as_hanging(harness: Harness) -> list[str]:
-    """What the product says of transactions that nobody ends."""
-    findings = json.loads(harness.npp("doctor", "--json", check=False).stdout)["findings"]
-    return [f["says"] for f in findings if f["check"] == "transactions" and f["level"] == "failed"]
-
-
 def start_again(harness: Harness) -> None:
-    """What has given up is started again, as its supervisor does."""
+    """Restart a process that ended, as its supervisor does."""
     starts = {
         "payments-1": harness.start_payments,
         "adapters-1": harness.start_adapters,
@@ -109,7 +103,7 @@ def start_again(harness: Harness) -> None:
 
 
 def rebuilt(harness: Harness) -> float:
-    """Transactions of the running payments processor whose end was doubtful."""
+    """The running payments processor's transactions with an unclear end."""
     return running(harness, "payments-1").metrics()[
         'npp_engine_transactions_total{outcome="rebuild"}'
     ]

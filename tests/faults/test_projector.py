@@ -1,4 +1,4 @@
-"""The read model on a real Kafka: killed under load, two at once, rebuilt while people read."""
+"""The read model on a real Kafka: killed under load, two at once, rebuilt while it is read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def model(harness: Harness, tmp_path: Path) -> Iterator[Model]:
-    """A read model of the test's own, which every process of the harness is told of."""
+    """The test's own read model, configured for every process of the harness."""
     url = f"sqlite:///{tmp_path / 'readmodel'}"
     harness.env["NPP_READ_MODEL_URL"] = url
     made = open_model(url)
@@ -94,10 +94,10 @@ def events_of(model: Model) -> dict[tuple[int, int], bytes]:
     return {(e.partition, e.offset): e.raw for events in seen for e in events}
 
 
-def test_killed_under_load_it_shows_every_event_once_and_the_states_of_the_engine(
+def test_killed_under_load_it_shows_every_event_once_and_the_engines_states(
     harness: Harness, model: Model
 ) -> None:
-    """Kill -9 in the middle; the database's own offsets decide."""
+    """kill -9 during the load; the offsets in the database are the truth."""
     payments = harness.start_payments()
     harness.ready(payments)
     projector = start(harness)
@@ -116,10 +116,10 @@ def test_killed_under_load_it_shows_every_event_once_and_the_states_of_the_engin
 
 
 @pytest.mark.parametrize("second_name", ["projector-1", "projector-2"])
-def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
+def test_of_two_projectors_of_one_read_model_one_is_active_and_the_other_takes_over(
     harness: Harness, model: Model, second_name: str
 ) -> None:
-    """Whatever its instance id: it stands by, and goes on after a kill -9 of the first."""
+    """Whatever its instance id, it stands by and takes over after a kill -9 of the first."""
     payments = harness.start_payments()
     first = start(harness, "projector-1")
     harness.ready(payments)
@@ -141,10 +141,10 @@ def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
     payments.stop()
 
 
-def test_a_rebuild_goes_on_beside_readers_and_the_projector_takes_it_up(
+def test_a_rebuild_runs_while_readers_read_and_the_projector_switches_to_it(
     harness: Harness, model: Model
 ) -> None:
-    """`npp replay rebuild`: reads go on, the same is shown, and what comes later too."""
+    """`npp replay rebuild`: reads continue with the same results, and later events follow."""
     payments = harness.start_payments()
     projector = start(harness)
     harness.ready(payments)

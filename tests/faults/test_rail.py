@@ -1,4 +1,4 @@
-"""Fault row 21: the rail's callbacks in every order, late, doubled and contradicting."""
+"""Fault row 21: the rail's callbacks in every order, late, duplicated and contradictory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.broker.harness import Harness, rounds
 
 STEP_MILLIS = 40
 PORTION = 30
-# Five words of a rail that is honest, forgetful or contradicts itself: all orders of them = 120.
+# Five reports of a rail that is honest, forgetful or contradicts itself, in all 120 orders.
 WORDS: tuple[dict[str, Any], ...] = (
     {"kind": "RECEIVED"},
     {"kind": "ACCEPTED"},
@@ -19,12 +19,12 @@ WORDS: tuple[dict[str, Any], ...] = (
     {"kind": "REJECTED", "code": "AC04"},
 )
 ORDERS = list(itertools.permutations(WORDS))
-ROUNDS = len(rounds(42))  # 5,040 in a release
+ROUNDS = len(rounds(42))  # 5,040 before a release
 
 
 def test_row_21_callbacks_in_every_order_never_move_money_twice(harness: Harness) -> None:
-    """Rulings 4 and 5, SM-10, SM-11, SM-15: consistent orders settle, all others stand as a
-    conflict.
+    """Rulings 4 and 5, SM-10, SM-11, SM-15: consistent orders settle, all others end in
+    a conflict.
     """
     process = harness.start_payments()
     harness.ready(process)
@@ -52,7 +52,7 @@ def test_row_21_callbacks_in_every_order_never_move_money_twice(harness: Harness
         conflicts += head["openConflicts"] > 0
         kinds = [word["kind"] for word in order]
         rejected_first = kinds.index("REJECTED") < kinds.index("SETTLED")
-        assert head["openConflicts"] > 0, f"{kinds} contradict each other, and nobody is told"
+        assert head["openConflicts"] > 0, f"{kinds} contradict each other without a conflict"
         assert head["moneyOutcome"] == "CONTRADICTED"
         (entry,) = harness.ledger_of(name)
         settled = entry["settledAmount"] > 0
@@ -61,8 +61,8 @@ def test_row_21_callbacks_in_every_order_never_move_money_twice(harness: Harness
     assert moved["conflicts"] >= len(payments), "NV"
 
 
-def test_row_21_consistent_callbacks_in_every_order_come_to_one_end(harness: Harness) -> None:
-    """Ruling 4: without a contradiction each order ends SETTLED and PAID, with no conflict."""
+def test_row_21_consistent_callbacks_end_the_same_in_every_order(harness: Harness) -> None:
+    """Ruling 4: without a contradiction each order ends SETTLED and PAID, without a conflict."""
     process = harness.start_payments()
     harness.ready(process)
     load = harness.load()

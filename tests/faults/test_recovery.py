@@ -1,6 +1,6 @@
-"""Fault rows 13 and 16, the parts that need people: offsets lost, and the end of the log lost.
+"""Fault rows 13 and 16 under dual control: offsets lost, and the end of the log lost.
 
-Two persons recover. The cut is made in the files of a killed broker, at the end of a transaction.
+The end is cut off in the files of a killed broker, at a transaction boundary.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from app import settings
 from app.cluster import Cluster as CommandLine
+from app.config import settings
 from app.platform.broker import Cluster
 from tests.auditor.evidence import EVENTS, GROUP, LIFECYCLE, QUARANTINE
 from tests.broker.harness import Harness
@@ -28,17 +28,17 @@ BATCH = struct.Struct(">qiibIh")  # base offset, length, leader epoch, magic, ch
 BEFORE_LENGTH_BYTES = 12
 CONTROL_BATCH = 0x20
 # What a lost tail leaves behind for good, see docs/decisions/0011: an input without effect whose
-# outcome (or quarantined record) survived the events before it is decided again,
-NO_EFFECT = r"'(DUPLICATE|REJECTED|NO_EFFECT)'"
+# outcome or quarantine record survived the events before it is decided again.
+NO_EFFECT = r"'(DUPLICATE|REJECTED|NO_EFFECT|QUARANTINED)'"
 AGAIN = rf"2 outcomes: \[{NO_EFFECT}, {NO_EFFECT}\]|quarantined 2 times"
-# and what was instructed then may not be instructed again: the payment's time is over meanwhile.
+# Instructions of that time may not be repeated, because the payment's time is over.
 VANISHED = r".*(without its event: torn|on one side only: torn|never committed)"
-# Where the journal alone was cut, a record of the compacted topic from before tells of the history
-# that is gone; the sequence it names is another event now.
+# Where only the journal was cut, an older record of the compacted topic refers to history that is
+# gone; the sequence it names is another event now.
 OUTDATED = r"called at rest, and .*"
-# Where the state went with the journal, answers of Deposits Core come to a payment that has not
-# asked yet: people are told, see below.
-FORGOTTEN = r".*the history has not heard"
+# Where the state was lost with the journal, answers of Deposits Core reach a payment that has made
+# no request yet; operators see them, see below.
+FORGOTTEN = r".*but not in the history"
 UNMATCHED = b"UNMATCHED"
 SETTLE_SECONDS_MAX = 60.0
 EMPTY_SECONDS_MAX = 40.0
@@ -46,13 +46,13 @@ REFUSED = 1
 
 
 def delete_group(bootstrap: str) -> None:
-    """The payments group and all its committed offsets are gone."""
+    """Delete the payments group with all its committed offsets."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     deadline = time.monotonic() + EMPTY_SECONDS_MAX
     while True:
         try:
             admin.delete_consumer_groups([GROUP], request_timeout=5.0)[GROUP].result()
-        except KafkaException:  # a killed member is in it until its session ends
+        except KafkaException:  # a killed member stays in it until its session ends
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
@@ -61,13 +61,13 @@ def delete_group(bootstrap: str) -> None:
 
 
 def recover(harness: Harness, *partitions: int) -> str:
-    """Asked by alice, refused to alice, confirmed by bob; what was printed in the end."""
+    """Requested by alice, refused to alice, confirmed by bob; return the final output."""
     named = [word for number in partitions for word in ("--partition", str(number))]
-    asked = harness.npp(
+    requested = harness.npp(
         "control", "recover", "--request", *named, "--as", "alice", "--reason", "drill 4713"
     )
-    request = re.search(r"rec_[0-9a-f]+", asked.stdout)
-    assert request is not None, asked.stdout
+    request = re.search(r"rec_[0-9a-f]+", requested.stdout)
+    assert request is not None, requested.stdout
     alone = harness.npp(
         "control", "recover", "--confirm", request[0], "--as", "Alice ", check=False
     )
@@ -86,23 +86,25 @@ def recover(harness: Harness, *partitions: int) -> str:
         time.sleep(1.0)
 
 
-def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(harness: Harness) -> None:
-    """EV-07, OP-33: nothing is decided twice, and what was not decided yet is."""
+def test_row_16_lost_offsets_stop_the_start_and_are_recovered_under_dual_control(
+    harness: Harness,
+) -> None:
+    """EV-07, OP-33: nothing is decided twice, and undecided inputs are decided."""
     process = harness.start_payments()
     harness.ready(process)
     harness.publish(40, happy_path=True)
     before, _ = harness.outcome_of_run()
     assert process.stop() == 0
     known = committed_offsets(harness.bootstrap)
-    harness.publish(15, happy_path=True)  # nobody decides these yet
+    harness.publish(15, happy_path=True)  # not decided yet
     delete_group(harness.bootstrap)
     assert committed_offsets(harness.bootstrap) == {}
 
     process = harness.start_payments()
     assert process.exited() != 0
-    said = process.log.read_text()
-    assert "OFFSETS_LOST" in said
-    assert "npp control recover" in said
+    output = process.log.read_text()
+    assert "OFFSETS_LOST" in output
+    assert "npp control recover" in output
     assert committed_offsets(harness.bootstrap) == {}, "it made offsets up"
 
     printed = recover(harness)
@@ -123,7 +125,7 @@ def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(harness
 
 
 def batches(log: bytes) -> Iterator[tuple[int, bool]]:
-    """Where each record batch of a segment ends, and whether it is a transaction's marker."""
+    """Where each record batch of a segment ends, and whether it is a transaction marker."""
     at = 0
     while at + BATCH.size <= len(log):
         _, length, _, _, _, attributes = BATCH.unpack_from(log, at)
@@ -132,7 +134,7 @@ def batches(log: bytes) -> Iterator[tuple[int, bool]]:
 
 
 def cut(cluster: Cluster, topic: str, partition: int, transactions: int) -> int:
-    """Take the last transactions off a killed broker's files; how many bytes that was."""
+    """Cut the last transactions off a killed broker's files; return the number of bytes."""
     folder = Path(cluster.data) / "node1" / f"{topic}-{partition}"
     (segment,) = folder.glob("*.log")
     log = segment.read_bytes()
@@ -146,7 +148,7 @@ def cut(cluster: Cluster, topic: str, partition: int, transactions: int) -> int:
 
 
 def fullest(cluster: Cluster) -> tuple[int, int]:
-    """The journal partition with the most transactions, and how many."""
+    """The journal partition with the most transactions, and their number."""
     counts = {}
     for folder in (Path(cluster.data) / "node1").glob(f"{EVENTS}-*"):
         (segment,) = folder.glob("*.log")
@@ -163,13 +165,13 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def open_stops(harness: Harness) -> list[str]:
-    """Ids of the stops that are open."""
+    """The ids of the open stops."""
     with CommandLine(settings.load(harness.env)) as client:
         return sorted(stop.stop_id for stop in client.control()[0].stops())
 
 
-def told_of(harness: Harness) -> set[str | None]:
-    """Payments that wait for people: a report of theirs is in quarantine, or a conflict is open."""
+def waiting_for_a_person(harness: Harness) -> set[str | None]:
+    """Payments that wait for a person: a report in quarantine or an open conflict."""
     rest = harness.at_rest()
     held = {
         (record.key or b"").decode()
@@ -188,19 +190,20 @@ def signed_all(verifier: Process) -> bool:
     )
 
 
-@pytest.mark.timeout(600)  # some twenty processes one after the other
+@pytest.mark.timeout(600)  # some twenty processes in sequence
 @pytest.mark.parametrize(
     "also_lifecycle",
     [pytest.param(False, id="journal", marks=pytest.mark.release), True],
     ids={True: "journal and lifecycle"}.get,
 )
-def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
+def test_row_13_a_lost_tail_halts_stops_and_continues_under_dual_control(
     own: tuple[Cluster, Harness], also_lifecycle: bool
 ) -> None:
-    """OP-33, JOB-02: nobody goes on alone, no payment is settled twice, every input is decided.
+    """OP-33, JOB-02: no process continues by itself, no payment is settled twice, every input is
+    decided.
 
-    The cut of the journal alone runs before a release only: it takes minutes, and is the same but
-    for the states, which then survive.
+    The cut of the journal alone runs only before a release: it takes minutes, and differs only in
+    that the states survive.
     """
     cluster, harness = own
     process, verifier = harness.start_payments(), harness.start_verifier()
@@ -237,7 +240,7 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     assert process.stop() == 0
 
     printed = recover(harness, partition)
-    assert re.search("instructions to pay without their event: [1-9]", printed), "NV: none found"
+    assert re.search("payment instructions without an event: [1-9]", printed), "NV: none found"
     process = harness.start_payments()
     time.sleep(2.0)
     assert harness.waiting() >= waiting, "it went on under a STOP"
@@ -259,7 +262,7 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     assert {e.place for e in outdated} <= written, "a payment is called at rest and is not"
     gone = f"{VANISHED}|{FORGOTTEN}"
     vanished = {e.payment for e in report.violations if re.fullmatch(gone, e.sentence)}
-    assert vanished <= told_of(harness), "the rail has what nobody is told of"
+    assert vanished <= waiting_for_a_person(harness), "the rail has a payment that no operator sees"
     assert report.counters["settled twice"] == 0
     assert report.counters["void checkpoints"] > 0, "NV: no checkpoint covered what was lost"
     assert report.counters["payments"] == before.counters["payments"] + 5

@@ -1,4 +1,6 @@
-"""Redrives on a real Kafka: by reference, and those that cannot succeed. Nobody ends by one."""
+"""Redrives on a real Kafka: by reference, and those that cannot succeed. No process ends because of
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from app import settings
 from app.cluster import Cluster as ProductCluster
+from app.config import settings
 from app.exits import ExitCode
 from app.platform.broker import Cluster
 from control import quarantine
 from control.redrive_plan import HEADER_REDRIVEN
-from core.records import RedriveDone
+from core.control_records import RedriveDone
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from engine.clients.publisher import Publisher, Refused
 from engine.clients.reader import read_all
@@ -37,19 +39,19 @@ SECONDS_MAX = 60.0
 ZEROS = bytes(5 * 1024 * 1024)
 KEY = b"pi_" + b"c" * 26
 PARTITION = 1
-LARGE_BYTES = 1_048_400  # more than the client's own limit of size was; fits the topic's 1 MiB
+LARGE_BYTES = 1_048_400  # more than the client's former size limit; fits the topic's 1 MiB
 LARGEST_BYTES = 1_048_460  # fits the topic's 1 MiB, but not with the header that a redrive adds
 
 
 class Redrives:
-    """A set-up, what is on its topics, and two persons who redrive."""
+    """A set-up, its topics, and two users who redrive."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
         self.cluster = ProductCluster(settings.load(harness.env))
 
     def put(self, value: bytes, compression: str, headers: Any = None) -> int:
-        """One record on the command topic; its offset."""
+        """Put one record on the command topic; return its offset."""
         producer = self.harness.producer(
             **{"compression.type": compression, "message.max.bytes": 60_000_000}
         )
@@ -72,7 +74,7 @@ class Redrives:
         return {record.offset: record for record in self.read(upstream.APP_TOPIC, PARTITION)}
 
     def quarantined(self, origin: int) -> LogRecord:
-        """The copy of the input at this offset, once it is there."""
+        """The quarantined copy of the input at this offset, once it exists."""
 
         def found() -> LogRecord | None:
             for record in self.read(topology.QUARANTINE):
@@ -93,7 +95,7 @@ class Redrives:
         return name
 
     def done(self, name: str) -> RedriveDone:
-        """What became of it, once it has ended. No process has."""
+        """The redrive's result, once it has ended. No process has exited."""
 
         def found() -> RedriveDone | None:
             self.harness.all_alive()
@@ -115,10 +117,13 @@ def until(found: Callable[[], Any]) -> Any:
     return it
 
 
-def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster, Harness]) -> None:
-    """One by reference is put back from its original, and one that barely fits
-    its topic. One that no longer fits, one of a place that does not exist, and one whose original
-    is gone are refused, each with its reason on the control topic; the next is carried out."""
+def test_every_confirmed_redrive_ends_and_the_adapters_continue(
+    own: tuple[Cluster, Harness],
+) -> None:
+    """One by reference is put back from its original, and one that barely fits its topic. One that
+    no longer fits, one for a partition that does not exist and one whose original is gone are
+    refused, each with its reason on the control topic; the next is carried out.
+    """
     kafka, harness = own
     harness.ready(harness.start_payments())
     redrives = Redrives(harness)
@@ -152,7 +157,7 @@ def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster,
     assert "MSG_SIZE_TOO_LARGE" in str(done.refused)
     nothing = ("--as", "ann", "--reason", "try", "--offset", str(10**9))
     refused = harness.npp("quarantine", "redrive", "--request", *nothing, check=False)
-    assert refused.returncode == ExitCode.NOT_FOUND, "nobody asks for what is not there"
+    assert refused.returncode == ExitCode.NOT_FOUND, "a missing record cannot be requested"
 
     admin = AdminClient(kafka.client_config())
     behind = TopicPartition(upstream.APP_TOPIC, PARTITION, zeros + 1)
@@ -173,9 +178,10 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
         yield made
 
 
-def test_a_record_refused_for_what_it_is_is_told_apart_and_harms_no_other(toy: Rig) -> None:
-    """By its topic, which counts compressed bytes, or by the client, which does not.
-    What fits is taken before and after, also more than a client of its own accord would give."""
+def test_a_record_refused_for_its_content_is_recognised_and_affects_no_other(toy: Rig) -> None:
+    """Refused by its topic, which counts compressed bytes, or by the client, which does not.
+    Records that fit are accepted before and after, also above the client's default limit.
+    """
     plain = Publisher(toy.connection, "plain", compression="none")
     squeezed = Publisher(toy.connection, "squeezed")
     topic = toy.topic(ADD)

@@ -1,4 +1,4 @@
-"""Certificates of a throw-away authority, for servers on loopback and their clients."""
+"""Certificates of a temporary authority, for servers on loopback and their clients."""
 
 from __future__ import annotations
 

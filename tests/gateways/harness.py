@@ -1,4 +1,4 @@
-"""The simulators on loopback servers, the HTTP clients before them, and instructions to give."""
+"""The simulators on loopback servers, their HTTP clients, and sample instructions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PARTIES = Parties(
 
 @contextmanager
 def serving(app: Starlette) -> Iterator[httpx.Client]:
-    """The application on a free port, and a client to it."""
+    """The application on a free port, and a client for it."""
     server = WebhookServer(app, count=uncounted, host="127.0.0.1", port=0, clock=CLOCK)
     server.start()
     client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
@@ -55,7 +55,7 @@ def serving(app: Starlette) -> Iterator[httpx.Client]:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """What `condition` gives once it is true. Fails when it never is."""
+    """The first true result of `condition`; fails if there is none."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():

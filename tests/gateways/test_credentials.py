@@ -1,4 +1,4 @@
-"""Who we are to a gateway, over real TLS on loopback: by certificate, and by client credentials."""
+"""Authentication to a gateway over real TLS on loopback: certificate and client credentials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from engine.clock import HeldClock
 from gateways.connections import ConnectError, Gateway
 from gateways.credentials import EARLY_S, ClientCredentials, tls
+from tests.clock import HeldClock
 from tests.gateways.certificates import Authority
 
 NOW_MS = 1_790_000_000_000
 
 
 class Peer:
-    """A gateway and its token issuer: keeps what came, and answers as it is told."""
+    """A gateway with its token issuer; records requests and answers as configured."""
 
     def __init__(self) -> None:
         self.came: list[tuple[str, str | None, bytes]] = []
@@ -46,7 +46,7 @@ class Peer:
 
 @contextmanager
 def serving(peer: Peer, server: Path, clients: Path | None = None) -> Iterator[Peer]:
-    """Over TLS; with `clients` only who has a certificate of theirs is let in."""
+    """Over TLS; with `clients` only holders of their certificates are admitted."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -58,7 +58,7 @@ def serving(peer: Peer, server: Path, clients: Path | None = None) -> Iterator[P
             self.wfile.write(content)
 
         def log_message(self, *args: Any) -> None:
-            """Nothing is logged."""
+            """Keeps the test's output clean."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server)
@@ -90,9 +90,7 @@ def post(gateway: Gateway, clock: HeldClock) -> int:
     return gateway.exchange("POST", "/payments", b"{}", clock)[0]
 
 
-def test_a_client_certificate_is_shown_and_only_its_holder_is_let_in(
-    tmp_path: Path, clock: HeldClock
-) -> None:
+def test_the_client_certificate_is_required_and_presented(tmp_path: Path, clock: HeldClock) -> None:
     ours, theirs = Authority("ours"), Authority("theirs")
     trust = theirs.file(tmp_path)
     mine, other = ours.certificate(tmp_path, "client"), theirs.certificate(tmp_path, "other")
@@ -121,7 +119,7 @@ def test_a_peer_of_another_authority_is_sent_nothing(tmp_path: Path, clock: Held
 
 
 def test_a_peer_of_another_name_is_sent_nothing(tmp_path: Path, clock: HeldClock) -> None:
-    """Whoever has some certificate of the right authority is not yet the gateway."""
+    """A certificate of the right authority for another name is not the gateway's."""
     authority = Authority("theirs")
     context = tls(None, None, authority.file(tmp_path))
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -132,8 +130,8 @@ def test_a_peer_of_another_name_is_sent_nothing(tmp_path: Path, clock: HeldClock
 
 
 @contextmanager
-def bought(tmp_path: Path) -> Iterator[tuple[Peer, Gateway]]:
-    """A peer, and a gateway that signs in there by client credentials."""
+def signing_in(tmp_path: Path) -> Iterator[tuple[Peer, Gateway]]:
+    """A token issuer, and a gateway client that signs in there with client credentials."""
     authority = Authority("theirs")
     context = tls(None, None, authority.file(tmp_path))
     with serving(Peer(), authority.certificate(tmp_path, "server")) as peer:
@@ -144,16 +142,18 @@ def bought(tmp_path: Path) -> Iterator[tuple[Peer, Gateway]]:
         yield peer, Gateway(url, tls=context, tokens=credentials)
 
 
-def test_a_token_is_bought_once_and_again_before_it_ends(tmp_path: Path, clock: HeldClock) -> None:
-    with bought(tmp_path) as (peer, gateway):
+def test_a_token_is_requested_once_and_again_before_it_expires(
+    tmp_path: Path, clock: HeldClock
+) -> None:
+    with signing_in(tmp_path) as (peer, gateway):
         assert [post(gateway, clock) for _ in range(3)] == [200] * 3
         assert peer.bought == 1
         clock.advance(int((120 - EARLY_S) * 1_000))
         assert post(gateway, clock) == 200
     tokens = [authorization for path, authorization, _ in peer.came if path == "/payments"]
     assert tokens == ["Bearer t1"] * 3 + ["Bearer t2"]
-    asked = parse_qs(peer.came[0][2].decode())
-    assert asked == {
+    requested = parse_qs(peer.came[0][2].decode())
+    assert requested == {
         "grant_type": ["client_credentials"],
         "client_id": ["npp & co"],
         "client_secret": ["s=cret"],
@@ -161,10 +161,10 @@ def test_a_token_is_bought_once_and_again_before_it_ends(tmp_path: Path, clock: 
     }
 
 
-def test_a_token_lives_a_day_at_most_whatever_its_issuer_says(
+def test_a_token_is_used_for_a_day_at_most_whatever_its_issuer_says(
     tmp_path: Path, clock: HeldClock
 ) -> None:
-    with bought(tmp_path) as (peer, gateway):
+    with signing_in(tmp_path) as (peer, gateway):
         peer.granted["expires_in"] = 10**12
         assert post(gateway, clock) == 200
         clock.advance(86_400 * 1_000)
@@ -172,9 +172,9 @@ def test_a_token_lives_a_day_at_most_whatever_its_issuer_says(
         assert peer.bought == 2
 
 
-def test_a_token_that_is_refused_is_not_sent_again(tmp_path: Path, clock: HeldClock) -> None:
-    """The call ends as it was answered: nothing is sent twice by itself."""
-    with bought(tmp_path) as (peer, gateway):
+def test_a_refused_token_is_not_sent_again(tmp_path: Path, clock: HeldClock) -> None:
+    """The call ends with that answer: nothing is retried automatically."""
+    with signing_in(tmp_path) as (peer, gateway):
         assert post(gateway, clock) == 200
         peer.taken = {"Bearer t2"}
         assert [post(gateway, clock), post(gateway, clock)] == [401, 200]
@@ -197,8 +197,8 @@ def test_a_token_that_is_refused_is_not_sent_again(tmp_path: Path, clock: HeldCl
 def test_without_a_token_nothing_is_sent(
     tmp_path: Path, clock: HeldClock, status: int, granted: dict[str, Any]
 ) -> None:
-    """A ConnectError: it is certain that the gateway has not taken it."""
-    with bought(tmp_path) as (peer, gateway):
+    """A ConnectError: the gateway has certainly not received it."""
+    with signing_in(tmp_path) as (peer, gateway):
         peer.token_status = status
         peer.granted |= granted
         with pytest.raises(ConnectError):

@@ -1,4 +1,4 @@
-"""The gateway's HTTP against peers that behave badly: each ends as one technical result."""
+"""The gateway's HTTP client against faulty peers: each call ends with one technical result."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gateways.http_call import HttpAnswer, call
 
 CLOCK = SystemClock()
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"
-LAST = OK[:-2] + b"connection: close\r\n\r\n"  # nobody keeps this connection
+LAST = OK[:-2] + b"connection: close\r\n\r\n"  # this connection is not kept
 BODY = b'{"a": 1}'
 WAIT_SECONDS_MAX = 30.0
 
 
 class Peer:
-    """Answers each request with the next of `answers`, bytes as they are; None closes."""
+    """Answers each request with the next of `answers`, as raw bytes; None closes."""
 
     def __init__(self, answers: list[bytes | None]) -> None:
         self.answers = answers
@@ -81,14 +81,14 @@ def test_one_connection_carries_many_calls() -> None:
         assert made.requests[0].startswith(b"GET /v1/payments/N1 HTTP/1.1\r\n")
 
 
-def test_a_connection_that_the_peer_has_closed_is_not_used_again() -> None:
+def test_a_connection_closed_by_the_peer_is_not_reused() -> None:
     closing = OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     with peer(closing + BODY, OK + BODY) as (_, client):
         assert get(client).technical_result == "HTTP_200"
         assert get(client).technical_result == "HTTP_200"
 
 
-def test_a_chunked_answer_is_whole() -> None:
+def test_a_chunked_response_is_read_whole() -> None:
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     chunked = head + b'4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n'
     with peer(chunked, OK + BODY) as (made, client):
@@ -124,7 +124,7 @@ def test_a_chunked_answer_is_whole() -> None:
         ),
     ],
 )
-def test_a_bad_answer_is_a_technical_result_and_nothing_is_sent_twice(
+def test_a_bad_response_is_a_technical_result_and_nothing_is_sent_twice(
     answer: bytes | None, result: str
 ) -> None:
     with peer(answer, OK + BODY) as (made, client):
@@ -133,7 +133,9 @@ def test_a_bad_answer_is_a_technical_result_and_nothing_is_sent_twice(
         assert len(made.requests) == 1
 
 
-def test_nobody_there_and_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_and_silence_are_distinguished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(gateway, "READ_TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -141,14 +143,14 @@ def test_nobody_there_and_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch
     assert get(Gateway(url)).technical_result == "CONNECT_FAILED"
 
 
-def test_a_peer_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_sends_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "CALL_SECONDS_MAX", 0.2)
     monkeypatch.setattr(gateway, "READ_TIMEOUT_SECONDS", 2.0)
 
     def trickle(connection: socket.socket) -> None:
         connection.recv(65_536)
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n")
-        for _ in range(200):  # ten seconds, were it let
+        for _ in range(200):  # ten seconds, if allowed
             connection.sendall(b" ")
             time.sleep(0.05)
 
@@ -158,7 +160,7 @@ def test_a_peer_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
         assert time.monotonic() - began < 5.0
 
 
-def test_an_oversized_answer_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_response_frees_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "CONNECTIONS_MAX", 1)
     monkeypatch.setattr(gateway, "POOL_TIMEOUT_SECONDS", 0.2)
     large = b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n" + b" " * 90_000
@@ -169,7 +171,7 @@ def test_an_oversized_answer_gives_its_place_back(monkeypatch: pytest.MonkeyPatc
         assert made.connections == 2
 
 
-def test_a_peer_that_closed_while_idle_is_asked_over_a_new_connection() -> None:
+def test_after_an_idle_close_the_call_uses_a_new_connection() -> None:
     closed = threading.Event()
 
     def once(connection: socket.socket) -> None:
@@ -184,15 +186,15 @@ def test_a_peer_that_closed_while_idle_is_asked_over_a_new_connection() -> None:
             closed.clear()
             assert get(client).technical_result == "HTTP_200"
             assert closed.wait(5.0)
-            time.sleep(0.05)  # its end reaches us
+            time.sleep(0.05)  # its FIN reaches us
         client.close()
 
 
-def test_a_kept_connection_that_breaks_under_a_call_is_never_told_as_not_sent() -> None:
+def test_a_kept_connection_that_breaks_during_a_call_is_not_reported_as_not_sent() -> None:
     def then_silent(connection: socket.socket) -> None:
         connection.recv(65_536)
         connection.sendall(OK + BODY)
-        connection.recv(65_536)  # takes the second request, and goes
+        connection.recv(65_536)  # receives the second request, and closes
 
     with answering(then_silent) as port:
         client = Gateway(f"http://127.0.0.1:{port}")
@@ -202,14 +204,14 @@ def test_a_kept_connection_that_breaks_under_a_call_is_never_told_as_not_sent() 
         client.close()
 
 
-def test_a_call_that_finds_no_free_connection_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_a_free_connection_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "CONNECTIONS_MAX", 1)
     monkeypatch.setattr(gateway, "POOL_TIMEOUT_SECONDS", 0.1)
-    asked, release = threading.Event(), threading.Event()
+    requested, release = threading.Event(), threading.Event()
 
     def slow(connection: socket.socket) -> None:
         connection.recv(65_536)
-        asked.set()
+        requested.set()
         release.wait(WAIT_SECONDS_MAX)
         connection.sendall(LAST + BODY)
 
@@ -217,7 +219,7 @@ def test_a_call_that_finds_no_free_connection_was_not_sent(monkeypatch: pytest.M
         client = Gateway(f"http://127.0.0.1:{port}")
         first = threading.Thread(target=get, args=(client,))
         first.start()
-        assert asked.wait(WAIT_SECONDS_MAX)
+        assert requested.wait(WAIT_SECONDS_MAX)
         assert get(client).technical_result == "CONNECT_FAILED"
         release.set()
         first.join(WAIT_SECONDS_MAX)
@@ -238,8 +240,8 @@ def test_only_a_certificate_that_the_system_trusts_for_this_host_gets_a_request(
     good, other = certificate(tmp_path, "localhost"), certificate(tmp_path, "other.test")
     for served, trusted, result in (
         (good, good, "HTTP_200"),
-        (good, other, "CONNECT_FAILED"),  # nobody trusted signed it
-        (other, other, "CONNECT_FAILED"),  # it is somebody else's
+        (good, other, "CONNECT_FAILED"),  # not signed by a trusted authority
+        (other, other, "CONNECT_FAILED"),  # for another host
     ):
         requests: list[bytes] = []
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
@@ -250,7 +252,7 @@ def test_only_a_certificate_that_the_system_trusts_for_this_host_gets_a_request(
         assert len(requests) == (1 if result == "HTTP_200" else 0)
 
 
-def test_a_handshake_that_fails_or_hangs_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_or_hanging_handshake_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "CONNECT_TIMEOUT_SECONDS", 0.3)
     for reply in (b"HTTP/1.1 400 no\r\n\r\n", b""):
 
@@ -268,7 +270,7 @@ def test_a_handshake_that_fails_or_hangs_sent_nothing(monkeypatch: pytest.Monkey
 
 @contextmanager
 def answering(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port on which `serve` has each connection, one after the other."""
+    """A port on which `serve` gets each connection, one after the other."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -322,7 +324,7 @@ def certificate(folder: Path, host: str) -> Path:
     return file
 
 
-def test_a_call_passes_the_trace_of_its_work_on_and_no_other_call_does() -> None:
+def test_a_call_passes_on_the_trace_of_its_work_and_no_other() -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     with peer(OK + BODY, OK + BODY) as (there, client):
         with tracing.passing_on(trace):

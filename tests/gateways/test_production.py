@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import importlib
 import sys
 
 import pytest
 
 
 @pytest.mark.parametrize("name", ["rail", "deposits", "notifications", "resolve"])
-def test_a_simulator_refuses_the_production_profile_with_a_sentence(name: str) -> None:
-    command = [sys.executable, "-m", f"gateways.{name}.simulator", "--port", "1"]
-    ended = subprocess.run(
-        [*command, "--profile", "production"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 78
-    assert "must not run under the production profile" in ended.stderr
+def test_a_simulator_refuses_the_production_profile_with_an_explanation(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulator = importlib.import_module(f"gateways.{name}.simulator")
+    monkeypatch.setattr(sys, "argv", [name, "--port", "1", "--profile", "production"])
+    with pytest.raises(SystemExit) as ended:
+        simulator.main()
+    assert ended.value.code == 78
+    assert "must not run under the production profile" in capsys.readouterr().err

@@ -23,7 +23,7 @@ from tests.histories.file import SUFFIX, Recording, read, write
 FOLDER: Final = Path(__file__).parent
 FROM_KAFKA: Final = ("demo", "chaos")
 NAMES: Final = (*FROM_KAFKA, "model")
-SIZE_BYTES_MAX: Final = 4_000_000  # of one history: they are kept with the code for ever
+SIZE_BYTES_MAX: Final = 4_000_000  # of one history: they are kept with the code forever
 WORDS_MIN: Final = 5  # shorter names occur by chance
 
 
@@ -32,7 +32,7 @@ class Unfit(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 when what was recorded or read is proven, else 1."""
+    """Exit 0 if everything recorded or read is proved, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.histories", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,7 +68,7 @@ def say(text: str) -> None:
 
 
 def keep(made: Recording, folder: Path) -> Path:
-    """Write a recording that its own proof passes; nothing is left of one that it does not.
+    """Write a recording that passes its own proof; otherwise leave no file.
 
     Raises Unfit.
     """

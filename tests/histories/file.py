@@ -1,7 +1,7 @@
 """A recorded history on disk: every record of some topics, raw, as xz over MessagePack.
 
-Nothing is left out of a record: key, value, headers, offset and timestamp stand as they stood on
-the log. A compacted topic holds the last record of each key, as Kafka may leave it.
+Records are complete: key, value, headers, offset and timestamp are as on the log. A compacted topic
+holds the last record of each key, as Kafka may leave it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.histories.hashes import Cut, Hashes
 FORMAT: Final = 1
 SUFFIX: Final = ".history.xz"
 COMPACTED: Final = frozenset({t.LIFECYCLE})
-# Values are packed in this order: what others name by hash comes first.
+# Values are packed in this order: those that others name by hash come first.
 TOPICS: Final = (
     *INPUTS, t.EVENTS, t.OUTCOMES, t.QUARANTINE, t.LIFECYCLE, t.CHECKPOINTS, t.CONTROL,
     t.RAIL_SUBMISSIONS, t.RAIL_SUBMITTED, t.DEPOSITS_REQUESTS,
@@ -36,17 +36,17 @@ _FILTERS: Final[list[dict[str, Any]]] = [
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """A schema and the id under which the recorded bytes name it."""
+    """A schema, and the id by which the recorded bytes name it."""
 
     id: int
     schema: Json
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One partition, field by field, since that packs best.
+    """One partition, field by field, which packs best.
 
-    `offsets` and `times` are differences to the record before; `cuts` (by index) are the hashes
-    that were taken out of a value; `headers` (by index) are those of records that have some.
+    `offsets` and `times` are differences to the previous record; `cuts` (by index) are the hashes
+    removed from a value; `headers` (by index) are those of records that have any.
     """
 
     topic: str
@@ -60,9 +60,9 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """A whole log. `about` says in words where it comes from; `expected` what its proof counts;
-    `counts` are the partitions of each topic; `keys` the verifier's raw public keys. `digest`:
-    SHA-256 over the records, so that what is unpacked is what was recorded.
+    """A whole log. `about` describes its origin; `expected` has its proof's counts; `counts` the
+    partitions of each topic; `keys` the verifier's raw public keys. `digest` is SHA-256 over the
+    records, so that unpacking yields what was recorded.
     """
 
     format: int
@@ -85,7 +85,7 @@ def recording(
     counts: Mapping[str, int],
     keys: list[bytes],
 ) -> Recording:
-    """Everything that TOPICS hold in `log`, by topic and partition."""
+    """Everything that `log` has in TOPICS, by topic and partition."""
     kept = {
         (topic, number): _compacted(records) if topic in COMPACTED else records
         for topic in TOPICS
@@ -102,7 +102,7 @@ def recording(
 
 
 def log_of(recording: Recording) -> MemoryLog:
-    """The log as a replay reads it. Raises ValueError when it is not what was recorded."""
+    """The log as a replay reads it. Raises ValueError if it differs from what was recorded."""
     log, hashes = MemoryLog(recording.counts), Hashes()
     for column in recording.columns:
         log.records[column.topic, column.partition] = _records(column, hashes)
@@ -112,7 +112,7 @@ def log_of(recording: Recording) -> MemoryLog:
 
 
 def write(recording: Recording, path: Path) -> int:
-    """Pack to `path`; gives its size in bytes. The same recording is always the same bytes."""
+    """Pack to `path`; return its size in bytes. The same recording gives the same bytes."""
     raw = msgspec.msgpack.encode(recording)
     packed = lzma.compress(raw, format=lzma.FORMAT_XZ, filters=_FILTERS)
     path.write_bytes(packed)
@@ -120,7 +120,7 @@ def write(recording: Recording, path: Path) -> int:
 
 
 def read(path: Path) -> Recording:
-    """Raises ValueError for what is no recording of this format."""
+    """Raises ValueError for anything but a recording of this format."""
     try:
         raw = lzma.decompress(path.read_bytes())
         found = msgspec.msgpack.decode(raw, type=Recording)
@@ -165,7 +165,7 @@ def _records(column: Column, hashes: Hashes) -> list[LogRecord]:
 
 
 def _compacted(records: list[LogRecord]) -> list[LogRecord]:
-    """The last record of each key, in its place."""
+    """The last record of each key, in place."""
     last = {record.key: record.offset for record in records}
     return [record for record in records if last[record.key] == record.offset]
 

@@ -1,8 +1,8 @@
-"""Takes out of recorded values what no packer can shrink: the SHA-256 of other recorded values.
+"""Removes from recorded values what no packer can shrink: the SHA-256 of other recorded values.
 
-Events name the event before and their input by hash, outcomes their input, lifecycle records their
-last event. Such 32 bytes are cut out and noted as the number of the record that they are the hash
-of; `restore` computes them again. What is no such hash stays as it is, so nothing is ever lost.
+Events name the previous event and their input by hash, outcomes their input, lifecycle records
+their last event. Such 32 bytes are cut out and replaced by the number of the hashed record;
+`restore` computes them again. Other bytes stay, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Final
 HASH_BYTES: Final = 32
 
 Cut = tuple[int, int]
-"""Where in the value, and the number of the record whose hash stood there."""
+"""The position in the value, and the number of the record whose hash was there."""
 
 
 class Hashes:
-    """Values in one fixed order, each numbered from 0: a cut names an earlier one only."""
+    """Values in one fixed order, numbered from 0: a cut refers to an earlier one only."""
 
     def __init__(self) -> None:
         self._number: dict[bytes, int] = {}
         self._hashes: list[bytes] = []
 
     def cut(self, value: bytes) -> tuple[bytes, list[Cut]]:
-        """The value without the hashes of earlier ones, and where they stood."""
+        """The value without the hashes of earlier values, and their positions."""
         rest, cuts, start = bytearray(), [], 0
         for at, number in self._found(value):
             rest += value[start:at]
@@ -36,7 +36,7 @@ class Hashes:
         return bytes(rest), cuts
 
     def restore(self, rest: bytes, cuts: Sequence[Cut]) -> bytes:
-        """The value as it was."""
+        """The original value."""
         value, start = bytearray(), 0
         for at, number in cuts:
             more = at - len(value)
@@ -48,7 +48,7 @@ class Hashes:
         return whole
 
     def skip(self) -> None:
-        """A record without a value takes its number."""
+        """A record without a value uses up its number."""
         self._hashes.append(b"")
 
     def _found(self, value: bytes) -> Iterator[Cut]:

@@ -1,4 +1,4 @@
-"""A history read from a running cluster, as `npp` finds it: settings, registry, keyring."""
+"""A history read from a running cluster, found as by `npp`: settings, registry, keyring."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from app import settings
 from app.cluster import Cluster, open_registry
+from app.config import settings
 from app.control.proof import keyring_of
 from engine.clients.reader import read_all
 from engine.ports import TopicPartition
@@ -20,13 +20,13 @@ from schemas.registry import setup
 from schemas.registry.client import Registry
 from tests.histories.file import TOPICS, Recording, Schema, recording
 
-QUIET_SECONDS: Final = 5.0  # nothing was written for so long, before and while it was read
-TRIES_MAX: Final = 60  # five minutes: a demo's load is long over then
-MOVING: Final = frozenset({t.CHECKPOINTS, t.CONTROL})  # written at rest too, and harmless
+QUIET_SECONDS: Final = 5.0  # without writes for that long, before and during the read
+TRIES_MAX: Final = 60  # five minutes: a demo's load has ended by then
+MOVING: Final = frozenset({t.CHECKPOINTS, t.CONTROL})  # written at rest too, harmlessly
 
 
 class NotQuiet(Exception):
-    """The log does not come to rest: its topics would not fit together."""
+    """The log does not come to rest, so its topics would be inconsistent."""
 
 
 def record(name: str, data_dir: Path, say: Callable[[str], None]) -> Recording:
@@ -81,7 +81,7 @@ def _read(cluster: Cluster, place: TopicPartition, end: int) -> list[LogRecord]:
 
 
 def _schemas(registry: Registry, log: dict[TopicPartition, list[LogRecord]]) -> list[Schema]:
-    """Those of today's code under the registry's ids, and whatever else the bytes name."""
+    """Today's schemas under the registry's ids, and all others that the bytes name."""
     known = {
         each.schema_id: each.schema
         for each in setup.look_up_all(registry, catalogue.load()).entries

@@ -1,5 +1,5 @@
-"""The sequences of the model (tests/model), decided by the payments processor on the engine's
-driver: real bytes on a log, many payments beside each other, timers by the engine.
+"""The model's sequences (tests/model), decided by the payments processor on the engine's driver:
+real bytes on a log, many payments, timers by the engine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.processors.replay.world import VERIFIER_KEY, World
 SEALED: Final = seal(model.PARTIES)
 TOPIC_OF: Final = {origin: topic for topic, origin in reversed(ORIGINS.items())}
 LAST_MS: Final = model.START + 2 * model.DAY  # an unanswered request is repeated without end
-SETTLE_MS: Final = model.HOUR  # after the last input: what timers still have to do
+SETTLE_MS: Final = model.HOUR  # after the last input, for the remaining timers
 SCHEMAS_MAX: Final = 1_000
 KEY_DIGITS: Final = len(model.KEY) - len("model-")
 
@@ -38,7 +38,7 @@ class Input(NamedTuple):
 
 
 def record(sequences: int, seed: int) -> Recording:
-    """A log on which `sequences` payments live as the model's sequences of `seed` say."""
+    """A log with `sequences` payments that follow the model's sequences of `seed`."""
     world = World()
     inputs = sorted(_inputs(sequences, seed), key=lambda each: (each.now_ms, each.number))
     for now_ms, together in groupby(inputs, key=lambda each: each.now_ms):
@@ -65,8 +65,8 @@ def record(sequences: int, seed: int) -> Recording:
 
 
 def _inputs(sequences: int, seed: int) -> Iterator[Input]:
-    """The timers that fall due are left out: the engine makes them itself. So is what the model
-    gives once more to see that nothing changes.
+    """Due timers are left out, because the engine makes them itself; so are the model's repeated
+    inputs.
     """
     for number, own_seed in enumerate(seeds_of(seed, 0, sequences), 1):
         play = one(own_seed)[0]
@@ -82,7 +82,7 @@ def _inputs(sequences: int, seed: int) -> Iterator[Input]:
 
 
 def _turns(together: list[Input]) -> Iterator[list[Input]]:
-    """Inputs of one moment, of each payment one at a time: their order is the sequence's."""
+    """Inputs of one moment, one payment at a time, in the order of their sequence."""
     waiting: dict[int, list[Input]] = {}
     for each in together:
         waiting.setdefault(each.number, []).append(each)
@@ -92,22 +92,23 @@ def _turns(together: list[Input]) -> Iterator[list[Input]]:
 
 
 def _give(world: World, given: Input) -> None:
-    """The command as bytes, of a payment of its own."""
+    """The command as bytes, for a separate payment."""
     topic, command = TOPIC_OF[given.origin], given.command
     if isinstance(command, CreatePayment) and command.parties == model.SEALED:
         command = msgspec.structs.replace(command, parties=SEALED)
     try:
         value = world.codec.encode(topic, command)
     except Unencodable:
-        return  # what no schema can carry never comes to a topic
+        return  # values that no schema can carry never reach a topic
     key = _own(command.header.payment_intent_id.encode(), given.number)
     world.driver.pipe(topic, key, _own(value, given.number))
 
 
 def _own(raw: bytes, number: int) -> bytes:
-    """Every sequence of the model is of one payment: id, key and references made another's.
+    """Every sequence of the model is about one payment; replace id, key and references by
+    another's.
 
-    They all have one length, so the bytes around them stay as they are.
+    They all have one length, so the other bytes stay unchanged.
     """
     key = f"model-{number:0{KEY_DIGITS}d}"
     payment = payment_intent_id(model.SOURCE, key)

@@ -12,7 +12,7 @@ from tests.histories.registry import codec_of
 
 
 def prove(recording: Recording) -> Report:
-    """What `npp replay verify` would say of the log."""
+    """The report of `npp replay verify` on the log."""
     ring = Keyring()
     for key in recording.keys:
         ring.add(key, 0)
@@ -26,7 +26,7 @@ def prove(recording: Recording) -> Report:
 
 
 def counted(report: Report) -> dict[str, int]:
-    """What a proof went over: a later one must go over the same, or it proves less."""
+    """The counts of a proof: a later one must cover as much, or it proves less."""
     inputs = report.inputs
     return {
         "payments": report.fold.payments,
@@ -44,7 +44,7 @@ def counted(report: Report) -> dict[str, int]:
 
 
 def problems(recording: Recording, report: Report) -> list[str]:
-    """Why this proof is not the whole one; nothing when it is."""
+    """Why this proof is incomplete; empty if it is complete."""
     found = [
         f"{each.name}: {failure.sentence()}"
         for each in report.strengths()

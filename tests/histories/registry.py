@@ -1,4 +1,4 @@
-"""The schema registry of a recorded history: its schemas under the ids that its bytes name."""
+"""The schema registry of a recorded history: its schemas under the ids in its bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.histories.file import Schema
 
 
 class RecordedRegistry:
-    """A Registry over recorded ids. What today's code has besides is numbered behind them."""
+    """A Registry over recorded ids. Today's further schemas get the next numbers."""
 
     def __init__(self, schemas: Sequence[Schema]) -> None:
         self._schemas = {each.id: each.schema for each in schemas}

@@ -1,4 +1,4 @@
-"""The recorded histories, with today's code: folded, verified, decided again byte for byte."""
+"""The recorded histories with today's code: folded, verified, decided again byte for byte."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ pytestmark = pytest.mark.slow
 FILES = sorted(FOLDER.glob(f"*{SUFFIX}"))
 
 
-def test_every_recorded_history_is_proven_in_every_strength() -> None:
-    """DEP-07:
-    Fold, chain, re-decide, identity and money, over as much as when it was recorded.
+def test_every_recorded_history_is_proved_in_every_strength() -> None:
+    """DEP-07: fold, chain, re-decide, identity and money, over as much as when it was recorded.
 
-    A failure means that today's code decides what was decided otherwise. Where that is meant, the
-    old behaviour stays selectable by its rule set's number (domain §8); else mend the code.
+    A failure means that today's code decides differently. If that is intended, the old behaviour
+    stays selectable by its rule set's number (domain §8); otherwise fix the code.
     """
     wrong = {}
     for path in FILES:
@@ -33,8 +32,8 @@ def test_every_recorded_history_is_proven_in_every_strength() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_auditor_finds_nothing_in_a_recorded_history(path: Path) -> None:
-    """Whoever shares no code with the product comes to the same end: all is even, and a
-    payment at rest holds nothing, asks nothing, waits for nobody.
+    """The auditor, which shares no code with the product, agrees: the books balance, and a payment
+    at rest holds nothing, requests nothing, awaits nothing.
     """
     made = read(path)
     records: dict[str, list[Record]] = {}
@@ -49,6 +48,6 @@ def test_the_auditor_finds_nothing_in_a_recorded_history(path: Path) -> None:
 
 
 def test_the_histories_are_known_and_small() -> None:
-    """They are kept with the code for ever."""
+    """They are kept with the code forever."""
     assert {path.name.removesuffix(SUFFIX) for path in FILES} == set(NAMES)
     assert all(path.stat().st_size <= SIZE_BYTES_MAX for path in FILES)

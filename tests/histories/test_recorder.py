@@ -1,4 +1,4 @@
-"""The recorder of histories: what it writes is what stood on the log, and it keeps no bad one."""
+"""The recorder of histories: it writes what was on the log and keeps no bad recording."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from tests.histories.file import TOPICS, Recording, Schema, log_of, read, record
 from tests.histories.hashes import Hashes
 from tests.histories.registry import RecordedRegistry, codec_of
 
+pytestmark = pytest.mark.slow
 SEQUENCES = 6
 
 
 @pytest.fixture(scope="module")
 def small() -> Recording:
-    """The model's first sequences, recorded now by today's code."""
+    """The model's first sequences, recorded with today's code."""
     return model.record(SEQUENCES, 1)
 
 
 def altered(made: Recording, topic: str, change: Any) -> Recording:
-    """The recording of a log on which the last record of `topic` is another."""
+    """The recording of a log with a changed last record of `topic`."""
     log = log_of(made)
     place = next(each for each, records in log.records.items() if each[0] == topic and records)
     log.records[place] = [*log.records[place][:-1], change(log.records[place][-1])]
@@ -40,7 +41,7 @@ def altered(made: Recording, topic: str, change: Any) -> Recording:
     )  # fmt: skip
 
 
-def test_the_models_sequences_are_recorded_proven_and_checked_by_one_command(
+def test_the_models_sequences_are_recorded_proved_and_checked_by_one_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Recorded histories fold, verify and are decided again byte for byte."""
@@ -55,14 +56,14 @@ def test_the_models_sequences_are_recorded_proven_and_checked_by_one_command(
 
 
 def test_the_same_sequences_give_the_same_bytes(small: Recording, tmp_path: Path) -> None:
-    """What the command makes does not depend on when and where it runs."""
+    """The recording depends on neither time nor machine."""
     write(small, tmp_path / "one")
     write(model.record(SEQUENCES, 1), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_log_comes_back_record_by_record_with_holes_headers_and_nulls(tmp_path: Path) -> None:
-    """Raw keys, values, headers, offsets and timestamps stand as they stood."""
+def test_a_log_comes_back_record_by_record_with_gaps_headers_and_nulls(tmp_path: Path) -> None:
+    """Raw keys, values, headers, offsets and timestamps are unchanged."""
     first = b"an input"
     named = b"x" + hashlib.sha256(first).digest() + hashlib.sha256(first).digest() + b"y"
     log = {
@@ -79,8 +80,8 @@ def test_a_log_comes_back_record_by_record_with_holes_headers_and_nulls(tmp_path
     assert log_of(read(tmp_path / "x")).records == log
 
 
-def test_of_a_compacted_topic_the_last_record_of_each_key_is_kept() -> None:
-    """As Kafka may leave it; a record that was taken back stays taken back."""
+def test_a_compacted_topic_keeps_the_last_record_of_each_key() -> None:
+    """As Kafka may leave it; a tombstone stays a tombstone."""
     values = [b"1", b"2", None]
     log = {
         (t.LIFECYCLE, 0): [
@@ -97,7 +98,7 @@ def test_of_a_compacted_topic_the_last_record_of_each_key_is_kept() -> None:
 
 
 def test_hashes_are_cut_out_and_put_back_wherever_they_stand() -> None:
-    """Random values that name earlier ones at random places, themselves included by chance."""
+    """Random values that name earlier ones at random places."""
     rng = random.Random(7)
     values: list[bytes] = []
     for _ in range(200):
@@ -112,10 +113,10 @@ def test_hashes_are_cut_out_and_put_back_wherever_they_stand() -> None:
     assert sum(len(rest) for rest, _ in cut) < sum(map(len, values)) * 2 // 3
 
 
-def test_a_file_that_is_damaged_or_of_another_format_is_refused(
+def test_a_damaged_file_or_one_of_another_format_is_refused(
     small: Recording, tmp_path: Path
 ) -> None:
-    """What is unpacked is what was recorded, or it is an error."""
+    """Unpacking yields what was recorded, or an error."""
     path = tmp_path / "x"
     write(small, path)
     raw = bytearray(path.read_bytes())
@@ -135,13 +136,13 @@ def test_a_file_that_is_damaged_or_of_another_format_is_refused(
         log_of(msgspec.structs.replace(small, columns=[other, *small.columns[1:]]))
 
 
-# -- what is no proof is not kept ------------------------------------------------------------------
+# -- an unproved recording is not kept -------------------------------------------------------------
 
 
-def test_a_history_that_is_decided_otherwise_today_is_not_kept_and_fails_the_check(
+def test_a_history_that_is_decided_differently_today_is_not_kept_and_fails_the_check(
     small: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are the proof of whatever moves next."""
+    """The histories are the proof of whatever changes next."""
 
     def change(record: LogRecord) -> LogRecord:
         value = bytearray(record.value or b"")
@@ -157,8 +158,8 @@ def test_a_history_that_is_decided_otherwise_today_is_not_kept_and_fails_the_che
     assert "FAILED" in capsys.readouterr().err
 
 
-def test_a_proof_that_goes_over_less_than_the_recorded_one_fails(small: Recording) -> None:
-    """A history of which a part is not looked at any more proves less."""
+def test_a_proof_that_covers_less_than_the_recorded_one_fails(small: Recording) -> None:
+    """If part of a history is no longer checked, the proof is weaker."""
     report = proof.prove(small)
     counts = proof.counted(report)
     whole = msgspec.structs.replace(small, expected=counts)
@@ -169,7 +170,7 @@ def test_a_proof_that_goes_over_less_than_the_recorded_one_fails(small: Recordin
 
 
 def test_without_the_verifiers_key_a_history_is_not_kept(small: Recording, tmp_path: Path) -> None:
-    """Signatures that nobody can check are no proof."""
+    """Signatures that cannot be checked prove nothing."""
     with pytest.raises(command.Unfit):
         command.keep(msgspec.structs.replace(small, keys=[]), tmp_path)
 

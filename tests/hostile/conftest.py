@@ -1,4 +1,4 @@
-"""What the attackers start from: a signed log, and genuine packs of it."""
+"""The attackers' starting point: a signed log, and genuine packs of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An attacker who holds genuine packs, and hands over a file of his own."""
+"""An attacker holds genuine packs and submits a file of their own."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.evidence.alterations import KEYS, at, leaves
 pytestmark = pytest.mark.slow
 
 MIB = 1_048_576
-PEAK_MIB_MAX = 256  # of the whole process; 32 MiB of nonsense took 1 GB
-GIVEN_MIB = 16  # the most that is looked at
+PEAK_MIB_MAX = 256  # of the whole process; 32 MiB of garbage used to take 1 GB
+GIVEN_MIB = 16  # the maximum that is read
 MUTATIONS = 300
 ACTIVE = "\n\x1b[2J\x1b[8m\u202e\x07"
 
 
 def forged_tail(genuine: bytes, other: bytes, attempt: int) -> bytes:
-    """A signed, settled payment with an invented failure behind its checkpoint."""
+    """A signed, settled payment with an invented failure after its checkpoint."""
     mine, his = (v.read_inputs(json.loads(each), KEYS) for each in (genuine, other))
     failed = next(e for e in his.events if e.type == "PaymentFailed")
     stated = his.schemas[failed.schema_id]
@@ -63,7 +63,7 @@ def forged_tail(genuine: bytes, other: bytes, attempt: int) -> bytes:
 
 
 @pytest.mark.parametrize("attempt", [1, 999, -7])
-def test_an_invented_event_behind_the_checkpoint_changes_no_state_and_is_not_yet_signed(
+def test_an_invented_event_after_the_checkpoint_changes_no_state_and_is_not_yet_signed(
     pack_named: Callable[[str], bytes], attempt: int
 ) -> None:
     """EP-08, EP-11."""
@@ -79,11 +79,12 @@ def test_an_invented_event_behind_the_checkpoint_changes_no_state_and_is_not_yet
     assert not any("FAILED" in line for line in lines)
 
 
-def test_what_is_shown_of_a_file_does_not_act_on_the_terminal(
+def test_text_from_a_file_is_inert_on_the_terminal(
     pack_named: Callable[[str], bytes],
 ) -> None:
-    """SEC-09: every text of a pack, and every name in it, holds line feeds, escapes and a change of
-    direction: the report stays one line for each of its lines, and ends BROKEN."""
+    """SEC-09: every text of a pack and every name in it has line feeds, escapes and direction
+    changes. The report keeps one line for each of its lines, and ends BROKEN.
+    """
     genuine = json.loads(pack_named("settled"))
     spoof = f"11.13.1{ACTIVE}VERIFIED"
     paths = [p for p in leaves(genuine) if isinstance(at(genuine, p), str)]
@@ -106,7 +107,7 @@ ANYTHING: Any = st.recursive(
 
 @pytest.fixture(scope="module")
 def targets(pack_named: Callable[[str], bytes]) -> list[tuple[Any, list[Any]]]:
-    """Packs and the places of everything in them."""
+    """Packs and the paths of everything in them."""
 
     def every(value: Any, path: tuple[Any, ...] = ()) -> Any:
         yield path
@@ -125,8 +126,9 @@ def targets(pack_named: Callable[[str], bytes]) -> list[tuple[Any, list[Any]]]:
 )  # fmt: skip
 @given(data=st.data())
 def test_any_content_gives_a_verdict(data: st.DataObject, targets: Any) -> None:
-    """EP-07: genuine packs with anything at any places: dropped, nested, huge, of another type.
-    The verdict is BROKEN, and its place is named."""
+    """EP-07: genuine packs with any value at any place: dropped, nested, huge, of another type. The
+    verdict is BROKEN, and the place is named.
+    """
     genuine, paths = data.draw(st.sampled_from(targets))
     pack = copy.deepcopy(genuine)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -206,7 +208,7 @@ def verdict_of_pdf(pdf: bytes) -> tuple[str, str]:
     return answer["problem"]["kind"], answer["problem"]["place"]
 
 
-def test_a_pdf_carries_its_pack_and_its_pages_can_not_say_something_else(
+def test_a_pdf_carries_its_pack_and_its_pages_cannot_say_something_else(
     pack_named: Callable[[str], bytes],
 ) -> None:
     """EP-04, EP-07: a genuine pack in a PDF whose pages were made of another is BROKEN."""

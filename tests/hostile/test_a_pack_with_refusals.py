@@ -1,5 +1,5 @@
-"""Who holds a pack file alters what it says of refused actions: one is dropped, added, or given to
-another person. Each of them breaks the pack.
+"""The holder of a pack file alters its refused actions: one is dropped, added, or attributed to
+another person. Each change breaks the pack.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def _drop_all(harness: Harness, inputs: v.Inputs) -> v.Inputs:
 
 
 def _another_person(harness: Harness, inputs: v.Inputs) -> v.Inputs:
-    """The command says another operator; the outcome goes on naming the real one's hash."""
+    """The command names another operator; the outcome still names the real command's hash."""
     return replace(inputs, commands=[_forged(harness, inputs), *inputs.commands[1:]])
 
 
 def _another_person_and_hash(harness: Harness, inputs: v.Inputs) -> v.Inputs:
-    """The outcome is written again to fit."""
+    """The outcome is rewritten to match."""
     forged = _forged(harness, inputs)
     partition, offset, raw, record = inputs.outcomes[0]
     outcome = harness.world.codec.decode(t.OUTCOMES, raw)
@@ -118,7 +118,7 @@ def _moved_behind_the_checkpoint(harness: Harness, inputs: v.Inputs) -> v.Inputs
         (_moved_behind_the_checkpoint, "MERKLE"),
     ],
 )
-def test_a_refused_action_cannot_be_dropped_or_given_to_another_person(
+def test_a_refused_action_cannot_be_dropped_or_attributed_to_another_person(
     harness: Harness, alter: Callable[[Harness, v.Inputs], v.Inputs], kind: str
 ) -> None:
     """EP-02, EP-07, EP-12."""
@@ -129,8 +129,8 @@ def test_a_refused_action_cannot_be_dropped_or_given_to_another_person(
     _, content = harness.packs.build(payment, None, proof=True)
     genuine = verified(harness, content)
     assert (genuine["problem"], genuine["verdict"]) == (None, v.VERIFIED)
-    said = json.loads(content)["operatorActions"]["notExecuted"]
-    assert [each["reason"] for each in said] == ["first", "second"]
+    body = json.loads(content)["operatorActions"]["notExecuted"]
+    assert [each["reason"] for each in body] == ["first", "second"]
     forged = v.canonical(v.assemble(alter(harness, inputs_of(harness, content)), with_proof=True))
     problem = verified(harness, forged)["problem"]
     assert problem is not None
@@ -138,7 +138,7 @@ def test_a_refused_action_cannot_be_dropped_or_given_to_another_person(
 
 
 def test_a_refusal_alone_is_signed_by_the_next_checkpoint(harness: Harness) -> None:
-    """Nothing else happens to the payment; until then the pack says so."""
+    """Nothing else happens to the payment; until then the pack says that it is unsigned."""
     payment = harness.world.settled("k")
     harness.all()
     early, _ = harness.packs.build(payment, None, proof=True)

@@ -1,4 +1,4 @@
-"""An attacker who reads what the product prints, logs and leaves on the disk."""
+"""An attacker who reads what the product prints, logs and writes to disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from app import logs, settings
+from app import logs
+from app.config import settings
 from app.config.shown import shown as shown_settings
 from readmodel.model import open_model
 from readmodel.rows import Batch
@@ -35,7 +36,7 @@ SECRETS = {
 REACH = {"NPP_BOOTSTRAP_SERVERS": "kafka:9092", "NPP_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
 
 
-def test_npp_config_shows_no_secret_and_still_says_where_things_are() -> None:
+def test_npp_config_shows_no_secret_but_still_the_addresses() -> None:
     shown = shown_settings(settings.load(REACH | SECRETS))
     text = json.dumps(shown)
     assert "HIDE" not in text
@@ -74,7 +75,7 @@ def test_a_log_line_repeats_no_secret_that_an_error_quotes(
 @pytest.mark.parametrize(
     "name", ["webhook_secret", "sasl.password", "ssl.key.passphrase", "jaas_config", "SSL_KEY_PEM"]
 )
-def test_a_field_with_a_secret_s_name_is_not_logged(
+def test_a_field_with_a_secrets_name_is_not_logged(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.set_up("INFO", process="payments", instance="p-1")
@@ -84,20 +85,20 @@ def test_a_field_with_a_secret_s_name_is_not_logged(
     assert "SESAME" not in capsys.readouterr().err
 
 
-def test_the_files_of_the_read_model_are_its_owner_s_alone(tmp_path: Path) -> None:
+def test_the_read_models_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "readmodel"
     model = open_model(f"sqlite:///{folder}")
     writer = model.writer()
     writer.apply(Batch())
     files = [each for each in folder.iterdir() if each.suffix.startswith(".db")]
-    assert len(files) >= 2  # what WAL leaves beside it, too
+    assert len(files) >= 2  # including the WAL files
     for file in files:
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     writer.close()
 
 
-def test_a_demo_s_settings_with_their_token_are_its_owner_s_alone(tmp_path: Path) -> None:
+def test_a_demos_settings_with_their_token_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     file = tmp_path / settings.ENV_FILE
     file.write_text("old")
     file.chmod(0o666)

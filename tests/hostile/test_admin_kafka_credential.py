@@ -1,7 +1,7 @@
-"""What whoever holds the Kafka credential `admin` (or any that may write to the control topic) can
-not do: act in persons' names. SEC-02, SEC-03.
+"""A holder of the Kafka credential `admin` (or of any with write access to the control topic)
+cannot act in other people's names. SEC-02, SEC-03.
 
-The records are written past every client of ours; the fold is the one that every obeyer has.
+The records bypass every client of ours; the fold is the one that every process uses.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from core import records
-from core.records import ActConfirmed, Signature
+from core import control_records as records
+from core.control_records import ActConfirmed, Signature
 from core.values import PaymentIntentId
 from tests.control.log import HOUR_MS, ControlLog, rules, sources
 from tests.control.people import activated, file_text, key_of
 
 
 def forged(record: Any) -> Any:
-    """With a signature that names the person's key and was invented."""
+    """With an invented signature that names the person's key."""
     name = key_of(record.actor).key_id
     invented = Signature(key_id=name, number=7, signed_at=1, signature=bytes(64))
     return msgspec.structs.replace(record, signature=invented)
 
 
 def requests(log: ControlLog) -> list[Any]:
-    """One of each act that needs two persons, in ann's name."""
+    """One of each act that needs two people, in ann's name."""
     stop = log.stop()
     return [
         log.resume_request(stop, log.prove()),
@@ -68,11 +68,11 @@ def confirmations(log: ControlLog, offsets: list[int]) -> list[Any]:
 
 
 def changed(log: ControlLog) -> list[bool]:
-    """Whether anything of all that has come about."""
+    """Whether any of all that has taken effect."""
     now = log.control
     return [
-        now.stopped() is None, bool(now.redrives_confirmed), bool(now.recoveries),
-        now.unparked("pi_x", 3) is not None, now.rule_set != rules(1),
+        now.stopped() is None, bool(now.redrives.confirmed), bool(now.recoveries),
+        now.resumption(PaymentIntentId("pi_x"), 3) is not None, now.rule_set != rules(1),
         now.source_map != sources(1), bool(now.added_inputs()),
         now.operators is None or now.operators.number != 1,
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def changed(log: ControlLog) -> list[bool]:
 @pytest.mark.parametrize(
     ("made", "rule"), [(lambda each: each, "UNSIGNED"), (forged, "BAD_SIGNATURE")]
 )
-def test_two_typed_names_are_nobody(made: Callable[[Any], Any], rule: str) -> None:
+def test_two_typed_names_have_no_effect(made: Callable[[Any], Any], rule: str) -> None:
     """SEC-07."""
     log = ControlLog()
     offsets = [log.put(made(each)) for each in requests(log)]
@@ -92,7 +92,7 @@ def test_two_typed_names_are_nobody(made: Callable[[Any], Any], rule: str) -> No
     assert log.control.requests() == []
 
 
-def test_a_key_of_ones_own_is_nobodys() -> None:
+def test_a_self_made_key_has_no_effect() -> None:
     log = ControlLog()
     mine = key_of("mallory")
     offsets = [log.act(each, key=mine) for each in requests(log)]
@@ -102,7 +102,7 @@ def test_a_key_of_ones_own_is_nobodys() -> None:
     assert set(log.broken) == {"UNKNOWN_KEY"}
 
 
-def test_a_proof_is_taken_from_the_process_that_proves_only() -> None:
+def test_a_proof_counts_only_from_the_proving_process() -> None:
     log = ControlLog()
     stop = log.stop()
     typed = records.ProofPassed(
@@ -115,44 +115,44 @@ def test_a_proof_is_taken_from_the_process_that_proves_only() -> None:
     assert log.broken == ["UNSIGNED", "UNKNOWN_KEY", "NOT_POSSIBLE", "NOT_POSSIBLE"]
 
 
-def test_an_act_that_was_signed_is_not_done_again() -> None:
-    """Written once more later, or held back until it suits."""
+def test_a_signed_act_is_not_carried_out_twice() -> None:
+    """Written again later, or held back until it is useful."""
     log = ControlLog()
     stop = log.stop()
     proof = log.prove()
-    asked = log.sign(log.resume_request(stop, proof))
-    offset = log.put(asked)
-    agreed = log.sign(log.resume_confirmation(stop, offset), asked)
+    requested = log.sign(log.resume_request(stop, proof))
+    offset = log.put(requested)
+    agreed = log.sign(log.resume_confirmation(stop, offset), requested)
     log.put(agreed)
     assert log.control.stopped() is None
     again = log.stop()
     log.prove()
-    log.put(asked)
+    log.put(requested)
     log.put(agreed)
     assert log.control.stopped() is not None, again
     assert log.broken == ["NUMBER_USED", "NUMBER_USED"]
 
 
 @pytest.mark.parametrize("late_ms", [HOUR_MS, -HOUR_MS], ids=["held back", "signed ahead"])
-def test_an_act_is_obeyed_near_the_time_of_its_signing_only(late_ms: int) -> None:
+def test_an_act_is_accepted_only_near_the_time_of_its_signature(late_ms: int) -> None:
     log = ControlLog()
-    asked = log.sign(
+    requested = log.sign(
         records.RedriveRequested(
             request_id="rdr_1", partition=0, offsets=(1,), reason="r", requested_at=0, actor="ann"
         ),
         at=log.now_ms - late_ms,
     )
-    log.put(asked)
+    log.put(requested)
     assert log.broken == ["TIME"]
     log.now_ms += HOUR_MS
-    log.put(asked)  # now an act that was signed ahead is in time; its number is spent
+    log.put(requested)  # an act that was signed ahead is now in time, but its number is used
     assert log.broken == ["TIME", "NUMBER_USED"]
     assert log.control.requests() == []
 
 
 def test_a_signature_covers_every_field_and_the_cluster() -> None:
     log = ControlLog()
-    asked = log.sign(
+    requested = log.sign(
         records.RedriveRequested(
             request_id="rdr_1", partition=0, offsets=(1,), reason="r", requested_at=0, actor="ann"
         )
@@ -161,18 +161,18 @@ def test_a_signature_covers_every_field_and_the_cluster() -> None:
         ("request_id", "rdr_2"), ("partition", 1), ("offsets", (1, 2)), ("reason", "s"),
         ("requested_at", 1), ("actor", "bob"), ("payment_intent_id", "pi_y"),
     ):  # fmt: skip
-        log.put(msgspec.structs.replace(asked, **{name: other}))
-    for name, other in (("number", 99), ("signed_at", asked.signature.signed_at + 1)):
-        wrong = msgspec.structs.replace(asked.signature, **{name: other})
-        log.put(msgspec.structs.replace(asked, signature=wrong))
+        log.put(msgspec.structs.replace(requested, **{name: other}))
+    for name, other in (("number", 99), ("signed_at", requested.signature.signed_at + 1)):
+        wrong = msgspec.structs.replace(requested.signature, **{name: other})
+        log.put(msgspec.structs.replace(requested, signature=wrong))
     assert log.broken == [*["BAD_SIGNATURE"] * 5, "UNKNOWN_KEY", *["BAD_SIGNATURE"] * 3]
     elsewhere = ControlLog()
     elsewhere.hands.cluster_id = "another-cluster"
-    elsewhere.act(msgspec.structs.replace(asked, signature=None))
+    elsewhere.act(msgspec.structs.replace(requested, signature=None))
     assert elsewhere.broken == ["BAD_SIGNATURE"]
 
 
-def test_a_confirmation_fits_the_request_that_was_read_and_no_other() -> None:
+def test_a_confirmation_matches_only_the_request_that_was_read() -> None:
     """The request is exchanged between reading and confirming."""
     log = ControlLog()
     good, bad = (
@@ -189,11 +189,11 @@ def test_a_confirmation_fits_the_request_that_was_read_and_no_other() -> None:
     )
     log.put(bad)
     log.put(agreed)
-    assert log.control.redrives_confirmed == {}
+    assert log.control.redrives.confirmed == {}
     assert log.broken == ["WRONG_REQUEST"]
 
 
-def test_three_hundred_stops_end_by_one_request_and_one_confirmation() -> None:
+def test_three_hundred_stops_are_ended_by_one_request_and_one_confirmation() -> None:
     log = ControlLog()
     names = [log.stop() for _ in range(300)]
     assert len(log.control.stops()) == 1
@@ -213,7 +213,7 @@ def test_a_stop_after_the_request_is_not_ended_by_it() -> None:
     assert [each.stop_id for each in log.control.stops()] == [later]
 
 
-def test_a_request_is_not_replaced_by_another_persons_under_its_name() -> None:
+def test_a_request_cannot_be_replaced_by_another_persons_under_its_name() -> None:
     log = ControlLog()
     good = log.sign(
         records.RedriveRequested(
@@ -223,10 +223,10 @@ def test_a_request_is_not_replaced_by_another_persons_under_its_name() -> None:
     log.put(good)
     log.act(msgspec.structs.replace(good, actor="carl", offsets=(1, 2), signature=None))
     log.act(records.RedriveConfirmed(request_id="rdr_1", confirmed_at=0, actor="bob"), good)
-    assert [r.actor for r, _ in log.control.redrives_confirmed.values()] == ["ann"]
+    assert [r.actor for r, _ in log.control.redrives.confirmed.values()] == ["ann"]
 
 
-def test_nobody_evicts_another_persons_request() -> None:
+def test_another_persons_request_cannot_be_evicted() -> None:
     log = ControlLog()
     good = records.RedriveRequested(
         request_id="rdr_good", partition=0, offsets=(1,), reason="r", requested_at=0, actor="adam"
@@ -234,5 +234,5 @@ def test_nobody_evicts_another_persons_request() -> None:
     log.act(good)
     for number in range(300):
         log.act(msgspec.structs.replace(good, request_id=f"rdr_{number}", actor="ada"))
-    assert log.control.redrive_request("rdr_good") is not None
+    assert log.control.redrives.requests.get("rdr_good") is not None
     assert len(log.control.requests()) == 101

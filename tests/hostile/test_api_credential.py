@@ -1,6 +1,6 @@
-"""What whoever holds the API's Kafka credential, or an admin's token, can not do. SEC-02, SEC-03.
+"""What a holder of the API's Kafka credential or of an admin's token cannot do. SEC-02, SEC-03.
 
-Records go past the API's checks onto the log; requests go through the API without the person's key.
+Records bypass the API's checks onto the log; requests go through the API without the person's key.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from control import act_json
-from core import records
+from control.acts import act_json
+from core import control_records as records
+from core.control_records import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
-from core.records import ActConfirmed
 from core.values import PaymentIntentId
 from schemas import topology
 from tests.api.command_harness import ApiHarness, problem
@@ -45,16 +45,16 @@ def quarantined(harness: ApiHarness) -> None:
     harness.work()
 
 
-def test_two_names_written_past_the_api_take_no_parked_payment_up(harness: ApiHarness) -> None:
-    """Request, confirmation and command, all unsigned, in two persons' names."""
+def test_two_names_written_past_the_api_resume_no_parked_payment(harness: ApiHarness) -> None:
+    """Request, confirmation and command, all unsigned, in two people's names."""
     payment = harness.failed("k1")
     harness.park(payment)
     sequence = harness.world.known(payment).payment.sequence
-    asked = records.UnparkRequested(
+    requested = records.UnparkRequested(
         payment_intent_id=PaymentIntentId(payment), sequence=sequence, reason="r", requested_at=1,
         actor="adam",
     )  # fmt: skip
-    offset = harness.commands.write_control(asked)
+    offset = harness.commands.write_control(requested)
     harness.commands.write_control(ActConfirmed(request_offset=offset, confirmed_at=1, actor="ada"))
     until = harness.clock.now_ms() + 60_000
     forged = commands.ResumeProcessing(
@@ -68,13 +68,13 @@ def test_two_names_written_past_the_api_take_no_parked_payment_up(harness: ApiHa
     assert harness.world.known(payment).payment.parked
 
 
-def test_a_command_in_other_names_than_those_who_signed_takes_nothing_up(
+def test_a_command_in_other_names_than_the_signers_resumes_nothing(
     harness: ApiHarness,
 ) -> None:
     payment = harness.failed("k1")
     harness.park(payment)
     harness.project()
-    harness.unpark("adam", "ada", payment)
+    harness.resume_parked("adam", "ada", payment)
     until = harness.clock.now_ms() + 60_000
     for first, second in (("adam", "olga"), ("olga", "ada"), ("ada", "adam")):
         harness.world.pipe(
@@ -96,7 +96,7 @@ def body(record: Any) -> dict[str, Any]:
     return act_json.to_json(record)
 
 
-def test_an_admins_token_without_the_key_asks_for_nothing(harness: ApiHarness) -> None:
+def test_an_admins_token_without_the_key_can_request_nothing(harness: ApiHarness) -> None:
     quarantined(harness)
     unsigned = harness.post("ada", REDRIVES, body(wanted()))
     assert problem(unsigned) == (403, "POLICY_REJECTED", "ACT_NOT_SIGNED")
@@ -109,7 +109,7 @@ def test_an_admins_token_without_the_key_asks_for_nothing(harness: ApiHarness) -
     assert {each.action for each in harness.audited()} == {"REQUEST_REDRIVE"}
 
 
-def test_a_token_carries_no_other_persons_act(harness: ApiHarness) -> None:
+def test_a_token_cannot_deliver_another_persons_act(harness: ApiHarness) -> None:
     quarantined(harness)
     signed = harness.sign(wanted("adam"))
     said = harness.post("ada", REDRIVES, body(signed))
@@ -117,8 +117,8 @@ def test_a_token_carries_no_other_persons_act(harness: ApiHarness) -> None:
     assert harness.world.control.requests() == []
 
 
-def test_what_the_api_alters_on_its_way_is_obeyed_by_nobody(harness: ApiHarness) -> None:
-    """An API that lies to its own check and writes other offsets than were signed."""
+def test_an_act_altered_by_the_api_is_refused_by_every_process(harness: ApiHarness) -> None:
+    """An API that bypasses its own check and writes other offsets than were signed."""
     signed = harness.sign(wanted())
     harness.commands.write_control(msgspec.structs.replace(signed, offsets=(0, 1, 2)))
     assert harness.world.control.requests() == []
@@ -137,6 +137,6 @@ def test_what_the_api_alters_on_its_way_is_obeyed_by_nobody(harness: ApiHarness)
     ],
     ids=range(7),
 )
-def test_a_body_that_is_no_act_is_400(harness: ApiHarness, broken: Any) -> None:
-    said = harness.post("ada", REDRIVES, broken)
-    assert (said.status_code, said.json()["code"]) == (400, "VALIDATION_FAILED"), said.text
+def test_a_body_that_is_no_act_is_a_400(harness: ApiHarness, broken: Any) -> None:
+    body = harness.post("ada", REDRIVES, broken)
+    assert (body.status_code, body.json()["code"]) == (400, "VALIDATION_FAILED"), body.text

@@ -1,4 +1,4 @@
-"""Records on the control topic that nobody can mean: each obeyer refuses them by name, and starts.
+"""Meaningless records on the control topic: each process refuses them by rule, and starts.
 
 SEC-03: none stops a start, hides a later record, or changes what is in force.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core import records
+from core import control_records as records
 from schemas.registry.setup import static_codec
 from schemas.topology import CONTROL
 from tests.control.log import ControlLog, rules, sources
@@ -72,7 +72,7 @@ def test_a_malformed_record_is_refused_by_name(record: Any, rule: str) -> None:
 
 
 @pytest.mark.parametrize("value", BYTES, ids=range(len(BYTES)))
-def test_bytes_that_are_no_record_are_refused_and_what_follows_is_obeyed(value: bytes) -> None:
+def test_bytes_that_are_no_record_are_refused_and_later_records_apply(value: bytes) -> None:
     log = ControlLog()
     log.put_bytes(value)
     assert log.broken == ["UNREADABLE"]
@@ -80,8 +80,8 @@ def test_bytes_that_are_no_record_are_refused_and_what_follows_is_obeyed(value: 
     assert log.obeyer().stopped() is not None
 
 
-def test_a_source_map_of_this_number_is_what_topics_yaml_says() -> None:
-    """Whoever is first on an empty topic does not say otherwise."""
+def test_the_source_map_with_this_number_must_match_topics_yaml() -> None:
+    """The first writer on an empty topic cannot change it."""
     log = ControlLog()
     log.written = log.written[:3]
     fresh = log.obeyer()

@@ -1,5 +1,6 @@
-"""Who holds no credentials but reaches a port: silent, slow and many connections, and messages that
-can be read in two ways. Whoever is signed, or signed in, is answered within a second."""
+"""An attacker without credentials who reaches a port: silent, slow and many connections, and
+ambiguous messages. Signed callbacks and signed-in users are answered within a second.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +43,9 @@ CLOCK = SystemClock()
 
 
 def quickest(ask: Callable[[], tuple[int, float]], status: int) -> float:
-    """Seconds of the quickest of a few, all of which are answered so: what else runs on the machine
-    may delay any one of them."""
+    """Seconds of the fastest of a few calls that all get this answer: other load on the machine may
+    delay any single one.
+    """
     found = [ask() for _ in range(ASKED_COUNT)]
     assert [each for each, _ in found] == [status] * ASKED_COUNT
     return min(seconds for _, seconds in found)
@@ -78,7 +80,7 @@ class Rail:
         return signatures.sign([SECRET], hashlib.sha256(raw).hexdigest(), int(time.time()))
 
     def callback(self, timeout_s: float = 10.0) -> tuple[int, float]:
-        """A signed one: its status and its seconds."""
+        """A signed callback: its status and its seconds."""
         raw, begun = message(), time.monotonic()
         there = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         there.request("POST", "/callbacks/rail", raw, {signatures.HEADER: self.signature(raw)})
@@ -136,14 +138,14 @@ def api(tmp_path: Path) -> Iterator[Api]:
     made.close()
 
 
-def test_silent_connections_hold_up_no_signed_callback(rail: Rail) -> None:
+def test_silent_connections_delay_no_signed_callback(rail: Rail) -> None:
     """SEC-08."""
     with held(rail.port, SILENT_COUNT, silent):
         assert quickest(rail.callback, 202) < IN_TIME_S
 
 
-def test_bodies_that_never_end_hold_up_no_signed_callback(rail: Rail) -> None:
-    """SEC-08: unsigned, and with the head of a callback that was recorded."""
+def test_endless_bodies_delay_no_signed_callback(rail: Rail) -> None:
+    """SEC-08: unsigned, and with the head of a recorded callback."""
     recorded = rail.signature(message())
 
     def half_open(number: int) -> bytes:
@@ -155,7 +157,7 @@ def test_bodies_that_never_end_hold_up_no_signed_callback(rail: Rail) -> None:
         assert quickest(rail.callback, 202) < IN_TIME_S
 
 
-def test_who_has_not_signed_is_refused_before_his_body_is_read(rail: Rail) -> None:
+def test_an_unsigned_request_is_refused_before_its_body_is_read(rail: Rail) -> None:
     head = b"POST /callbacks/rail HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     answer, closed = said(rail.port, head, LINGER_S + 2)
     assert answer.startswith(b"HTTP/1.1 401 ")
@@ -163,14 +165,14 @@ def test_who_has_not_signed_is_refused_before_his_body_is_read(rail: Rail) -> No
     assert rail.log.topics == {}
 
 
-def test_silent_connections_hold_up_no_stop(api: Api) -> None:
+def test_silent_connections_delay_no_stop(api: Api) -> None:
     """SEC-08."""
     with held(api.port, SILENT_COUNT, silent):
         assert quickest(api.stop, 200) < IN_TIME_S
 
 
-def test_bodies_that_never_end_hold_up_no_stop(api: Api) -> None:
-    """SEC-08: also those of who holds a token."""
+def test_endless_bodies_delay_no_stop(api: Api) -> None:
+    """SEC-08: including those of a token's holder."""
     token = api.harness.token("olga")
 
     def half_open(number: int) -> bytes:
@@ -183,8 +185,8 @@ def test_bodies_that_never_end_hold_up_no_stop(api: Api) -> None:
         assert quickest(api.stop, 200) < IN_TIME_S
 
 
-def test_silent_connections_hold_up_no_probe() -> None:
-    """SEC-08: the supervisor would restart a process that is well."""
+def test_silent_connections_delay_no_probe() -> None:
+    """SEC-08: otherwise the supervisor would restart a healthy process."""
     good: Any = lambda: (True, {})  # noqa: E731 a probe
     registry, probes = CollectorRegistry(), Probes(good, good, good)
     server = HealthServer("127.0.0.1", 0, registry, probes, uncounted)
@@ -205,11 +207,16 @@ def test_silent_connections_hold_up_no_probe() -> None:
         server.close()
 
 
-def test_callbacks_while_kafka_hangs_wait_in_so_many_threads_and_the_next_is_told_at_once(
+def callback_threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name.startswith("npp-callback")}
+
+
+def test_callbacks_while_kafka_hangs_are_bounded_and_the_next_is_answered_at_once(
     rail: Rail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SEC-08: 503, and the rail sends it again."""
     monkeypatch.setattr(webhook, "WAITING_MAX", 50)
+    before = callback_threads()  # another test's, which end with their executor
     go_on = threading.Event()
 
     def hangs(*_: Any, **__: Any) -> Any:
@@ -228,6 +235,7 @@ def test_callbacks_while_kafka_hangs_wait_in_so_many_threads_and_the_next_is_tol
     while len(found) < 10 and time.monotonic() < until:
         time.sleep(0.02)
     assert [status for status, _ in found] == [503] * 10
+    assert len(callback_threads() - before) == webhook.THREADS_MAX
     assert quickest(rail.callback, 503) < IN_TIME_S
     go_on.set()
     for thread in waiting:

@@ -1,5 +1,6 @@
-"""Who holds no credentials and has one connection: what is slow, large or can be read in two ways
-is closed, counted, and never read as a request."""
+"""An attacker without credentials on one connection: whatever is slow, large or ambiguous is
+closed, counted, and never read as a request.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +22,27 @@ pytestmark = pytest.mark.slow
 QUICK = Patience(head_s=1.0, body_s=1.0, idle_s=1.0, write_s=1.0)
 
 
+UNREAD = "/401"
+BEGUN = "/402"
+
+
 async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    """Reads the body, and answers with so many bytes as the path says."""
-    while (await receive()).get("more_body"):
-        pass
-    size = int(scope["path"].strip("/") or 2)
+    """Answers with as many bytes as the path says: after reading the body, for UNREAD without
+    reading it, for BEGUN with the head before and the bytes after.
+    """
+
+    async def read_body() -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    path = scope["path"]
+    if path not in (UNREAD, BEGUN):
+        await read_body()
+    size = int(path.strip("/") or 2)
     headers = [(b"content-length", str(size).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if path == BEGUN:
+        await read_body()
     await send({"type": "http.response.body", "body": b"x" * size})
 
 
@@ -40,7 +55,7 @@ def _count(reason: Closed) -> None:
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """The port of a server with little patience."""
+    """The port of a server with short timeouts."""
     COUNTED.clear()
     bounds = Bounds(connections_max=20, of_one_max=10, patience=QUICK)
     server = ThreadedServer(
@@ -65,7 +80,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     ],
     ids=["silent", "half a head", "half a body", "half a chunk", "idle after its answer"],
 )
-def test_who_keeps_us_waiting_is_closed(echo: int, sent: bytes) -> None:
+def test_a_slow_client_is_closed(echo: int, sent: bytes) -> None:
     _, closed = said(echo, sent, 3.0)
     assert closed
 
@@ -73,7 +88,7 @@ def test_who_keeps_us_waiting_is_closed(echo: int, sent: bytes) -> None:
 @pytest.mark.parametrize(
     "first", [b"", b"POST / HTTP/1.1\r\nContent-Length: 100\r\nHost: x\r\n\r\n"]
 )
-def test_a_byte_now_and_then_buys_no_time(echo: int, first: bytes) -> None:
+def test_single_bytes_do_not_extend_the_timeout(echo: int, first: bytes) -> None:
     begun = time.monotonic()
     with connect(echo) as one:
         one.sendall(first)
@@ -86,19 +101,19 @@ def test_a_byte_now_and_then_buys_no_time(echo: int, first: bytes) -> None:
     assert time.monotonic() - begun < 4.0
 
 
-def test_who_does_not_read_his_answer_is_closed(echo: int) -> None:
+def test_a_client_that_does_not_read_its_answer_is_closed(echo: int) -> None:
     with connect(echo) as one:
         one.sendall(b"GET /50000000 HTTP/1.1\r\nHost: x\r\n\r\n")
-        deadline = time.monotonic() + 10.0  # of a busy machine
+        deadline = time.monotonic() + 10.0  # on a busy machine
         while not COUNTED and time.monotonic() < deadline:
             time.sleep(0.1)
         answer, closed = rest(one, 10.0)
     assert closed
     assert len(answer) < 50_000_000
-    assert COUNTED == {Closed.UNREAD: 1}  # as one who does not read, not as idle
+    assert COUNTED == {Closed.UNREAD: 1}  # as a client that does not read, not as idle
 
 
-def test_a_connection_that_is_kept_open_serves_one_request_after_the_other(echo: int) -> None:
+def test_a_kept_connection_serves_one_request_after_the_other(echo: int) -> None:
     there = http.client.HTTPConnection("127.0.0.1", echo, timeout=5)
     for size in (5, 70_000, 1):
         there.request("POST", f"/{size}", b"y" * size)
@@ -128,10 +143,8 @@ TWO_WAYS = {
 
 @pytest.mark.parametrize("sent", TWO_WAYS.values(), ids=TWO_WAYS)
 @pytest.mark.parametrize("step", [1, 100_000], ids=["byte by byte", "at once"])
-def test_what_can_be_read_in_two_ways_is_refused_and_closed(
-    echo: int, sent: bytes, step: int
-) -> None:
-    """And what follows it on the connection is never read as a request."""
+def test_an_ambiguous_request_is_refused_and_closed(echo: int, sent: bytes, step: int) -> None:
+    """Bytes that follow it on the connection are never read as a request."""
     with connect(echo) as one:
         try:
             for start in range(0, len(sent), step):
@@ -166,6 +179,62 @@ def test_a_second_request_before_the_first_is_answered_is_not_read(echo: int) ->
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+MALFORMED = Closed.MALFORMED
+EARLY = HEAD.replace(b"/", UNREAD.encode(), 1)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n3\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "rest_of_body", "answers", "reason"),
+    [
+        (b"Content-Length: 10\r\n\r\n12345", b"67890", 2, None),
+        (b"Content-Length: 10\r\n\r\n12345", b"67890" + GET, 3, None),
+        (b"Content-Length: 10\r\n\r\n12345", b"67890" + TWO_WAYS["a continued line"], 2, MALFORMED),
+        (CHUNKED, b"abc\r\n0\r\n\r\n", 2, None),
+        (CHUNKED, b"abc\r\nno\r\n", 1, MALFORMED),
+    ],
+    ids=["alone", "with a request", "with an ambiguous request", "chunks", "a malformed chunk"],
+)
+def test_the_rest_of_an_answered_body_is_discarded_and_a_request_behind_it_is_checked(
+    echo: int,
+    head: bytes,
+    rest_of_body: bytes,
+    answers: int,
+    reason: Closed | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A request in the same packet is an honest client's, too: it sends the rest of the body, has
+    the answer already and goes on. Its head passes the checks of every other.
+    """
+    with connect(echo) as one:
+        one.sendall(EARLY + head)
+        first, closed = rest(one, 0.5)
+        assert (first.count(b"HTTP/1.1 200 "), closed) == (1, False)
+        one.sendall(rest_of_body)
+        try:
+            time.sleep(0.2)
+            one.sendall(GET)
+        except ConnectionError:
+            pass  # it is closed already
+        second, closed = rest(one, 3.0)
+    assert closed
+    assert (first + second).count(b"HTTP/1.1 ") == answers
+    assert ({} if reason is None else {reason: 1}) == COUNTED
+    assert caplog.records == []
+
+
+def test_a_malformed_body_of_a_request_whose_answer_has_begun_is_closed_and_fills_no_log(
+    echo: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(echo) as one:
+        one.sendall(HEAD.replace(b"/", BEGUN.encode(), 1) + CHUNKED)
+        assert rest(one, 0.5)[0].startswith(b"HTTP/1.1 200 ")
+        one.sendall(b"abc\r\nno\r\n")
+        assert rest(one, 3.0) == (b"", True)
+    assert COUNTED == {Closed.MALFORMED: 1}
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
@@ -177,7 +246,7 @@ def test_a_second_request_before_the_first_is_answered_is_not_read(echo: int) ->
     ],
     ids=["silent", "two lengths", "a NUL", "too large", "idle after its answer"],
 )
-def test_what_a_stranger_causes_is_counted_and_fills_no_log(
+def test_events_caused_by_strangers_are_counted_and_fill_no_log(
     echo: int, sent: bytes, reason: Closed | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert said(echo, sent, 3.0)[1]
@@ -185,13 +254,13 @@ def test_what_a_stranger_causes_is_counted_and_fills_no_log(
     assert caplog.records == []
 
 
-def test_who_had_to_make_room_is_counted(echo: int) -> None:
+def test_a_connection_closed_to_make_room_is_counted(echo: int) -> None:
     with held(echo, 15, lambda _: b""):
         assert said(echo, GET, 0.5)[0].startswith(b"HTTP/1.1 200 ")
     assert COUNTED[Closed.MADE_ROOM] == 6
 
 
-def test_the_head_may_come_byte_by_byte(echo: int) -> None:
+def test_the_head_may_arrive_byte_by_byte(echo: int) -> None:
     with connect(echo) as one:
         for byte in b"GET /9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n":
             one.sendall(bytes([byte]))

@@ -1,4 +1,6 @@
-"""What a single person with a key of their own can not do alone, nor after their time. SEC-02."""
+"""What a single person with a valid key cannot do alone, nor after their entry has
+expired. SEC-02.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from control.acts.operators_file import OperatorsFileError, parse
 from control.in_force import Deployed
-from control.operators_file import OperatorsFileError, parse
-from core import records
-from core.records import ActConfirmed
+from core import control_records as records
+from core.control_records import ActConfirmed
+from core.values import PaymentIntentId
 from tests.control.log import SOURCES, START_MS, ControlLog, rules
 from tests.control.people import activated, file_text, key_of
 from tests.hostile.test_admin_kafka_credential import changed, confirmations, requests
@@ -20,7 +23,7 @@ def by(person: str, records_: list[Any]) -> list[Any]:
     return [msgspec.structs.replace(each, actor=person) for each in records_]
 
 
-def test_the_person_who_asked_confirms_nothing() -> None:
+def test_the_requester_cannot_confirm() -> None:
     """SEC-07."""
     log = ControlLog()
     offsets = [log.act(each) for each in requests(log)]
@@ -30,8 +33,8 @@ def test_the_person_who_asked_confirms_nothing() -> None:
     assert set(log.broken) == {"SAME_PERSON"}
 
 
-def test_two_persons_can() -> None:
-    """The same acts, confirmed by another: the test above can fail."""
+def test_two_people_can() -> None:
+    """The same acts, confirmed by another person: so the test above can fail."""
     log = ControlLog()
     made = requests(log)[:5]
     offsets = [log.act(each) for each in made]
@@ -39,7 +42,7 @@ def test_two_persons_can() -> None:
         log.act(each)
     assert changed(log) == [True, True, True, True, True, False, False, False]
     assert log.broken == []
-    assert log.control.unparked("pi_x", 3) == ("ann", "bob")
+    assert log.control.resumption(PaymentIntentId("pi_x"), 3) == ("ann", "bob")
 
 
 def test_one_person_under_two_ids_is_refused_with_the_file() -> None:
@@ -51,7 +54,7 @@ def test_one_person_under_two_ids_is_refused_with_the_file() -> None:
         parse(file_text("ann", lines=(f"  - {{id: zoe, roles: [admin], publicKeys: [{key}]}}",)))
 
 
-def test_a_role_that_is_no_admin_signs_nothing() -> None:
+def test_a_role_other_than_admin_signs_nothing() -> None:
     line = (
         f"  - {{id: olga, roles: [senior_operator], publicKeys: [{key_of('olga').public.hex()}]}}"
     )
@@ -61,28 +64,28 @@ def test_a_role_that_is_no_admin_signs_nothing() -> None:
     assert set(log.broken) == {"ROLE"}
 
 
-def test_whose_time_is_over_acts_no_more_and_what_was_done_before_stands() -> None:
-    """By the append time of the record, whatever clock the signer has."""
+def test_an_expired_person_can_no_longer_act_and_earlier_acts_stay_valid() -> None:
+    """By the append time of the record, whatever the signer's clock says."""
     until = "2027-01-15T08:05:00Z"  # 300 s after START_MS
     line = (
         f"  - {{id: fern, roles: [admin], publicKeys: [{key_of('fern').public.hex()}], "
         f"validUntil: {until}}}"
     )
     log = ControlLog(content=file_text("ann", "bob", lines=(line,)))
-    asked = records.RedriveRequested(
+    requested = records.RedriveRequested(
         request_id="rdr_1", partition=0, offsets=(1,), reason="r", requested_at=0, actor="fern"
     )
-    log.act(asked)
+    log.act(requested)
     assert log.broken == []
     log.now_ms = START_MS + 300_000
-    late = msgspec.structs.replace(asked, request_id="rdr_2")
+    late = msgspec.structs.replace(requested, request_id="rdr_2")
     log.act(late, at=START_MS + 299_000)
     assert log.broken == ["EXPIRED"]
     log.act(records.RedriveConfirmed(request_id="rdr_1", confirmed_at=0, actor="bob"))
-    assert list(log.control.redrives_confirmed) == ["rdr_1"]
+    assert list(log.control.redrives.confirmed) == ["rdr_1"]
 
 
-# -- rotation, skew and loss of keys ---------------------------------------------------------------
+# -- rotation, version skew and loss of keys -------------------------------------------------------
 
 
 def next_file(log: ControlLog, *persons: str, lines: tuple[str, ...] = ()) -> bytes:
@@ -98,19 +101,19 @@ def rotate(log: ControlLog, content: bytes, first: str = "ann", second: str = "b
     log.act(ActConfirmed(request_offset=offset, confirmed_at=0, actor=second))
 
 
-def test_two_persons_put_the_next_file_in_force_and_it_judges_what_follows() -> None:
+def test_two_people_put_the_next_file_in_force_and_it_applies_to_later_acts() -> None:
     log = ControlLog("ann", "bob")
     rotate(log, next_file(log, "ann", "bob", "carl"))
     assert log.control.operators is not None
     assert log.control.operators.number == 2
     assert log.control.operators.person("carl") is not None
-    asked = msgspec.structs.replace(rules(2), actor="carl")
-    log.act(asked)
+    requested = msgspec.structs.replace(rules(2), actor="carl")
+    log.act(requested)
     assert log.broken == []
     assert [each.actor for _, each in log.control.requests()] == ["carl"]
 
 
-def test_nobody_vanishes_and_no_number_is_left_out() -> None:
+def test_no_person_disappears_and_no_number_is_skipped() -> None:
     log = ControlLog("ann", "bob", "carl")
     rotate(log, next_file(log, "ann", "bob"))
     rotate(log, file_text("ann", "bob", "carl", number=3, previous=parse(log.content).sha256.hex()))
@@ -118,11 +121,10 @@ def test_nobody_vanishes_and_no_number_is_left_out() -> None:
     assert log.broken == ["PERSON_VANISHED", "NUMBERS_ONLY_RISE", "NUMBERS_ONLY_RISE"]
 
 
-def test_processes_with_the_file_before_and_the_one_after_agree_and_the_one_before_steps_back() -> (
-    None
-):
-    """Skew while it is rolled out: who has the next file obeys both; who lacks the one in force
-    takes no partition, and says so."""
+def test_processes_with_the_old_and_the_new_file_agree_and_the_old_ones_then_stop() -> None:
+    """During a roll-out a process with the next file accepts both. One that lacks the file in force
+    takes no partition, and reports it.
+    """
     log = ControlLog("ann", "bob")
     content = next_file(log, "ann", "bob", "carl")
     ahead = Deployed(parse(content), frozenset(), 1, SOURCES)
@@ -139,8 +141,8 @@ def test_processes_with_the_file_before_and_the_one_after_agree_and_the_one_befo
     assert "NPP_OPERATORS_FILE" in without
 
 
-def test_a_file_that_no_deployed_one_names_holds_everybody() -> None:
-    """Whoever is first on an empty topic writes keys of their own."""
+def test_a_file_that_no_deployed_version_names_blocks_every_process() -> None:
+    """The first writer on an empty topic writes their own keys."""
     honest = Deployed(parse(file_text("ann", "bob")), frozenset(), 1, SOURCES)
     log = ControlLog("mallory", "mallory-2", deployed=honest)
     held = log.control.ready()
@@ -148,7 +150,7 @@ def test_a_file_that_no_deployed_one_names_holds_everybody() -> None:
     assert "deployed here" in held
 
 
-def test_with_lost_keys_a_hash_that_every_obeyer_has_lets_a_new_file_in() -> None:
+def test_after_a_loss_of_keys_a_hash_configured_everywhere_allows_a_new_file() -> None:
     log = ControlLog("ann", "bob")
     content = next_file(log, "ann", "bob", "carl", "ada")
     unsigned = activated(content, actor="reset")

@@ -1,5 +1,6 @@
-"""Who holds one operator's, viewer's or admin's token and uses it as often as he can: nobody else
-waits for him."""
+"""An attacker uses one operator's, viewer's or admin's token as often as possible: no other user is
+delayed.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
     made.close()
 
 
-def test_late_cancels_hold_up_no_stop_and_no_decision(harness: ApiHarness) -> None:
-    """SEC-08: 208 cancels whose outcomes do not come take every thread that commands have."""
+def test_unanswered_cancels_delay_no_stop_and_no_decision(harness: ApiHarness) -> None:
+    """SEC-08: 208 cancels whose outcomes never come occupy every thread for commands."""
     payment = harness.sent("k")
     harness.commands._wait_s = 10.0
     harness.log.stalled = True
@@ -69,13 +70,13 @@ def test_late_cancels_hold_up_no_stop_and_no_decision(harness: ApiHarness) -> No
     assert found[202] == threads.COMMANDS_MAX
 
 
-def test_each_kind_of_action_has_room_for_more_than_one_person() -> None:
+def test_each_kind_of_action_has_capacity_for_more_than_one_person() -> None:
     for kind in (threads.COMMANDS, threads.DECISIONS, threads.CONTROL):
         assert kind._of_one * 4 <= kind._count
 
 
-def test_refused_actions_of_one_person_can_not_flood_the_audit_log(harness: ApiHarness) -> None:
-    """AUD-02: counted in his name, and another's are still written one by one."""
+def test_refused_actions_of_one_person_cannot_flood_the_audit_log(harness: ApiHarness) -> None:
+    """AUD-02: counted under that name; another person's are still written individually."""
     for _ in range(2 * SINGLE_OF_ONE_COUNT_MAX):
         assert harness.post("vera", "/api/control/stop", {"reason": "x"}).status_code == 403
     assert harness.post("olga", "/api/control/stop", {"reason": "x"}).status_code == 403
@@ -94,7 +95,7 @@ def test_refused_actions_of_one_person_can_not_flood_the_audit_log(harness: ApiH
 
 
 def test_stops_of_one_admin_are_bounded_and_another_can_still_stop(harness: ApiHarness) -> None:
-    """Each has to be ended by two persons."""
+    """Each has to be ended under dual control."""
     found = [
         harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code for _ in range(12)
     ]
@@ -103,10 +104,10 @@ def test_stops_of_one_admin_are_bounded_and_another_can_still_stop(harness: ApiH
     assert harness.post("adam", "/api/control/stop", {"reason": "x"}).status_code == 200
 
 
-def test_a_stop_after_a_request_to_resume_is_never_one_too_many(
+def test_a_stop_after_a_request_to_resume_is_not_over_the_limit(
     harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request will not end it, so it is no repetition of those that are open."""
+    """The request will not end it, so it does not duplicate an open one."""
     for _ in range(STOPS_OF_ONE_MAX):
         harness.post("ada", "/api/control/stop", {"reason": "x"})
     assert harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code == 429
@@ -114,6 +115,6 @@ def test_a_stop_after_a_request_to_resume_is_never_one_too_many(
     assert harness.post("ada", "/api/control/stop", {"reason": "not yet!"}).status_code == 200
 
 
-def test_a_stop_is_written_though_the_control_topic_can_not_be_read(harness: ApiHarness) -> None:
+def test_a_stop_is_written_even_if_the_control_topic_cannot_be_read(harness: ApiHarness) -> None:
     harness.control.gone = True
     assert harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code == 200

@@ -1,5 +1,4 @@
-"""Who may change one setting of a production process, or forgets one: it does not start with less
-than the floor."""
+"""A production process with one setting changed or missing does not start below the minimum."""
 
 from __future__ import annotations
 
@@ -7,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import settings
 from app.cli.cluster.doctor import check_settings
+from app.config import settings
 from app.config.floor import faults, require_floor, require_kafka_floor
 from app.exits import Problem
 from app.process import ProcessContext
@@ -17,6 +16,7 @@ from tests.gateways.certificates import Authority
 
 LONG = "s" * 32
 GOOD = {
+    "NPP_DATA_DIR": "/nowhere/npp",  # not the working directory's, which may be a demo's
     "NPP_PROFILE": "production",
     "NPP_INSTANCE_ID": "x-1",
     "NPP_BOOTSTRAP_SERVERS": "kafka:9092",
@@ -41,7 +41,7 @@ def found(**changed: str | None) -> list[str]:
     return list(faults(settings.load(given)))
 
 
-def test_a_set_up_with_everything_passes() -> None:
+def test_a_complete_set_up_passes() -> None:
     assert found() == []
     require_floor(settings.load(GOOD))
 
@@ -76,10 +76,10 @@ def test_a_set_up_with_everything_passes() -> None:
         ("NPP_CRASH_AT", "after-commit:1"),
     ],
 )
-def test_one_setting_below_the_floor_is_one_fault_that_names_it(
+def test_one_setting_below_the_minimum_is_one_fault_that_names_it(
     name: str, value: str | None
 ) -> None:
-    """SEC-10: and outside of production it is none."""
+    """SEC-10: outside production it is no fault."""
     (fault,) = found(**{name: value})
     assert name.rpartition("_")[0] in fault
     assert LONG not in fault
@@ -90,17 +90,17 @@ def test_one_setting_below_the_floor_is_one_fault_that_names_it(
 
 
 def test_a_demos_folder_is_refused(tmp_path: Path) -> None:
-    """Its keys are anybody's."""
+    """Its keys are public."""
     (tmp_path / settings.DEMO_MARK).touch()
     assert len(found(NPP_DATA_DIR=str(tmp_path))) == 1
 
 
-def test_no_rule_approves_by_itself() -> None:
+def test_no_rule_approves_automatically() -> None:
     with pytest.raises(RulesRefusedError):
         load_policy(RULES_DIR / "demo.yaml", profile="production")
 
 
-def test_every_process_asks_before_it_reaches_out() -> None:
+def test_every_process_checks_before_it_connects() -> None:
     given = GOOD | {"NPP_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT", "NPP_RAIL_URL": "http://rail"}
     with pytest.raises(Problem) as refused:
         ProcessContext(settings.load(given), "rail")
@@ -108,13 +108,13 @@ def test_every_process_asks_before_it_reaches_out() -> None:
     assert "PLAINTEXT" in refused.value.what
 
 
-def test_a_command_sends_no_password_in_the_clear() -> None:
+def test_a_command_sends_no_password_unencrypted() -> None:
     given = GOOD | {"NPP_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
     with pytest.raises(Problem, match="SASL_PLAINTEXT"):
         require_kafka_floor(settings.load(given))
 
 
-def test_doctor_says_before_the_start_what_a_process_would_refuse() -> None:
+def test_doctor_reports_in_advance_what_a_process_would_refuse() -> None:
     given = GOOD | {"NPP_RAIL_URL": "http://rail.example", "NPP_API_PROXIES": "*"}
     findings = list(check_settings(settings.load(given)))
     failed = [each.says for each in findings if each.level == "failed"]
@@ -144,7 +144,7 @@ def test_the_kafka_clients_secrets_can_be_files(tmp_path: Path) -> None:
     assert settings.load(given).kafka == {"sasl.password": LONG}
 
 
-def test_a_secret_given_twice_empty_or_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_empty_or_missing_secret_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
     for given in (
@@ -156,8 +156,8 @@ def test_a_secret_given_twice_empty_or_not_there_is_refused(tmp_path: Path) -> N
             settings.load({"NPP_PROFILE": "test"} | given)
 
 
-def test_certificates_that_can_not_be_used_are_named(tmp_path: Path) -> None:
-    from app.gateway_settings import signed_in_gateway
+def test_unusable_certificates_are_named(tmp_path: Path) -> None:
+    from app.config.gateway_settings import signed_in_gateway
 
     authority = Authority("ours")
     certificate = authority.certificate(tmp_path, "client")

@@ -1,5 +1,5 @@
-"""Who holds write access to the journal appends events with the right sequence and the right
-previousHash: nothing of it is signed, and it is a STOP within ten seconds.
+"""A holder of write access to the journal appends events with the right sequence and previousHash:
+none of it is signed, and it is a STOP within ten seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def header(rig: WorldRig, payment: str, **changes: Any) -> EventHeader:
 
 
 def settled(rig: WorldRig, payment: str, **changes: Any) -> e.PaymentSettled:
-    """A copy of an honest settlement, for another payment."""
+    """A copy of a valid settlement, for another payment."""
     honest = next(
         event
         for raw in rig.values(names(rig)["settled"])
@@ -81,7 +81,7 @@ def _invented_rule_set(rig: WorldRig, payment: str) -> None:
 
 
 def undecided(rig: WorldRig, payment: str, topic: str, record: Any) -> Cause:
-    """A genuine input that the engine has not read; the cause that names it."""
+    """A genuine input that the engine has not read, and the cause that names it."""
     raw = rig.world.codec.encode(topic, record)
     partition = rig.partition(payment)
     offset = rig.log.put(topic, partition, payment.encode(), raw)
@@ -92,7 +92,7 @@ def undecided(rig: WorldRig, payment: str, topic: str, record: Any) -> Cause:
 
 
 def _suspended(rig: WorldRig, payment: str) -> None:
-    """A genuine input is named, and is not in quarantine as PARKED."""
+    """It names a genuine input that is not in quarantine as PARKED."""
     report = c.NotificationResult(
         header=rig.world.header(payment),
         notification_id="ntf_001",
@@ -130,12 +130,12 @@ FORGERIES = [
 def test_a_forged_event_at_the_end_of_a_payment_is_a_stop_within_ten_seconds_and_is_not_signed(
     rig: WorldRig, forge: Callable[[WorldRig, str], None]
 ) -> None:
-    """SEC-03, EP-12: nothing more happens on that payment."""
+    """SEC-03, EP-12: the payment gets no further events."""
     payment = names(rig)["failed"]
     partition = rig.partition(payment)
     signed = rig.signed_to(partition)
     forge(rig, payment)
-    for _ in range(2):  # of at most ten seconds, no later event is needed
+    for _ in range(2):  # of at most ten seconds; no later event is needed
         rig.verifier.step(0)
         rig.clock.advance(1_000)
     (stop,) = rig.stops()
@@ -163,8 +163,8 @@ def test_an_event_and_its_lifecycle_record_forged_together_are_found_too(rig: Wo
     assert [stop.reason.split(":")[0] for stop in rig.stops()] == [UNAUTHORIZED]
 
 
-def test_a_decision_of_which_only_the_first_event_is_there_is_none_of_ours() -> None:
-    """An honest input was decided elsewhere, and one event of several was written."""
+def test_a_decision_with_only_its_first_event_is_found() -> None:
+    """A valid input was decided elsewhere, and one of several events was written."""
     rig = WorldRig()
     payment = rig.world.create("k")
     rig.copy()
@@ -222,7 +222,7 @@ def test_two_forgeries_are_one_stop_while_it_is_open(rig: WorldRig) -> None:
     assert sample == 3.0
 
 
-def test_evolve_itself_takes_the_forged_event(rig: WorldRig) -> None:
+def test_evolve_itself_accepts_the_forged_event(rig: WorldRig) -> None:
     """Neither chain nor fold would have found it."""
     payment = names(rig)["failed"]
     _suspended(rig, payment)
@@ -233,8 +233,8 @@ def test_evolve_itself_takes_the_forged_event(rig: WorldRig) -> None:
     assert state.parked
 
 
-def test_cause_is_compared_with_what_stands_there(rig: WorldRig) -> None:
-    """An input that was altered after it was decided: here, before its event is verified."""
+def test_the_cause_is_compared_with_the_input_on_the_log(rig: WorldRig) -> None:
+    """An input altered after it was decided, here before its event is verified."""
     payment = rig.world.create("altered")
     rig.copy()
     partition = rig.partition(payment)
@@ -247,10 +247,10 @@ def test_cause_is_compared_with_what_stands_there(rig: WorldRig) -> None:
     assert "other bytes than when it was decided" in stop.reason
 
 
-def test_a_resumption_that_nobody_signed_is_a_stop_although_our_own_code_decides_it(
+def test_an_unsigned_resume_is_a_stop_although_our_own_code_decides_it(
     rig: WorldRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attacker writes the operator's command as well, and runs our code on it."""
+    """The attacker also writes the operator's command, and runs our code on it."""
     payment = rig.world.create("parked")
 
     def defect(*given: Any) -> Any:
@@ -270,8 +270,8 @@ def test_a_resumption_that_nobody_signed_is_a_stop_although_our_own_code_decides
         requested_by="ann",
         reason="fixed",
     )
-    monkeypatch.setattr(handler.PaymentsApplication, "_asked_for", lambda *_: True)
+    monkeypatch.setattr(handler.PaymentsApplication, "_is_confirmed", lambda *_: True)
     rig.world.give(t.OPERATOR_COMMANDS, command)
     rig.work()
     (stop,) = rig.stops()
-    assert "no two persons signed" in stop.reason
+    assert "no two people signed" in stop.reason

@@ -1,7 +1,7 @@
 """`python -m tests.model --sequences N --seed S --json`: runs the model alone.
 
-Prints `{"sequences", "inputs", "violations", "seed"}`; exit 1 on a violation, with the shrunk
-sequence and the command that repeats it on standard error.
+Prints `{"sequences", "inputs", "violations", "seed"}`. On a violation it exits 1 and prints the
+shrunk sequence and the command that repeats it on standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from tests.model.play import Play
-from tests.model.runner import PROCESSES, Tally, replay, run, run_one, seeds_of, told
+from tests.model.runner import PROCESSES, Tally, description, replay, run, run_one, seeds_of
 from tests.model.vocabulary import load
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.moves is not None:
         moves = load(options.moves)
         play = replay(moves, quiet=options.quiet, honest=options.honest, without=without)
-        return _told_moves(play)
+        return _describe_moves(play)
     began = time.monotonic()
     if options.only is not None:
         own_seed = seeds_of(options.seed, options.only, 1)[0]
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         tally = run(options.sequences, options.seed, processes=options.processes, without=without)
     for each in tally.found:
-        print(told(each), file=sys.stderr)
+        print(description(each), file=sys.stderr)
     numbers = {
         "sequences": tally.sequences,
         "inputs": tally.inputs,
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if tally.found else 0
 
 
-def _told_moves(play: Play) -> int:
-    """Every input with what became of it, then the broken laws."""
+def _describe_moves(play: Play) -> int:
+    """Every input with its result, then the broken laws."""
     for step in play.steps:
         made = [type(event).__name__ for event in step.events] or step.decision
         print(step.name, getattr(step.command, "kind", ""), "→", made)

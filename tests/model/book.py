@@ -1,6 +1,6 @@
-"""What the model knows of a payment: attempts, holds, requests, approvals, conflicts.
+"""What the model knows about a payment: attempts, holds, requests, approvals, conflicts.
 
-`bookkeeping` adds the events up; whether they were allowed is for the laws.
+`bookkeeping` adds up the events; the laws check whether they were allowed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.model.vocabulary import ENDED, GIVING, LIVE, TAKING
 
 @dataclass
 class Hold:
-    """Money of the customer that Deposits Core blocks. `attempt` owns it now."""
+    """Money of the customer that Deposits Core blocks. `attempt` is its current owner."""
 
     funds_ref: str
     reference: str
@@ -31,7 +31,9 @@ class Hold:
 
 @dataclass
 class Ask:
-    """A request to Deposits Core under one fundsRef. `status` OPEN until answered for certain."""
+    """A request to Deposits Core under one fundsRef. `status` is OPEN until there is a certain
+    answer.
+    """
 
     funds_ref: str
     operation: str
@@ -45,33 +47,33 @@ class Ask:
     status: str = "OPEN"  # OPEN, DONE, REFUSED, DECLINED, NEVER_HELD
     code: str | None = None
     approval: str | None = None
-    moot: bool = False  # a RELEASE by name of a HOLD that was refused: it may be asked or not
+    moot: bool = False  # a RELEASE by name of a refused HOLD: it is optional
 
     @property
     def open(self) -> bool:
         return self.status == "OPEN" and not self.moot
 
     def over(self, now: int) -> bool:
-        """A HOLD that Deposits Core never carries out any more."""
+        """A HOLD that Deposits Core can no longer carry out."""
         return self.not_after is not None and now > self.not_after
 
 
 @dataclass
 class Try:
-    """One attempt: what was sent, said and settled. Amounts in cents."""
+    """One attempt: what was sent, reported and settled. Amounts in cents."""
 
     number: int
     state: str
     sent: int = 0  # how often PaymentSentToRail was written
     submit_before: int = 0
     found: bool = False  # a recovery found its instruction
-    reported: bool = False  # the rail spoke of it before it was sent, whatever it said
+    reported: bool = False  # the rail reported on it before it was sent
     reason: str | None = None
     retry_safe: bool = False
     claimed: bool = False  # core says that non-payment is certain
-    grounds: set[str] = field(default_factory=set)  # what makes it so, since the last send
+    grounds: set[str] = field(default_factory=set)  # the reasons, since the last send
     evidence: set[str] = field(default_factory=set)  # that the rail had it, since the last send
-    hinted: bool = False  # an answer that the rail would not give without having had it
+    hinted: bool = False  # an answer that implies that the rail had it
     bad_reason: bool = False  # a rail's reason forbids a retry
     policy: bool = False
     frozen_until: int = 0
@@ -83,11 +85,11 @@ class Try:
     return_verdicts: int = 0
     returned: int = 0
     waived: int = 0
-    risk_taken: bool = False  # a person approved a retry although it was uncertain
+    risk_taken: bool = False  # a person approved RETRY_UNCERTAIN
 
     @property
     def bears(self) -> int:
-        """What the customer bears of this attempt (ruling 13)."""
+        """What the customer bears for this attempt (ruling 13)."""
         return max(0, self.settled - max(self.returned, self.waived))
 
     @property
@@ -96,7 +98,7 @@ class Try:
 
     @property
     def may_settle(self) -> bool:
-        """Not paid, and either not ended or not unpaid for certain."""
+        """Not paid, and either not ended or not certainly unpaid."""
         return not self.settled and (self.state in LIVE or not self.claimed)
 
 
@@ -137,7 +139,7 @@ class Conflict:
 
 @dataclass
 class Book:
-    """Everything the model knows of the payment."""
+    """Everything that the model knows about the payment."""
 
     state: str | None = None
     amount: int = 0
@@ -159,7 +161,7 @@ class Book:
     parked: bool = False
     paid_count: int = 0
 
-    # -- questions ----------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------
 
     @property
     def current(self) -> Try:
@@ -185,14 +187,14 @@ class Book:
         ]
 
     def refused_asks(self) -> list[Ask]:
-        """Requests whose latest number was refused, so that a person has to ask again."""
+        """Requests whose latest number was refused, so that a person has to repeat them."""
         latest: dict[tuple[int, str], Ask] = {}
         for ask in self.asks.values():
             latest[ask.attempt, ask.operation] = ask
         return [ask for ask in latest.values() if ask.status == "REFUSED" and not self._moot(ask)]
 
     def _moot(self, ask: Ask) -> bool:
-        """Nothing is left to ask for: the hold is gone or ended, or the money was moved."""
+        """Nothing is left to request: the hold is gone or ended, or the money was moved."""
         if ask.operation == "HOLD":
             return True
         if ask.operation in {"RELEASE", "CAPTURE"}:
@@ -219,12 +221,12 @@ class Book:
         return None
 
     def approved(self, ask: Ask, action: str) -> bool:
-        """Whether a request was made by an approval of this action."""
+        """Whether a request was made with an approval of this action."""
         used = self.approvals.get(ask.approval or "")
         return used is not None and used.action == action
 
     def asks_of(self, hold: Hold) -> list[Ask]:
-        """Open requests that speak of a hold."""
+        """Open requests about a hold."""
         return [ask for ask in self.asks.values() if ask.open and self.hold_of(ask) is hold]
 
     def taking(self, attempt: int) -> int:
@@ -239,7 +241,7 @@ class Book:
         return taken - self.given.get(attempt, 0) - self.giving(attempt)
 
     def money_outcomes(self) -> set[str]:
-        """What `moneyOutcome` may say (ruling 6)."""
+        """The possible values of `moneyOutcome` (ruling 6)."""
         if self.open_conflicts():
             return {"CONTRADICTED"}
         paid = [t for t in self.tries if t.settled]
@@ -252,16 +254,16 @@ class Book:
             return {"UNCERTAIN", "OPEN"} if self.current.state in LIVE else {"UNCERTAIN"}
         return {"OPEN"} if self.current.state in LIVE else {"NOT_PAID"}
 
-    # -- what instructions and answers add ----------------------------------------------------
+    # -- instructions and answers ------------------------------------------------------------------
 
     def instructed(self, request: DepositsRequest) -> None:
-        """Events do not name the hold that a request speaks of; the instruction does."""
+        """Events do not name the hold of a request; the instruction does."""
         ask = self.asks.get(request.funds_ref)
         if ask is not None and request.hold_ref is not None:
             ask.hold_ref = request.hold_ref
 
     def answered(self, result: DepositsResult) -> None:
-        """An accepted answer that closes a request without an event of its own for it."""
+        """An accepted answer that closes a request without an event of its own."""
         ask = self.asks.get(result.funds_ref)
         if ask is None or ask.status != "OPEN" or result.operation != ask.operation:
             return
@@ -277,7 +279,7 @@ class Book:
             mine.gone = True
 
     def pay(self, number: int, amount: int) -> None:
-        """The attempt counts as paid, by the rail's word or a person's."""
+        """The attempt counts as paid, by a report or a verdict."""
         mine = self.tries[number - 1]
         if not mine.paid_order:
             self.paid_count += 1

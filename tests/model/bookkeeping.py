@@ -1,6 +1,6 @@
 """The model's own bookkeeping: every event of the history, added up.
 
-It knows the words and what they mean for the sums; whether they were allowed is for the laws.
+It knows what each event means for the sums; the laws check whether it was allowed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.model.vocabulary import attempt_of
 
 
 def apply(book: Book, event: Any) -> None:
-    """Add one event up."""
+    """Add up one event."""
     header, name = event.header, type(event).__name__
     book.sequence = header.sequence
     book.decided_at = header.decided_at
@@ -71,7 +71,7 @@ def _expired(book: Book, event: e.PaymentExpired) -> None:
 
 
 def _ignored(book: Book, event: Any) -> None:
-    """Its state is all that it changes."""
+    """It only changes the state."""
 
 
 _LIFECYCLE: dict[str, Any] = {
@@ -178,7 +178,7 @@ def _transferred(book: Book, event: e.FundsHoldTransferred) -> None:
             hold.attempt = event.to_attempt
 
 
-def _asked(book: Book, event: e.OperatorActionRequested) -> None:
+def _action_requested(book: Book, event: e.OperatorActionRequested) -> None:
     identity = event.header.approval_id or ""
     book.approvals[identity] = Approval(
         identity, event.action, event.requester, event.phase, event.header.attempt,
@@ -261,7 +261,7 @@ def _returned(book: Book, event: e.PaymentReturned) -> None:
 
 
 def _noted(book: Book, event: e.RailStatusReported) -> None:
-    """A return that does not raise the sum is told all the same: its id counts from then on."""
+    """A return that does not raise the sum is recorded too: its id counts from then on."""
     one = event.rail_message_id is not None and not event.via_enquiry
     if event.kind == "RETURNED" and one and event.amount is not None:
         mine = book.tries[event.header.attempt - 1]
@@ -288,7 +288,7 @@ _BESIDE: dict[str, Any] = {
     "FundsReversed": _gave,
     "FundsCredited": _gave,
     "FundsHoldTransferred": _transferred,
-    "OperatorActionRequested": _asked,
+    "OperatorActionRequested": _action_requested,
     "OperatorActionReferred": _referred,
     "OperatorActionApproved": _approved,
     "OperatorActionRejected": _rejected,

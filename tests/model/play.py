@@ -1,4 +1,4 @@
-"""Plays the moves of one sequence: gives each input to `decide` and each step to the judge."""
+"""Plays the moves of one sequence: `decide` gets each input and the judge each step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.model.vocabulary import (
     rules,
 )
 
-TIMERS_AT_ONCE_MAX = 400  # more due timers in one go would never end
+TIMERS_AT_ONCE_MAX = 400  # more due timers in one pass would never end
 SOURCES = frozenset({SOURCE})
 
 
@@ -46,7 +46,7 @@ class Play:
     offset: int = 0
     inputs: int = 0
     found: frozenset[str] = frozenset()
-    without: frozenset[str] = frozenset()  # laws that are left out, to look behind them
+    without: frozenset[str] = frozenset()  # excluded laws, to find other violations
     violations: list[Violation] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class Play:
         return self.violations
 
     def play(self, move: Move) -> None:
-        """Play one move. Raises Stop when a law is broken."""
+        """Play one move. Raises Stop if a law is broken."""
         match move.name:
             case "later":
                 args = move.args
@@ -82,7 +82,7 @@ class Play:
                     self.give(command, origin)
 
     def break_law(self, law: str, detail: str) -> None:
-        """Raises Stop, unless the law is left out."""
+        """Raises Stop, unless the law is excluded."""
         if law in self.without:
             return
         self.violations.append(Violation(law, detail))
@@ -103,7 +103,7 @@ class Play:
         )
 
     def give(self, command: Any, origin: str | None = None) -> Any:
-        """Decide one input, judge it, and give it once more: that must change nothing."""
+        """Decide one input, judge it, and give it again: the repeat must change nothing."""
         origin = origin or origin_of(command)
         decision = self._decide(command, origin)
         if type(decision) is Accepted and not self._due_again(command):
@@ -114,7 +114,7 @@ class Play:
         return decision
 
     def _due_again(self, command: Any) -> bool:
-        """Several things of the payment fall due at one moment: the same timer once for each."""
+        """Several deadlines of the payment fall due at one moment: the same timer once for each."""
         waits = (self.state.deadline_kind, self.state.deadline)
         return type(command) is TimerDue and waits == (command.kind, command.deadline)
 
@@ -146,7 +146,7 @@ class Play:
         return decision
 
     def probe(self, which: int) -> None:
-        """Which verdicts an open conflict takes; the payment does not notice."""
+        """Which verdicts an open conflict accepts, without changing the payment."""
         conflicts = self.judge.book.open_conflicts()
         if not conflicts:
             return
@@ -158,7 +158,7 @@ class Play:
     # -- time ---------------------------------------------------------------------------------
 
     def wait(self, milliseconds: int, *, late: bool, behind: int = 0) -> None:
-        """The clock goes on; timers come at their time, or all at the end when `late`.
+        """The clock advances; timers come when due, or all at the end if `late`.
 
         `behind`: milliseconds by which the clock that reads the timer is behind the one that made
         it.
@@ -192,7 +192,8 @@ class Play:
     # -- a lost log tail ----------------------------------------------------------------------
 
     def lose(self, inputs: int, order: int) -> None:
-        """The last inputs' events are lost; a recovery names what was instructed; they come again.
+        """The last inputs' events are lost; a recovery names the instructions; the inputs come
+        again.
 
         `order` 0: as they came; otherwise the reports come first.
         """
@@ -206,7 +207,7 @@ class Play:
             for event in step.made("PaymentSentToRail")
         }
         self.found = self.found | submitted
-        self.world.bank.lied = True  # what the lost events asked for, nobody knows any more
+        self.world.bank.lied = True  # the requests of the lost events are unknown now
         self.judge = Judge(self.world.truth, self.without)
         self.steps = []
         for step in kept:
@@ -226,7 +227,7 @@ class Play:
             self._unmade(ref)
 
     def _unmade(self, ref: str) -> None:
-        """`npp control recover` itself reports what nothing makes again."""
+        """`npp control recover` itself reports instructions that no input repeats."""
         numbers = [each.number for each in self.judge.book.tries]
         if any(reference(number) == ref for number in numbers):
             return
@@ -235,6 +236,6 @@ class Play:
 
 
 def _numbered(args: dict[str, Any], number: int) -> dict[str, Any]:
-    """A value "#" is a new word each time, "+" a new amount."""
+    """The value "#" gives a new word each time, "+" a new amount."""
     new = {"#": f"N{number}", "+": number + 1}
     return {k: new.get(v, v) if isinstance(v, str) else v for k, v in args.items()}

@@ -1,4 +1,4 @@
-"""Runs sequences, two processes at most, and tells what was found.
+"""Runs sequences in at most two processes, and reports the result.
 
 Sequence n of a seed is always the same: its own seed is drawn from `random.Random(seed)`.
 """
@@ -22,12 +22,12 @@ from tests.model.vocabulary import Move, dump
 PROCESSES = 2
 CHUNK = 50
 NOTHING: Final[frozenset[str]] = frozenset()
-FOUND_MAX = 20  # more violations than this teach nothing; a run ends
+FOUND_MAX = 20  # more violations add nothing; the run ends
 
 
 @dataclass(frozen=True)
 class Found:
-    """A broken law with its shortest sequence. `number` is the sequence's place under the seed."""
+    """A broken law with its shortest sequence. `number` is the sequence's number under the seed."""
 
     seed: int
     number: int
@@ -50,7 +50,7 @@ class Tally:
 
 
 def seeds_of(seed: int, first: int, count: int) -> list[int]:
-    """The own seeds of sequences first … first + count - 1."""
+    """The seeds of sequences first … first + count - 1."""
     rng = Random(seed)
     return [rng.getrandbits(64) for _ in range(first + count)][first:]
 
@@ -58,7 +58,7 @@ def seeds_of(seed: int, first: int, count: int) -> list[int]:
 def replay(
     moves: list[Move], *, quiet: bool, honest: bool, without: frozenset[str] = NOTHING
 ) -> Play:
-    """Play given moves, then let the world become quiet when the sequence did."""
+    """Play the given moves, then the quiet phase if the sequence had one."""
     play = Play(without=without)
     play.run(moves)
     if quiet and not play.violations:
@@ -95,7 +95,7 @@ def one(
 def run_one(
     seed: int, number: int, own_seed: int, without: frozenset[str] = NOTHING
 ) -> tuple[int, Found | None]:
-    """Inputs given, and the shrunk violation if there is one."""
+    """The number of inputs, and the shrunk violation if there is one."""
     play, moves, generator, quiet = one(own_seed, without)
     if not play.violations:
         return play.inputs, None
@@ -130,9 +130,9 @@ def _chunk(job: tuple[int, int, int, frozenset[str]]) -> Tally:
 def run(
     sequences: int, seed: int, *, processes: int = PROCESSES, without: frozenset[str] = NOTHING
 ) -> Tally:
-    """All sequences; ends early when `FOUND_MAX` are broken.
+    """Run all sequences; ends early once `FOUND_MAX` are broken.
 
-    Raises BrokenProcessPool when a process is killed.
+    Raises BrokenProcessPool if a process is killed.
     """
     jobs = [
         (seed, first, min(CHUNK, sequences - first), without)
@@ -145,7 +145,7 @@ def run(
             if len(total.found) >= FOUND_MAX:
                 break
         return total
-    # Not multiprocessing.Pool: it waits for ever for what a killed process had taken.
+    # Not multiprocessing.Pool: it waits forever for the work of a killed process.
     pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
     try:
         for tally in pool.map(_chunk, jobs):
@@ -163,8 +163,8 @@ def _add(total: Tally, part: Tally) -> None:
     total.found += part.found
 
 
-def told(found: Found) -> str:
-    """A violation for people: law, what was seen, the moves, and the command that repeats it."""
+def description(found: Found) -> str:
+    """A violation as text: law, observation, moves, and the command that repeats it."""
     lines = [
         f"{found.violation.law}: {found.violation.detail}",
         f"  sequence {found.number} of seed {found.seed}, temper {found.temper}"

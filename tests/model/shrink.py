@@ -1,4 +1,4 @@
-"""Makes a broken sequence as short as it gets while the same law stays broken."""
+"""Makes a broken sequence as short as possible while the same law stays broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TRIES_MAX = 1_500
 
 
 def shrink(moves: list[Move], breaks: Callable[[list[Move]], bool]) -> list[Move]:
-    """Drop ever smaller parts, for as long as `breaks` says that the law is still broken."""
+    """Drop ever smaller parts for as long as `breaks` says that the law is still broken."""
     tries, size = 0, max(1, len(moves) // 2)
     while size >= 1 and tries < TRIES_MAX:
         at, dropped = 0, False

@@ -1,4 +1,4 @@
-"""One input and what became of it, as the laws see it."""
+"""One input and its result, as the laws see it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.model.vocabulary import attempt_of, rules
 
 
 class Violation(NamedTuple):
-    """A law that did not hold, and what was seen."""
+    """A law that did not hold, and the observation."""
 
     law: str
     detail: str
@@ -30,7 +30,7 @@ class Step:
     before: Any
     after: Any
     seen: bool = False  # the same input was accepted before
-    fresh: bool = True  # no input had its rail message id
+    fresh: bool = True  # no earlier input had its rail message id
 
     @property
     def name(self) -> str:
@@ -54,7 +54,9 @@ class Step:
 
 @dataclass
 class Truth:
-    """What only the outside knows. `excused`: attempts about which somebody was told a lie."""
+    """What only the outside knows. `excused`: attempts about which something untrue was
+    reported.
+    """
 
     rail: Rail
     excused: set[int] = field(default_factory=set)
@@ -67,7 +69,7 @@ STRONG = frozenset({"REJECTED", "RECALL_ACCEPTED", "VERDICT"})
 
 
 def take_in(book: Book, step: Step) -> None:
-    """Grounds of certainty and evidence of a rail report (ruling 3), once it was decided."""
+    """Reasons of certainty and evidence from a rail report (ruling 3), once it was decided."""
     report = step.command
     if type(report) is not RailReport or type(step.decision) is Refusal:
         return
@@ -77,7 +79,7 @@ def take_in(book: Book, step: Step) -> None:
     if mine is None or (mine.sent == 0 and not mine.found):
         return
     proof = evidence_of(report)
-    known = type(step.decision) is Duplicate  # said before, and judged
+    known = type(step.decision) is Duplicate  # reported before, and judged
     full = getattr(step.decision, "rule", "") == "CONFLICTS_FULL"  # only counted
     if proof is not None and not (known or full):
         mine.evidence.add(proof)
@@ -88,14 +90,14 @@ def take_in(book: Book, step: Step) -> None:
     if report.kind in {"STATUS", "REJECTED", "EXPIRED", "ALREADY_SUBMITTED"}:
         mine.hinted = mine.hinted or report.code not in rules().status_unknown_codes
     resend = report.code in rules().resend_rejected_codes
-    told = type(step.decision) is not Duplicate and not step.made("ReconciliationRequired")
-    if report.kind == "REJECTED" and not resend and told:
+    reported = type(step.decision) is not Duplicate and not step.made("ReconciliationRequired")
+    if report.kind == "REJECTED" and not resend and reported:
         meaning = rules().meaning(report.adapter, report.code)
         mine.bad_reason = mine.bad_reason or not meaning.retry_safe
 
 
 def evidence_of(report: RailReport) -> str | None:
-    """What shows that the rail had the submission: its own word, or our record SUBMITTED."""
+    """What shows that the rail had the submission: its own report, or our record SUBMITTED."""
     if report.kind in OWN_WORDS:
         return report.kind
     if report.kind == "ALREADY_SUBMITTED" and report.code == "SUBMITTED":
@@ -104,7 +106,7 @@ def evidence_of(report: RailReport) -> str | None:
 
 
 def ground_of(report: RailReport, mine: Try, now: int) -> str | None:
-    """What of ruling 3 makes non-payment certain by this report."""
+    """Why this report makes non-payment certain (ruling 3)."""
     meaning = rules().meaning(report.adapter, report.code)
     match report.kind:
         case "REJECTED":
@@ -127,7 +129,7 @@ def ground_of(report: RailReport, mine: Try, now: int) -> str | None:
 
 
 def certain(mine: Try) -> bool:
-    """Non-payment is certain by what was said since the last submission, or nothing was sent."""
+    """Non-payment is certain by the reports since the last submission, or nothing was sent."""
     if mine.sent == 0 and not mine.found:
         return True
     if mine.grounds & STRONG:

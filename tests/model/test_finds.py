@@ -1,5 +1,5 @@
-"""The model finds the known defects when they are put back: a judge that cannot find
-fault proves nothing. The only file here that reaches into core's rules.
+"""The model finds known defects when they are reintroduced: a judge that finds nothing proves
+nothing. The only file here that changes core's rules.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from core.payment.operator import verdicts
 from tests.model.runner import one, seeds_of
 from tests.model.step import Violation
 
+pytestmark = pytest.mark.slow
 SEED = 11
-SEQUENCES_MAX = 1_000  # each defect shows among the first few hundreds
+SEQUENCES_MAX = 1_000  # each defect shows within the first few hundred
 
 
 def certainty_outlives_the_send(patch: pytest.MonkeyPatch) -> None:
-    """A verdict NOT_PAID before the send, and PaymentSentToRail keeps its certainty."""
+    """A verdict NOT_PAID before the send; PaymentSentToRail keeps its certainty."""
     sent = evolve._HANDLERS[e.PaymentSentToRail]
     resolved = evolve._HANDLERS[e.ReconciliationResolved]
 
@@ -44,12 +45,12 @@ def certainty_outlives_the_send(patch: pytest.MonkeyPatch) -> None:
 
 
 def two_requests_give_back(patch: pytest.MonkeyPatch) -> None:
-    """A REVERSE while a CREDIT or REVERSE that was not answered will be repeated."""
+    """A REVERSE while an unanswered CREDIT or REVERSE will be repeated."""
     patch.setattr(decide_funds_actions, "unanswered", lambda attempt: None)
 
 
 def hold_given_up(patch: pytest.MonkeyPatch) -> None:
-    """A payment that ends with its HOLD unanswered asks for no release by name."""
+    """A payment that ends with its HOLD unanswered requests no release by name."""
     patch.setattr(flow_funds, "_release_by_name", lambda draft, attempt, waits: False)
 
 
@@ -60,12 +61,12 @@ def debited_beside_a_hold(patch: pytest.MonkeyPatch) -> None:
 
 
 def released_only_when_unpaid(patch: pytest.MonkeyPatch) -> None:
-    """Release waits until every other attempt is *unpaid*, not *resolved*."""
+    """A release waits until every other attempt is *unpaid*, not *resolved*."""
     patch.setattr(funds, "is_resolved", lambda attempt: attempt.outcome is None and attempt.certain)
 
 
 def another_amount_by_verdict(patch: pytest.MonkeyPatch) -> None:
-    """SETTLED_AFTER_ALL of a settlement of another amount."""
+    """SETTLED_AFTER_ALL for a settlement of another amount."""
     patch.setattr(verdicts, "names_other_amount", lambda state, attempt, conflict: False)
     _allow(patch, "SETTLED_AFTER_ALL", "AMOUNT_DIFFERS")
 
@@ -84,16 +85,16 @@ def _allow(patch: pytest.MonkeyPatch, verdict: str, kind: str | None = None) -> 
 
 DEFECTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
     "1 certainty outlives the send": (certainty_outlives_the_send, {"claim"}),
-    "2 refunded twice": (two_requests_give_back, {"asked"}),
+    "2 refunded twice": (two_requests_give_back, {"requested"}),
     "3 a silent hold is given up": (hold_given_up, {"exposure", "at_rest", "liveness", "waits"}),
-    "4 debited beside a hold": (debited_beside_a_hold, {"asked"}),
-    "4 held for ever": (released_only_when_unpaid, {"exposure", "liveness", "asked"}),
+    "4 debited beside a hold": (debited_beside_a_hold, {"requested"}),
+    "4 held for ever": (released_only_when_unpaid, {"exposure", "liveness", "requested"}),
     "5 another amount by verdict": (another_amount_by_verdict, {"verdict", "verdict_matrix"}),
     "6 evidence forgotten": (evidence_forgotten, {"claim", "certain_against_evidence"}),
 }
 
 
-# What else the same defect breaks first: left out, so that its harm is found and not its sign.
+# Laws that the same defect breaks first, excluded so that its harm is found and not its symptom.
 SIGNS = frozenset({"verdict", "verdict_matrix"})
 
 
@@ -108,11 +109,13 @@ def first_violation(laws: set[str]) -> tuple[int, Violation] | None:
 
 
 @pytest.mark.parametrize(("put_back", "laws"), DEFECTS.values(), ids=DEFECTS)
-def test_a_known_defect_is_found_when_it_is_put_back(
+def test_a_reintroduced_known_defect_is_found(
     put_back: Callable[[pytest.MonkeyPatch], None],
     laws: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each of the issue's findings breaks a law of the model within a bounded number."""
+    """Each of the issue's findings breaks a law of the model within a bounded number of
+    sequences.
+    """
     put_back(monkeypatch)
     assert first_violation(laws) is not None

@@ -1,7 +1,7 @@
 """What a sequence is made of: moves that can be written down, and the messages they become.
 
-A move means something in every situation, so any part of a sequence is a sequence again: that is
-what makes shrinking work. All random choices are in the moves; playing them draws nothing.
+A move has a meaning in every situation, so any part of a sequence is a sequence again; shrinking
+needs that. All random choices are in the moves; playing them draws nothing.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def reference(attempt: int) -> str:
 
 
 def attempt_of(ref: str) -> int | None:
-    """Attempt number of an external or a funds reference of this payment, else None."""
+    """The attempt number in an external or funds reference of this payment, else None."""
     body = ref[:30].upper()
     if len(body) < 30 or body[:27] != reference(1)[:27]:
         return None
@@ -158,10 +158,14 @@ def cause(origin: str, offset: int) -> Cause:
 
 
 def content(command: Any) -> tuple[Any, ...]:
-    """What makes two inputs the same input: everything but tracing and the producer's times."""
+    """What makes two inputs equal: everything but tracing and the producer's times. A submission's
+    time says which one a report answers (domain §2).
+    """
     fields = {name: getattr(command, name) for name in command.__struct_fields__}
-    for name in ("header", "submitted_at", "answered_at", "delivered_at"):
+    for name in ("header", "answered_at", "delivered_at"):
         fields.pop(name, None)
+    if fields.get("via_enquiry"):
+        del fields["submitted_at"]
     return (type(command).__name__, *sorted((k, repr(v)) for k, v in fields.items()))
 
 

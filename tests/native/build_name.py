@@ -1,4 +1,4 @@
-"""Says which build runs: `python -m tests.native.build_name`."""
+"""Prints which build runs: `python -m tests.native.build_name`."""
 
 from app.config.build import running
 

@@ -1,8 +1,8 @@
-"""Damaged bytes through the decoders of `make native` and through the generated ones, in a process
-of its own: both give the same record or refuse for the same reason, whatever the bytes are.
+"""Damaged bytes through the compiled and the generated decoders, in a separate process: both give
+the same record or the same error.
 
-Run with a built tree first on PYTHONPATH. Memory is limited: a length that is believed before it is
-compared with the bytes ends the process. `python -m tests.native.fuzz SEED COUNT`.
+Run with a built tree first on PYTHONPATH. Memory is limited: a length that is trusted before it is
+checked ends the process. `python -m tests.native.fuzz SEED COUNT`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Final
 
-from bench.load import PARTIES, STAGES, payment_ids, stage
+from bench.rig.load import PARTIES, STAGES, payment_ids, stage
 from core.values import Parties
 from engine.loop.batch import BatchRun
 from engine.ports import InputRecord
@@ -62,7 +62,7 @@ def samples() -> dict[str, list[bytes]]:
 
 
 def damaged(datum: bytes, draw: random.Random) -> bytes:
-    """The datum cut off, with bytes changed, or with a hostile length in its midst."""
+    """The datum truncated, with changed bytes, or with a hostile length inside."""
     content = bytearray(datum)
     for _ in range(draw.randint(1, 3)):
         at = draw.randrange(len(content) + 1)
@@ -81,7 +81,7 @@ def damaged(datum: bytes, draw: random.Random) -> bytes:
 
 
 def answer(decode: Callable[[bytes, int], Any], content: bytes) -> str:
-    """What the codec would say of these bytes: the record, or why there is none."""
+    """The codec's result for these bytes: the record, or the error."""
     try:
         return repr(decode(content, 0))
     except IndexError:
@@ -93,7 +93,7 @@ def answer(decode: Callable[[bytes, int], Any], content: bytes) -> str:
 
 
 def long_differences() -> Iterator[str]:
-    """Numbers around every power of two that the compiled writer and reader take otherwise."""
+    """Numbers around every power of two, where the compiled writer and reader branch."""
     binary = import_module("schemas.codec.native_binary")
     writer = import_module("librt.strings").BytesWriter
     around = (
@@ -109,7 +109,7 @@ def long_differences() -> Iterator[str]:
 
 
 def differences(seed: int, count: int) -> Iterator[str]:
-    """Every datum on which the two differ; the datums themselves are read first."""
+    """Every datum on which the two differ; undamaged datums are read first."""
     made = import_module("schemas.codec.native_codec")
     draw, known = random.Random(seed), samples()
     for name, compiled in sorted(made.DECODERS.items()):

@@ -1,5 +1,5 @@
-"""Lets tests ask of compiled values what they ask msgspec of structs: copies with changes, fields,
-bytes. A plugin of the runs over build/native; the product itself asks `core.declared`.
+"""Lets tests use msgspec's struct functions on compiled values: copies with changes, fields, bytes.
+A plugin of the runs over build/native; the product itself uses `core.declared`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixtures for everybody who needs a read model: one over each database."""
+"""Fixtures for all tests that need a read model: one over each database."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import HeldClock
 from readmodel.model import Model, default_url, open_model
+from tests.clock import HeldClock
 from tests.postgres import Postgres
 from tests.readmodel.rows import NOW_MS
 
@@ -19,13 +19,13 @@ DATABASES = ("sqlite", "postgres")
 
 @pytest.fixture
 def held_clock() -> HeldClock:
-    """The read models' clock; move it to make readers look for a newer generation."""
+    """The read models' clock; advance it to make readers look for a newer generation."""
     return HeldClock(NOW_MS)
 
 
 @pytest.fixture(params=DATABASES)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a read model can be, over each database; nothing is there yet."""
+    """An unused URL for a read model, over each database."""
     if request.param == "sqlite":
         yield default_url(tmp_path)
         return
@@ -58,7 +58,7 @@ def make_first(url: str) -> None:
 
 @pytest.fixture(params=DATABASES)
 def read_model_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a read model with an empty first generation, over each database."""
+    """The URL of a read model with an empty first generation, over each database."""
     if request.param == "sqlite":
         folder: Path = request.getfixturevalue("made_sqlite")
         shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -71,7 +71,7 @@ def read_model_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
 
 @pytest.fixture
 def read_models(read_model_url: str, held_clock: HeldClock) -> Iterator[Callable[[], Model]]:
-    """Opens the same read model, as another process would."""
+    """Opens the same read model as another process would."""
     with ExitStack() as ends:
 
         def opened() -> Model:

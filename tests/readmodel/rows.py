@@ -1,4 +1,4 @@
-"""Rows of the read model for its contract suite, each complete, each to be changed by keyword."""
+"""Complete rows of the read model for its contract suite, changeable by keyword."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ JOURNAL = "npp.payment.events.v1"
 REPORTS = "npp.rail.reports.v1"
 OPERATOR = "npp.payment.operator-commands.v1"
 
-# Text that must come back as it went in, and do nothing on its way.
-HOSTILE = (
+# Text that must come back unchanged and be inert on its way.
+HOSTILE: tuple[Any, ...] = (
     "'; DROP TABLE payments; --",
     '" OR 1=1 --',
     "%s %(x)s %% :name ? {payments} $1 ::text",
@@ -99,7 +99,7 @@ def event(number: int, sequence: int, offset: int, **changes: Any) -> rows.Event
 
 
 def outcome(offset: int, **changes: Any) -> rows.OutcomeRow:
-    """The outcome of the operator command at offset 100 more."""
+    """The outcome of the operator command at offset `number` + 100."""
     values: dict[str, Any] = {
         "partition": 0,
         "offset": offset,
@@ -130,9 +130,17 @@ def checkpoint(
     from_outcome: int = 0,
     to_outcome: int = -1,
 ) -> rows.CheckpointRow:
-    """A checkpoint over these journal offsets, and over no outcomes unless said."""
+    """A checkpoint over these journal offsets, and over no outcomes unless given."""
     return rows.CheckpointRow(
-        partition, number, from_offset, to_offset, 0, from_outcome, to_outcome, number - 1, raw
+        partition=partition,
+        number=number,
+        from_offset=from_offset,
+        to_offset=to_offset,
+        outcomes_partition=0,
+        from_outcome=from_outcome,
+        to_outcome=to_outcome,
+        log_offset=number - 1,
+        raw=raw,
     )
 
 
@@ -236,11 +244,11 @@ def quarantined(offset: int, **changes: Any) -> rows.QuarantineRow:
 
 
 def moved(before: int, after: int, partition: int = 0, topic: str = JOURNAL) -> rows.Moved:
-    return rows.Moved(topic, partition, before, after)
+    return rows.Moved(topic=topic, partition=partition, before=before, after=after)
 
 
 def ids(page_items: list[Any]) -> list[str]:
-    """The payments of rows, in their order."""
+    """The payment ids of rows, in order."""
     return [row.payment_intent_id for row in page_items]
 
 

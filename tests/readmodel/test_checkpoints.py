@@ -1,4 +1,4 @@
-"""Checkpoints in the read model: which one covers an offset, and the leaves under it."""
+"""Checkpoints in the read model: which one covers an offset, and its leaves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.readmodel.rows import (
 pytestmark = pytest.mark.slow
 
 
-def test_the_checkpoint_over_an_offset_is_the_one_whose_range_has_it(read_model: Model) -> None:
+def test_the_checkpoint_of_an_offset_is_the_one_whose_range_contains_it(read_model: Model) -> None:
     known = [
         checkpoint(0, 1, 0, 9, b"a"),
         checkpoint(0, 2, 10, 19, b"b"),
@@ -29,7 +29,7 @@ def test_the_checkpoint_over_an_offset_is_the_one_whose_range_has_it(read_model:
     assert reader.checkpoint_over(2, 0) is None
 
 
-def test_a_checkpoint_that_covers_void_ones_again_is_the_one_over_their_offsets(
+def test_a_checkpoint_that_covers_void_ones_again_is_the_one_of_their_offsets(
     read_model: Model,
 ) -> None:
     known = [
@@ -43,7 +43,7 @@ def test_a_checkpoint_that_covers_void_ones_again_is_the_one_over_their_offsets(
     assert found == [known[0], *[known[3]] * 4]
 
 
-def test_leaves_are_each_payments_last_event_in_the_range_by_id(read_model: Model) -> None:
+def test_leaves_are_each_payments_last_event_in_the_range_sorted_by_id(read_model: Model) -> None:
     known = [
         event(2, 1, 0),
         event(1, 1, 1),
@@ -60,10 +60,10 @@ def test_leaves_are_each_payments_last_event_in_the_range_by_id(read_model: Mode
     assert reader.leaves(checkpoint(0, 1, 4, 9), "operators") == []
 
 
-def test_leaves_have_the_outcomes_of_operator_commands_and_a_refusal_touches_its_payment(
+def test_leaves_include_outcomes_of_operator_commands_and_a_refusal_adds_its_payment(
     read_model: Model,
 ) -> None:
-    """Of a payment that is touched all of them count, whatever checkpoint covered them first."""
+    """All outcomes of an included payment count, whichever checkpoint covered them first."""
     said = [
         outcome(0, payment_intent_id="pi_0001"),
         outcome(1, payment_intent_id="pi_0002", result="REJECTED"),
@@ -90,14 +90,14 @@ def test_leaves_have_the_outcomes_of_operator_commands_and_a_refusal_touches_its
     ]
 
 
-def test_the_checkpoint_over_an_outcome_and_the_command_at_a_place(read_model: Model) -> None:
+def test_the_checkpoint_of_an_outcome_and_the_command_at_an_offset(read_model: Model) -> None:
     known = [
         checkpoint(0, 1, 0, 9, b"a", 0, -1),
         checkpoint(0, 2, 10, 9, b"b", 0, 3),
         checkpoint(0, 3, 10, 19, b"c", 4, 3),
         checkpoint(0, 4, 20, 29, b"d", 4, 8),
     ]
-    command = rows.CommandRow(0, 7, b"cancel")
+    command = rows.CommandRow(partition=0, offset=7, raw=b"cancel")
     reader = given(read_model, checkpoints=known, commands=[command])
     found = [reader.checkpoint_over_outcome(0, offset) for offset in (0, 3, 4, 8, 9)]
     assert found == [known[1], known[1], known[3], known[3], None]

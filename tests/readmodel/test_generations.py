@@ -1,5 +1,5 @@
-"""A rebuild fills a model beside the live one and readers follow the switch, over SQLite and
-PostgreSQL.
+"""A rebuild fills a second generation beside the live one, and readers follow the switch, over
+SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from engine.clock import HeldClock
 from engine.ports import TopicPartition
 from readmodel import rows
 from readmodel.model import Behind, Model
 from readmodel.ports import Fenced, ReadModelDown
 from readmodel.reader import FOLLOW_S
+from tests.clock import HeldClock
 from tests.readmodel.rows import JOURNAL, moved, payment
 
 pytestmark = pytest.mark.slow
@@ -23,13 +23,13 @@ FOLLOW_MS = int(FOLLOW_S * 1_000)
 
 
 def filled(model: Model, generation: int, upto: int, mark: str) -> None:
-    """Writes payment 1 with a mark, and moves the offset of the journal from 0."""
+    """Write a marked payment 1, and move the journal offset from 0."""
     writer = model.writer(generation)
     writer.apply(rows.Batch(moved=[moved(0, upto)], payments=[payment(1, service=mark)]))
     writer.close()
 
 
-def test_readers_follow_a_switch_within_a_second_and_read_the_old_one_until_then(
+def test_readers_follow_a_switch_within_a_second(
     read_models: Callable[[], Model], held_clock: HeldClock
 ) -> None:
     here, there = read_models(), read_models()
@@ -48,7 +48,7 @@ def test_readers_follow_a_switch_within_a_second_and_read_the_old_one_until_then
     assert FOLLOW_S < 1
 
 
-def test_a_generation_that_has_read_less_is_not_switched_to(read_model: Model) -> None:
+def test_there_is_no_switch_to_a_generation_that_has_read_less(read_model: Model) -> None:
     filled(read_model, 1, 5, "old")
     filled(read_model, read_model.new_generation(), 4, "new")
     with pytest.raises(Behind, match=r"npp\.payment\.events\.v1/0': 1"):
@@ -59,14 +59,14 @@ def test_a_generation_that_has_read_less_is_not_switched_to(read_model: Model) -
     assert dict(writer.offsets()) == {(JOURNAL, 0): 6}
 
 
-def test_while_a_switch_catches_up_nobody_writes_to_the_live_one(
+def test_during_the_final_catch_up_the_live_generation_is_not_written(
     read_models: Callable[[], Model], held_clock: HeldClock
 ) -> None:
     here = read_models()
     filled(here, 1, 5, "old")
     new = here.writer(here.new_generation())
     live = read_models().writer(1)
-    asked: list[Mapping[TopicPartition, int]] = []
+    requested: list[Mapping[TopicPartition, int]] = []
     ended: list[BaseException | None] = []
     started, other = threading.Event(), []
 
@@ -79,7 +79,7 @@ def test_while_a_switch_catches_up_nobody_writes_to_the_live_one(
             ended.append(error)
 
     def catch_up(offsets: Mapping[TopicPartition, int]) -> None:
-        asked.append(dict(offsets))
+        requested.append(dict(offsets))
         other.append(threading.Thread(target=live_projector))
         other[0].start()
         assert started.wait(10)
@@ -88,12 +88,12 @@ def test_while_a_switch_catches_up_nobody_writes_to_the_live_one(
 
     here.switch_to(2, catch_up)
     other[0].join(30)
-    assert asked == [{(JOURNAL, 0): 5}]
+    assert requested == [{(JOURNAL, 0): 5}]
     assert [type(error) for error in ended] == [Fenced]
     assert here.current() == 2
 
 
-def test_an_error_while_catching_up_leaves_the_live_one_as_it_was(read_model: Model) -> None:
+def test_an_error_while_catching_up_leaves_the_live_generation_unchanged(read_model: Model) -> None:
     filled(read_model, 1, 5, "old")
     read_model.new_generation()
     with pytest.raises(ZeroDivisionError):
@@ -114,7 +114,7 @@ def test_a_replaced_generations_writer_is_fenced_for_ever(read_model: Model) -> 
     assert dict(read_model.writer().offsets()) == {(JOURNAL, 0): 2}
 
 
-def test_generations_are_numbered_upwards_and_never_again(read_model: Model) -> None:
+def test_generation_numbers_rise_and_are_never_reused(read_model: Model) -> None:
     assert read_model.new_generation() == 2
     assert read_model.generations() == [1, 2]
     read_model.drop_generation(2)
@@ -123,7 +123,7 @@ def test_generations_are_numbered_upwards_and_never_again(read_model: Model) -> 
     assert read_model.generations() == [1, 3]
 
 
-def test_the_old_one_is_dropped_when_its_readers_have_left_it(
+def test_the_old_generation_is_dropped_once_its_readers_have_left(
     read_model: Model, held_clock: HeldClock
 ) -> None:
     filled(read_model, 1, 5, "old")
@@ -141,7 +141,7 @@ def test_the_old_one_is_dropped_when_its_readers_have_left_it(
     assert read_model.generations() == [2]
 
 
-def test_what_can_not_be_is_refused(read_model: Model) -> None:
+def test_impossible_switches_are_refused(read_model: Model) -> None:
     with pytest.raises(ValueError, match="generation 1 is the current one"):
         read_model.drop_generation(1)
     with pytest.raises(ValueError, match="not newer"):
@@ -150,7 +150,7 @@ def test_what_can_not_be_is_refused(read_model: Model) -> None:
         read_model.switch_to(7)
 
 
-def test_opening_again_finds_what_was_there(
+def test_reopening_finds_the_existing_model(
     read_models: Callable[[], Model], held_clock: HeldClock
 ) -> None:
     first = read_models()

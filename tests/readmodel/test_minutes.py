@@ -1,4 +1,4 @@
-"""The business figures: what counts where, the rates over windows, and slow ones in a row."""
+"""The business figures: what is counted where, rates over windows, and runs of slow requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
-from core.values import Cents, ExternalRef, PaymentIntentId, Sealed
+from core.values import Cents, ConflictId, ExternalRef, PaymentIntentId, Sealed
 from readmodel import minutes
 from readmodel.minutes import Figures, Latency, SlowRuns
 
@@ -53,7 +53,7 @@ def created() -> e.Event:
     )
 
 
-def failed(reason: str, source: Any = "rail", late: bool = False) -> e.Event:
+def failed(reason: str, source: Any = "rail", late: bool = False, **times: Any) -> e.Event:
     return e.PaymentFailed(
         header=header(reason=reason),
         attempt_id="att_001",
@@ -69,6 +69,7 @@ def failed(reason: str, source: Any = "rail", late: bool = False) -> e.Event:
         rail_message_id=None,
         via_enquiry=False,
         assigned_from=None,
+        **times,
     )
 
 
@@ -169,9 +170,11 @@ def figures_of(*events: e.Event) -> Figures:
         (failed("TIMEOUT", "system"), {"failed": {"TIMEOUT/system": 1}}),
         (failed("RAIL", late=True), {"failed": {"RAIL/rail": 1}, "late_failures": 1}),
         (failed("CANCELLED", "operator"), {"cancelled": 1}),
+        (failed("CANCELLED", "upstream"), {"cancelled": 1}),
+        (failed("CANCELLED", "rail"), {"failed": {"CANCELLED/rail": 1}}),
     ],
 )
-def test_each_event_counts_in_its_own_place_and_nowhere_else(
+def test_each_event_is_counted_in_its_own_figure_and_in_no_other(
     event: e.Event, changed: dict[str, Any]
 ) -> None:
     """Domain §11, MET-01..05."""
@@ -179,12 +182,47 @@ def test_each_event_counts_in_its_own_place_and_nowhere_else(
     assert minutes.counts(event)
 
 
-def test_an_event_of_no_figure_leaves_the_bucket_as_it_is() -> None:
+def test_an_event_without_a_figure_leaves_the_bucket_unchanged() -> None:
     beside = e.RecallRequested(header=header(), external_ref=ExternalRef("N"))
     assert not minutes.counts(beside)
     assert figures_of(beside) == Figures()
     assert not minutes.counts(answered(None, 5))
     assert not minutes.counts(answered(NOW, 5, via_enquiry=True))
+
+
+def confirmed(**times: Any) -> e.Event:
+    return e.NonPaymentConfirmed(
+        header=header(), attempt_id="att_001", external_ref=ExternalRef("N"), by="REJECTED",
+        code="AC04", code_table="1", **times,
+    )  # fmt: skip
+
+
+def conflicting(**times: Any) -> e.Event:
+    return e.ReconciliationRequired(
+        header=header(), conflict_id=ConflictId("cnf_001"), kind="REJECTED_AFTER_SETTLED",
+        external_ref=ExternalRef("N"), detail="", **times,
+    )  # fmt: skip
+
+
+TIMES: dict[str, Any] = {"submitted_at": NOW, "answered_at": NOW + 1_500}
+
+
+@pytest.mark.parametrize(
+    "event", [failed("RAIL", **TIMES), confirmed(**TIMES), conflicting(**TIMES)]
+)
+def test_an_immediate_rejection_is_a_rail_request_too(event: e.Event) -> None:
+    """MET-02, decision 21: whatever the rejection did to the payment."""
+    assert minutes.counts(event)
+    figures = figures_of(event)
+    assert (figures.latencies, figures.latency_ms_sum) == ([Latency(NOW, 1_500)], 1_500)
+    assert sum(figures.histogram) == 1
+
+
+@pytest.mark.parametrize("event", [confirmed(), conflicting()])
+def test_a_report_that_answers_no_submission_changes_no_bucket(event: e.Event) -> None:
+    assert not minutes.counts(event)
+    assert figures_of(event) == Figures()
+    assert figures_of(failed("RAIL")).latencies == []
 
 
 def test_the_last_five_latencies_are_kept_by_time_of_submission() -> None:
@@ -196,7 +234,7 @@ def test_the_last_five_latencies_are_kept_by_time_of_submission() -> None:
     assert figures.latency_ms_sum == sum(range(9))
 
 
-def test_the_histogram_has_the_bound_itself_in_the_lower_place_and_one_place_for_the_rest() -> None:
+def test_the_histograms_bounds_are_inclusive_and_the_last_bucket_is_open() -> None:
     bound = minutes.LATENCY_BOUNDS_MS[0]
     figures = figures_of(answered(NOW, bound), answered(NOW, bound + 1), answered(NOW, 3_600_000))
     assert figures.histogram[:2] == [1, 1]
@@ -204,7 +242,7 @@ def test_the_histogram_has_the_bound_itself_in_the_lower_place_and_one_place_for
     assert len(figures.histogram) == len(minutes.LATENCY_BOUNDS_MS) + 1
 
 
-def test_packed_figures_come_back_and_are_the_same_bytes_again() -> None:
+def test_figures_survive_packing_and_pack_to_the_same_bytes() -> None:
     figures = figures_of(created(), failed("RAIL"), answered(NOW, 20))
     packed = minutes.pack(figures)
     assert minutes.unpack(packed) == figures
@@ -214,11 +252,11 @@ def test_packed_figures_come_back_and_are_the_same_bytes_again() -> None:
 
 
 def buckets(**at: Figures) -> dict[tuple[int, int], Figures]:
-    """`m0` is the present minute, `m4` four minutes ago; partition 0."""
+    """`m0` is the current minute, `m4` four minutes ago; partition 0."""
     return {(0, MINUTE - int(name[1:])): figures for name, figures in at.items()}
 
 
-def test_success_leaves_cancelled_ones_out_and_looks_five_minutes_back() -> None:
+def test_the_success_rate_excludes_cancelled_attempts_over_five_minutes() -> None:
     """OP-11, MET-01: settled among the attempts that ended."""
     now = figures_of(settled(), failed("RAIL"), failed("CANCELLED", "operator"), expired())
     old = figures_of(*[settled()] * 100)
@@ -226,7 +264,7 @@ def test_success_leaves_cancelled_ones_out_and_looks_five_minutes_back() -> None
     assert (rate.part, rate.whole) == (2, 4)
 
 
-def test_the_other_rates_look_an_hour_back() -> None:
+def test_the_other_rates_cover_an_hour() -> None:
     """OP-11, MET-03, MET-04, MET-05."""
     now = figures_of(
         *[created()] * 10, *[attempt(1)] * 8, attempt(2), failed("CANCELLED", "operator"),
@@ -238,7 +276,7 @@ def test_the_other_rates_look_an_hour_back() -> None:
     assert (rates["late_failure"].part, rates["late_failure"].whole) == (2, 8)
 
 
-def test_without_traffic_a_rate_has_no_value_and_below_twenty_it_is_not_enough() -> None:
+def test_without_traffic_a_rate_has_no_value_and_below_twenty_it_is_insufficient() -> None:
     """OP-11."""
     rates = minutes.rates({}, NOW)
     assert {kind: rate.value for kind, rate in rates.items()} == dict.fromkeys(minutes.RATES)
@@ -246,7 +284,18 @@ def test_without_traffic_a_rate_has_no_value_and_below_twenty_it_is_not_enough()
     assert minutes.Rate(0, 20).enough
 
 
-def test_a_minute_that_has_not_come_yet_is_left_out() -> None:
+def test_cancellations_by_rail_operator_and_upstream_have_one_failure_reason() -> None:
+    """DSH-02: by the recorded reason, whatever its source."""
+    figures = Figures()
+    for offset, source in enumerate(("rail", "operator", "upstream")):
+        minutes.add(figures, failed("CANCELLED", source), offset)
+    minutes.add(figures, failed("FRAUD"), 3)
+    found = minutes.failures(figures)
+    assert {name: count for name, count in found.items() if count} == {"CANCELLED": 3, "FRAUD": 1}
+    assert len(found) == 7
+
+
+def test_a_minute_in_the_future_is_left_out() -> None:
     rate = minutes.rates({(0, MINUTE + 1): figures_of(settled())}, NOW)["success"]
     assert rate.whole == 0
 
@@ -270,7 +319,7 @@ def test_partitions_add_up_whatever_the_order_of_the_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("took", "fives"),
+    ("took", "runs"),
     [
         ([1_001] * 4, 0),
         ([1_001] * 5, 1),
@@ -281,38 +330,38 @@ def test_partitions_add_up_whatever_the_order_of_the_events() -> None:
         ([999] + [1_001] * 5 + [999], 1),
     ],
 )
-def test_each_fifth_slow_one_in_a_row_counts_once(took: list[int], fives: int) -> None:
+def test_every_fifth_consecutive_slow_request_counts_once(took: list[int], runs: int) -> None:
     """MET-02: five, not four, and not five with a fast one between; slow is more than 1 s."""
     given = [Latency(NOW + n, ms) for n, ms in enumerate(took)]
     at_once, one_by_one = SlowRuns(), SlowRuns()
     at_once.feed(given)
     for each in given:
         one_by_one.feed([each])
-    assert at_once.fives == one_by_one.fives == fives
+    assert at_once.counted == one_by_one.counted == runs
 
 
-def test_a_fast_one_that_is_heard_of_late_still_stands_between() -> None:
+def test_a_fast_request_reported_late_still_interrupts_a_run() -> None:
     """MET-02: the order is that of submission."""
     runs = SlowRuns()
     runs.feed([Latency(NOW + n, 2_000) for n in (0, 1, 3)])
     runs.feed([Latency(NOW + 2, 10)])
     runs.feed([Latency(NOW + n, 2_000) for n in (4, 5)])
-    assert runs.fives == 0
+    assert runs.counted == 0
     runs.feed([Latency(NOW + n, 2_000) for n in (6, 7)])
-    assert runs.fives == 1
+    assert runs.counted == 1
 
 
-def test_a_run_goes_on_over_a_restart_and_is_not_counted_again() -> None:
+def test_a_run_continues_across_a_restart_and_is_not_counted_again() -> None:
     slow = [Latency(NOW + n, 2_000) for n in range(6)]
     four_before = SlowRuns(slow[:4])
     four_before.feed(slow[4:5])
-    assert four_before.fives == 1
+    assert four_before.counted == 1
     five_before = SlowRuns(slow[:5])
     five_before.feed(slow[5:6])
-    assert five_before.fives == 0
+    assert five_before.counted == 0
 
 
-def test_slow_in_a_row_counts_from_the_last_one_backwards() -> None:
+def test_consecutive_slow_requests_are_counted_back_from_the_last() -> None:
     assert (
         minutes.slow_in_a_row([Latency(n, ms) for n, ms in enumerate((9_000, 5, 2_000, 2_000))])
         == 2
@@ -320,7 +369,7 @@ def test_slow_in_a_row_counts_from_the_last_one_backwards() -> None:
     assert minutes.slow_in_a_row([]) == 0
 
 
-def test_the_mean_latency_of_nothing_is_no_number() -> None:
+def test_the_mean_latency_of_no_requests_is_not_a_number() -> None:
     from processors.projector.metrics import mean_latency_s
 
     assert math.isnan(mean_latency_s(Figures()))

@@ -1,4 +1,4 @@
-"""What readers may rely on, over SQLite and PostgreSQL: every question, and its edges."""
+"""The reader's contract over SQLite and PostgreSQL: every query and its edge cases."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from engine.clock import HeldClock
+from core.values import PaymentIntentId
+from core.words import ApprovalStatus, QuarantineReason
 from readmodel import rows
 from readmodel.model import JOURNAL as DEFAULT_JOURNAL
 from readmodel.model import Model, open_model
 from readmodel.ports import AuditFilter, Page, PaymentFilter, Reader, ReadModelDown
 from schemas import topology
+from tests.clock import HeldClock
 from tests.readmodel.rows import (
     JOURNAL,
     NOW_MS,
@@ -34,7 +36,7 @@ from tests.readmodel.rows import (
 pytestmark = pytest.mark.slow
 
 SEED = 20_261_122
-REASONS = ("UNDECODABLE", "UNMATCHED")
+REASONS: tuple[QuarantineReason, ...] = ("UNDECODABLE", "UNMATCHED")
 
 
 def test_an_empty_model_answers_everything_with_nothing(read_model: Model) -> None:
@@ -67,7 +69,7 @@ def test_an_empty_model_answers_everything_with_nothing(read_model: Model) -> No
     assert dict(reader.projected()) == {}
 
 
-def test_an_incident_is_as_it_was_last(read_model: Model) -> None:
+def test_an_incident_is_shown_in_its_latest_state(read_model: Model) -> None:
     ended = incident(1, status="RESOLVED", part=1, resolved_at=NOW_MS + 90_000)
     reader = given(read_model, incidents=[incident(1), incident(2), ended])
     assert reader.incidents(False, 9, None).items == [incident(2), ended]
@@ -82,7 +84,7 @@ def test_events_of_a_payment_come_in_order_after_a_sequence(read_model: Model) -
     assert reader.events("pi_0001", 3, 50) == []
 
 
-def test_events_since_are_those_at_or_past_each_partitions_offset(read_model: Model) -> None:
+def test_events_since_are_those_from_each_partitions_offset_on(read_model: Model) -> None:
     known = [event(n % 2, n, n, partition=n % 3) for n in range(12)]
     reader = given(read_model, events=known)
     assert [row.offset for row in reader.events_since({0: 3, 2: 8, 9: 0}, 50, None)] == [
@@ -94,7 +96,7 @@ def test_events_since_are_those_at_or_past_each_partitions_offset(read_model: Mo
     assert reader.events_since({}, 50, None) == []
 
 
-def test_an_event_is_found_at_its_place_and_by_the_input_that_caused_it(read_model: Model) -> None:
+def test_an_event_is_found_by_its_offset_and_by_the_input_that_caused_it(read_model: Model) -> None:
     known = [
         event(1, 1, 7, cause_offset=5),
         event(1, 2, 8, cause_offset=5),
@@ -126,8 +128,8 @@ def test_outcomes_come_in_log_order_and_the_first_of_a_command_is_its_outcome(
     assert reader.outcome_of("cmd-9") is None
 
 
-def test_violations_are_the_refused_inputs_of_a_span_newest_first(read_model: Model) -> None:
-    """ESC-04: of whatever origin, by decision time, nothing that was refused for another reason."""
+def test_violations_are_the_refused_inputs_of_a_period_newest_first(read_model: Model) -> None:
+    """ESC-04: of any origin, by decision time, and only refusals for a violated invariant."""
     broken = {"result": "REJECTED", "code": "INVARIANT_VIOLATION"}
     upstream = {"cause_topic": "npp.payment.commands.v1", "command_id": None, **broken}
     known = [outcome(at, **(broken if at % 2 else upstream)) for at in range(1, 9)]
@@ -147,9 +149,15 @@ def test_a_payment_is_found_by_each_of_its_identifiers(read_model: Model) -> Non
             payment(2, idempotency_key="same", end_to_end_id="same"),
         ],
         identifiers=[
-            rows.IdentifierRow("externalRef", "NAB12001", "pi_0001"),
-            rows.IdentifierRow("transactionId", "nab12001", "pi_0002"),
-            rows.IdentifierRow("railMessageId", "Msg-1", "pi_0001"),
+            rows.IdentifierRow(
+                kind="externalRef", value="NAB12001", payment_intent_id=PaymentIntentId("pi_0001")
+            ),
+            rows.IdentifierRow(
+                kind="transactionId", value="nab12001", payment_intent_id=PaymentIntentId("pi_0002")
+            ),
+            rows.IdentifierRow(
+                kind="railMessageId", value="Msg-1", payment_intent_id=PaymentIntentId("pi_0001")
+            ),
         ],
     )
     assert reader.find("pi_0001", 10) == [("paymentIntentId", "pi_0001")]
@@ -183,7 +191,7 @@ def test_approvals_are_oldest_first_and_expire_by_the_clock(
     ]
     reader = given(read_model, approvals=known)
 
-    def listed(payment_id: str | None, status: str | None) -> list[tuple[str, str, str]]:
+    def listed(payment_id: str | None, status: ApprovalStatus | None) -> list[tuple[str, str, str]]:
         found = walked(partial(reader.approvals, payment_id, status), 2)
         return [(row.payment_intent_id, row.approval_id, row.status) for row in found]
 
@@ -222,6 +230,21 @@ def test_conflicts_are_oldest_first_and_open_without_a_verdict(read_model: Model
     assert walked(partial(reader.conflicts, "pi_0001", True), 1) == [known[2]]
     assert walked(partial(reader.conflicts, "pi_0001", False), 1) == [known[1], known[2]]
     assert reader.counts()["openConflicts"] == 2
+
+
+def test_what_came_in_wrong_lately_is_counted_within_its_window(
+    read_model: Model, held_clock: HeldClock
+) -> None:
+    """MET-09: as far back as the alerts look."""
+    now = held_clock.now_ms()
+    wrong, minute = "INVARIANT_VIOLATION", 60_000
+    refused = [outcome(n, code=wrong, decided_at=now - 5 * minute + n) for n in range(2)]
+    counts = given(
+        read_model,
+        quarantine=[quarantined(n, at=now - 10 * minute + n) for n in range(3)],
+        outcomes=[*refused, outcome(5, decided_at=now)],
+    ).counts()
+    assert (counts["quarantinedLately"], counts["violatedLately"]) == (2, 1)
 
 
 def test_the_quarantine_is_newest_first_and_comes_back_byte_for_byte(read_model: Model) -> None:
@@ -285,16 +308,21 @@ def test_audit_is_newest_first_by_operator_payment_action_and_time(read_model: M
 
 def test_control_and_minutes_come_in_order(read_model: Model) -> None:
     control = [
-        rows.ControlRow(offset, "Stopped", NOW_MS, None, b"raw", "ROLE") for offset in range(4)
+        rows.ControlRow(
+            offset=offset, type="Stopped", at=NOW_MS, actor=None, raw=b"raw", refused="ROLE"
+        )
+        for offset in range(4)
     ]
-    minutes = [rows.MinuteRow(p, m, b"f") for m in (5, 6, 7) for p in (0, 1)]
+    minutes = [
+        rows.MinuteRow(partition=p, minute=m, figures=b"f") for m in (5, 6, 7) for p in (0, 1)
+    ]
     reader = given(read_model, control=control[::-1], minutes=minutes[::-1])
     assert reader.control(-1, 50) == control
     assert reader.control(1, 1) == [control[2]]
     assert reader.minutes(5, 7) == minutes[:4]
 
 
-def test_a_reader_sees_what_is_committed_and_nothing_else(read_model: Model) -> None:
+def test_a_reader_sees_committed_data_only(read_model: Model) -> None:
     writer, reader = read_model.writer(1), read_model.reader()
     seen: list[object] = []
     batch = rows.Batch(moved=[moved(0, 1)], payments=[payment(1)], redriven=[(0, 0, "r")])
@@ -310,7 +338,7 @@ def test_a_reader_sees_what_is_committed_and_nothing_else(read_model: Model) -> 
     assert seen == [(None, {}), (payment(1), {(JOURNAL, 0): 1})]
 
 
-def test_before_the_projector_there_is_no_model_and_readers_say_so(
+def test_before_the_projector_there_is_no_model_and_readers_report_that(
     empty_url: str, held_clock: HeldClock
 ) -> None:
     model = open_model(empty_url, clock=held_clock)

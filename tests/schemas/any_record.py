@@ -1,4 +1,4 @@
-"""Any record of any type, from the shape of its schema: for the codec's tests."""
+"""Random records of any type, generated from the schema's shape, for the codec's tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shape_by_name(name: str) -> Shape:
 
 
 def any_record(shape: Shape) -> st.SearchStrategy[msgspec.Struct]:
-    """Records of this shape, extremes included, within the limits of inputs."""
+    """Records of this shape, including extremes, within the limits of inputs."""
     return st.builds(shape.struct, **{field.attribute: _any_value(field) for field in shape.fields})
 
 

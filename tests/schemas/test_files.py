@@ -1,4 +1,4 @@
-"""The .avsc files: they are what the structs say, and every version can read every released one."""
+"""The .avsc files match the structs, and every version can read every released one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_struct_and_schema_agree_field_by_field(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STRUCTS))
-def test_fields_stand_in_the_struct_s_order_and_every_optional_field_defaults_to_null(
+def test_fields_are_in_the_structs_order_and_every_optional_field_defaults_to_null(
     name: str,
 ) -> None:
     check_fields(STRUCTS[name], definitions.current(name))
@@ -50,12 +50,12 @@ def check_fields(struct: type[msgspec.Struct], schema: Any) -> None:
         assert "enum" not in json.dumps(entry["type"])
 
 
-def test_there_is_one_file_for_every_record_type_and_no_other() -> None:
+def test_there_is_exactly_one_file_for_every_record_type() -> None:
     files = {path.stem for path in definitions.CURRENT.glob("*.avsc")}
     assert files == set(STRUCTS)
 
 
-def test_every_record_and_every_schema_says_what_it_is_for() -> None:
+def test_every_record_and_every_schema_is_documented() -> None:
     for name in STRUCTS:
         assert definitions.current(name)["doc"].endswith(".")
 
@@ -63,7 +63,7 @@ def test_every_record_and_every_schema_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(("structs", "header"), [
     (INPUTS, "InputHeader"), (EVENTS, "EventHeader"), (INSTRUCTIONS, "InstructionHeader"),
 ])  # fmt: skip
-def test_every_input_event_and_instruction_begins_with_its_header_written_out(
+def test_every_input_event_and_instruction_starts_with_its_header_inlined(
     structs: tuple[type[msgspec.Struct], ...], header: str
 ) -> None:
     texts = set()
@@ -84,7 +84,7 @@ def test_a_schema_is_compatible_with_every_released_version(name: str) -> None:
         assert list(problems(LEVEL[name], version, versions[:number])) == []
 
 
-def test_nothing_that_was_released_is_gone() -> None:
+def test_no_released_schema_is_gone() -> None:
     for version in definitions.releases():
         for path in (definitions.RELEASED / version).glob("*.avsc"):
             assert path.stem in STRUCTS
@@ -106,7 +106,7 @@ def edited(edit: Any) -> Any:
     [
         (lambda fields: fields.append(NEW_OPTIONAL), True, True),
         (lambda fields: fields.append(NEW_REQUIRED), False, False),
-        (lambda fields: fields.pop(), True, True),  # an optional field: old readers fill null in
+        (lambda fields: fields.pop(), True, True),  # an optional field: old readers use null
         (lambda fields: fields.pop(1), True, False),  # attemptId: old readers need it
         (lambda fields: fields[2].update(name="reference"), False, False),
         (lambda fields: fields[3].update(type="string"), False, False),
@@ -119,7 +119,7 @@ def edited(edit: Any) -> Any:
         (lambda fields: fields.insert(1, fields.pop(3)), True, True),  # read by name, in any order
     ],
 )
-def test_the_offline_check_tells_what_breaks_old_data_and_old_readers(
+def test_the_offline_check_distinguishes_breaking_old_data_from_breaking_old_readers(
     edit: Any, backward: bool, full: bool
 ) -> None:
     newer = edited(edit)
@@ -128,13 +128,13 @@ def test_the_offline_check_tells_what_breaks_old_data_and_old_readers(
 
 
 def test_no_schema_has_a_type_that_avro_would_round() -> None:
-    """Resolution may turn a long into a double; no amount may go that way."""
+    """Resolution may turn a long into a double; no amount may be affected."""
     for name in STRUCTS:
         words = set(re.findall(r'"(\w+)"', json.dumps(definitions.current(name))))
         assert not {"float", "double"} & words, name
 
 
-def test_transitive_means_against_every_older_version_not_only_the_last() -> None:
+def test_transitive_compatibility_covers_every_older_version() -> None:
     first = edited(lambda fields: fields.pop(1))
     assert not any(unreadable(EVENT, EVENT))
     found = list(problems("BACKWARD_TRANSITIVE", EVENT, [first, EVENT]))
@@ -146,7 +146,7 @@ def test_transitive_means_against_every_older_version_not_only_the_last() -> Non
     ]
 
 
-def test_what_is_no_schema_is_named_and_compatible_with_nothing() -> None:
+def test_an_invalid_schema_is_named_and_compatible_with_nothing() -> None:
     nameless = edited(lambda fields: fields[3].update(type="NoSuchType"))
     assert "not a schema" in unreadable(nameless, EVENT)[0]
     assert "not a schema" in unreadable(EVENT, nameless)[0]

@@ -1,4 +1,4 @@
-"""The journal is kept, the lifecycle compacted."""
+"""The journal is kept, and the lifecycle topic is compacted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from schemas import catalogue, topology
 
 
 def test_events_are_kept_for_ever_and_the_lifecycle_is_compacted() -> None:
-    """EV-04, OP-01: two topics of one partition count, since a compacted one keeps no history."""
+    """EV-04, OP-01: two topics with the same partition count, since a compacted one keeps no
+    history.
+    """
     topics = catalogue.load()
     events, lifecycle = topics.topic(topology.EVENTS), topics.topic(topology.LIFECYCLE)
     assert (events.cleanup, lifecycle.cleanup) == ("keep", "compact")

@@ -1,4 +1,4 @@
-"""The pages over the real core, for every test that looks at them."""
+"""The pages over the real core, for every test that uses them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A read model with as many payments as wanted, each a copy of one that the real core made, and a
-whole day of minutes on twelve partitions.
+"""A read model with any number of payments, each a copy of one that the real core made, and a whole
+day of minutes on twelve partitions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tests.web.harness import PagesHarness
 
 PARTITIONS: Final = 12
 BATCH: Final = 5_000
-ATTENTION: Final = 300  # payments: more than people get through
+ATTENTION: Final = 300  # payments: more than operators can handle
 DAY_MINUTES: Final = 1_440
 
 
 def crowded(harness: PagesHarness, payments: int) -> None:
-    """Adds them. The harness's own payments are what is copied: failed, sent, and waiting."""
+    """Add them. The harness's own payments are copied: failed, sent, and waiting."""
     originals = [
         row
         for each in (harness.failed("one"), harness.sent("two"))
@@ -37,7 +37,7 @@ def crowded(harness: PagesHarness, payments: int) -> None:
 
 
 def copy(row: rows.PaymentRow, number: int) -> rows.PaymentRow:
-    """The same payment under other names."""
+    """The same payment under other ids."""
     name = hashlib.sha256(b"%d" % number).hexdigest()[:26].translate(str.maketrans("0189", "wxyz"))
     return msgspec.structs.replace(
         row,
@@ -50,10 +50,10 @@ def copy(row: rows.PaymentRow, number: int) -> rows.PaymentRow:
 
 
 def day(now_ms: int) -> list[rows.MinuteRow]:
-    """Every minute of the last 24 hours on every partition, busy in each."""
+    """Every minute of the last 24 hours on every partition, with traffic in each."""
     busy = Figures(
         created=60, first_attempts=58, retries=3, acknowledged=55, settled=50,
-        failed={"AC01/rail": 2, "TIMEOUT/system": 1, "INSUFFICIENT_FUNDS/rail": 3},
+        failed={"INVALID_ACCOUNT/rail": 2, "TIMEOUT/system": 1, "INSUFFICIENT_FUNDS/rail": 3},
         cancelled=1, late_failures=1, expired=1,
         latencies=[Latency(now_ms - 100 + n, 90 + n) for n in range(5)],
         histogram=[0, 40, 10, 5, 1, 1, 1, 0, 0, 0, 0], latency_ms_sum=6_000,
@@ -61,7 +61,7 @@ def day(now_ms: int) -> list[rows.MinuteRow]:
     )  # fmt: skip
     packed, last = minutes.pack(busy), minutes.minute_of(now_ms)
     return [
-        rows.MinuteRow(partition, minute, packed)
+        rows.MinuteRow(partition=partition, minute=minute, figures=packed)
         for partition in range(PARTITIONS)
         for minute in range(last - DAY_MINUTES + 1, last + 1)
     ]

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from app.platform.fetch import ensure_web
+from engine.errors import Retry
 from engine.partitioner import partition_of
 from schemas import topology
 from tests.api.command_harness import ROLES, ApiHarness, HarnessClock
@@ -21,7 +22,7 @@ from tests.processors.payments.world import PARTITIONS
 from web.app import Pages, WebSettings, with_pages
 from web.site import Person, Personas, Site
 
-Response = Any  # the test client's, whichever library it is made of
+Response = Any  # the test client's, whichever library it uses
 LOOPBACK: Final = ("127.0.0.1", 50_000)
 CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
 PEOPLE: Final = tuple(Person(name, name.title(), roles[0]) for name, roles in ROLES.items())
@@ -32,9 +33,14 @@ class DriverJournal:
 
     def __init__(self, harness: ApiHarness) -> None:
         self._driver = harness.world.driver
+        self.away = False
+        self.missing = 0  # records that the read model never gets
 
     def ends(self) -> Mapping[int, int]:
-        return {each.partition: each.offset + 1 for each in self._driver.committed(topology.EVENTS)}
+        if self.away:
+            raise Retry("a test")
+        ends = {each.partition: each.offset + 1 for each in self._driver.committed(topology.EVENTS)}
+        return ends | {0: ends.get(0, 0) + self.missing}
 
     def created(self, payment_intent_id: str) -> tuple[int, int] | None:
         key = payment_intent_id.encode()
@@ -43,13 +49,16 @@ class DriverJournal:
 
 
 class PagesHarness(ApiHarness):
-    """As the API's harness; `browser` is a person's own client of the pages."""
+    """As the API's harness; `browser` is a user's own client of the pages."""
 
-    def __init__(self, folder: Path, *, https: bool = False, personas: bool = True) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, *, https: bool = False, personas: bool = True, read_model: str = ""
+    ) -> None:
+        super().__init__(folder, url=read_model)
+        self.journal = DriverJournal(self)
         self._services = dataclasses.replace(
             self.app.state.services,
-            journal=DriverJournal(self),
+            journal=self.journal,
             clock=HarnessClock(self.clock),
         )
         self._auth = self.app.state.auth
@@ -62,13 +71,13 @@ class PagesHarness(ApiHarness):
         self.http = TestClient(self.app)
 
     def build(self) -> tuple[FastAPI, Pages]:
-        """A new application, as a process makes it that starts again."""
+        """A new application, as in a restarted process."""
         app = create_app(self._services, self._auth)
         self.pages = with_pages(app, self.settings)
         return app, self.pages
 
     def pages_state(self) -> Site:
-        """The parts of the pages that were built last."""
+        """The state of the pages that were built last."""
         return self.pages.site
 
     def browser(self, person: str | None = None) -> Browser:
@@ -79,7 +88,7 @@ class PagesHarness(ApiHarness):
 
 
 class Browser:
-    """One person's cookies. Forms are read off the page before they are sent."""
+    """One user's cookies. Forms are read off the page before they are sent."""
 
     def __init__(self, pages: Any, *, https: bool = False) -> None:
         base = "https://testserver" if https else "http://testserver"
@@ -94,7 +103,7 @@ class Browser:
         return answer
 
     def word(self, path: str = "/") -> str:
-        """The word that this session's forms carry."""
+        """This session's form token."""
         found = CSRF.search(self.get(path).text)
         assert found is not None
         return found[1]

@@ -1,4 +1,4 @@
-"""A small OpenID provider: code flow with PKCE, as strict as a real one, over ASGI."""
+"""A small OpenID provider over ASGI: code flow with PKCE, as strict as a real one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIENT, SECRET = "npp-pages", "a secret of the pages"
 
 
 class Provider:
-    """`token` is the access token that it gives; `claims` change the ID token, `key` its key."""
+    """`token` is the access token that it issues; `claims` change the ID token, `key` its key."""
 
     def __init__(self, token: str, clock: Clock) -> None:
         self.token = token
@@ -30,7 +30,7 @@ class Provider:
         self.claims: dict[str, Any] = {}
         self.key = RSAKey.generate_key(2048, {"kid": "p1", "use": "sig"})
         self.listed = self.key
-        self.asked: dict[str, str] = {}
+        self.requested: dict[str, str] = {}
         self.exchanges = 0
         self.away = False
         self.app = Starlette(
@@ -61,14 +61,14 @@ class Provider:
         return RedirectResponse(self.agree(str(request.url)))
 
     def agree(self, address: str) -> str:
-        """The person signs in: where the browser is sent back to."""
+        """The user signs in; returns the redirect URL."""
         query = urlsplit(address).query
-        self.asked = {name: values[0] for name, values in parse_qs(query).items()}
-        assert self.asked["client_id"] == CLIENT
-        assert self.asked["response_type"] == "code"
-        assert self.asked["code_challenge_method"] == "S256"
-        back = {"code": "code-1", "state": self.asked["state"], "iss": ISSUER}
-        return f"{self.asked['redirect_uri']}?{urlencode(back)}"
+        self.requested = {name: values[0] for name, values in parse_qs(query).items()}
+        assert self.requested["client_id"] == CLIENT
+        assert self.requested["response_type"] == "code"
+        assert self.requested["code_challenge_method"] == "S256"
+        back = {"code": "code-1", "state": self.requested["state"], "iss": ISSUER}
+        return f"{self.requested['redirect_uri']}?{urlencode(back)}"
 
     async def _exchange(self, request: Request) -> Response:
         self.exchanges += 1
@@ -79,8 +79,8 @@ class Provider:
         good = (
             basic == f"{CLIENT}:{SECRET}"
             and form["code"] == "code-1"
-            and form["redirect_uri"] == self.asked["redirect_uri"]
-            and challenge == self.asked["code_challenge"]
+            and form["redirect_uri"] == self.requested["redirect_uri"]
+            and challenge == self.requested["code_challenge"]
         )
         if not good:
             return JSONResponse({"error": "invalid_grant"}, 400)
@@ -89,7 +89,7 @@ class Provider:
             "iss": ISSUER,
             "aud": CLIENT,
             "sub": "olga",
-            "nonce": self.asked["nonce"],
+            "nonce": self.requested["nonce"],
             "exp": now + 300,
             "iat": now,
             **self.claims,

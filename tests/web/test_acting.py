@@ -1,4 +1,4 @@
-"""Acting by forms: the same commands, roles and refusals as over the API."""
+"""Actions through forms: the same commands, roles and refusals as over the API."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.web.harness import Browser, PagesHarness
 pytestmark = pytest.mark.slow
 
 
-def told(browser: Browser, answer: object) -> str:
-    """The page that a form's answer leads to."""
+def notice(browser: Browser, answer: object) -> str:
+    """The page to which a form's response redirects."""
     assert answer.status_code == 303, answer.text  # type: ignore[attr-defined]
     page = browser.get(answer.headers["location"])  # type: ignore[attr-defined]
     assert page.status_code == 200, page.text
@@ -27,7 +27,7 @@ def ask(harness: PagesHarness, browser: Browser, payment: str, **fields: str) ->
     form = {"action": "RETRY", "reason": "the rail timed out", **fields}
     answer = browser.post(f"/payments/{payment}/request", form)
     harness.work()
-    assert "Done." in told(browser, answer)
+    assert "Done." in notice(browser, answer)
     listed = harness.get("vera", f"/api/approvals?paymentIntentId={payment}").json()["items"]
     approval: str = listed[-1]["approvalId"]
     return approval
@@ -39,15 +39,17 @@ def test_two_people_retry_a_payment_by_forms(harness: PagesHarness) -> None:
     olga, anna = harness.browser("olga"), harness.browser("anna")
     page = olga.get(f"/payments/{payment}").text
     assert "Will send AUD" in page
-    assert "Non-payment of att_001 is certain: TIMEOUT, ended by the rail." in page
+    certain = "Non-payment of att_001 is certain: TIMEOUT, code AB03, ended by the rail."
+    assert certain in page
     approval = ask(harness, olga, payment)
 
     place = f"/approvals/{payment}/{approval}"
+    assert certain in anna.get(place).text
     assert "You cannot approve it yourself" in olga.get(place).text
     assert "Will send AUD" in anna.get(place).text
     decided = anna.post(place, {"word": "approve", "reason": "looks right"})
     harness.work()
-    assert "Done." in told(anna, decided)
+    assert "Done." in notice(anna, decided)
 
     page = olga.get(f"/payments/{payment}").text
     assert "Approved by anna" in page
@@ -56,32 +58,32 @@ def test_two_people_retry_a_payment_by_forms(harness: PagesHarness) -> None:
         {"action": "RETRY", "approvalId": approval, "reason": "approved"},
     )
     harness.work()
-    assert "Done." in told(olga, retried)
+    assert "Done." in notice(olga, retried)
     state = harness.get("vera", f"/api/payments/{payment}").json()
     assert state["attemptId"] == "att_002"
     actions = [each["action"] for each in harness.get("audra", "/api/audit").json()["items"]]
     assert actions[:3] == ["RETRY", "APPROVE", "REQUEST_APPROVAL"]
 
 
-def test_the_second_look_at_an_outcome_is_the_same(harness: PagesHarness) -> None:
-    """The answer is a page with an address: loading it again asks for nothing again."""
+def test_reloading_an_outcome_page_shows_the_same(harness: PagesHarness) -> None:
+    """The result has its own URL: reloading it repeats nothing."""
     payment = harness.failed("one")
     olga = harness.browser("olga")
     answer = olga.post(f"/payments/{payment}/request", {"action": "RETRY", "reason": "x"})
     harness.work()
     place = answer.headers["location"]
-    assert parse_qs(urlsplit(place).query)["told"][0].startswith("cmd-")
+    assert parse_qs(urlsplit(place).query)["outcome"][0].startswith("cmd-")
     before = len(harness.audited()) + len(harness.outcomes())
     assert olga.get(place).text.count("Done.") == olga.get(place).text.count("Done.") == 1
     assert len(harness.audited()) + len(harness.outcomes()) == before
 
 
-def test_a_refusal_is_told_with_its_sentence(harness: PagesHarness) -> None:
+def test_a_refusal_is_shown_with_its_sentence(harness: PagesHarness) -> None:
     payment = harness.failed("one")
     olga = harness.browser("olga")
     answer = olga.post(f"/payments/{payment}/act", {"action": "CANCEL", "reason": "x"})
     harness.work()
-    assert "Refused: The action needs state CREATED" in told(olga, answer)
+    assert "Refused: The action needs state CREATED" in notice(olga, answer)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_refusal_is_told_with_its_sentence(harness: PagesHarness) -> None:
         ("vera", "reveal", {"reason": "x"}),
     ],
 )
-def test_a_role_that_may_not_is_refused_as_by_the_api(
+def test_a_missing_role_is_refused_as_by_the_api(
     harness: PagesHarness, person: str, path: str, fields: dict[str, str]
 ) -> None:
     payment = harness.failed("one")
@@ -104,15 +106,17 @@ def test_a_role_that_may_not_is_refused_as_by_the_api(
     assert "MISSING_ROLE" in answer.text
 
 
-def test_the_page_says_why_the_other_actions_cannot_be_taken(harness: PagesHarness) -> None:
+def test_the_page_says_why_other_actions_are_unavailable(harness: PagesHarness) -> None:
     payment = harness.failed("one")
     page = harness.browser("vera").get(f"/payments/{payment}").text
     assert "<dt>Cancel</dt><dd>It needs CREATED, AUTHORISED or SENT.</dd>" in page
-    assert re.search(r"<dt>Retry</dt><dd>Your role may not; .*operator may\.</dd>", page)
+    assert re.search(
+        r"<dt>Retry</dt><dd>Your role does not allow this; .*operator may\.</dd>", page
+    )
     assert 'action="/payments/' not in page.partition('id="actions"')[2]
 
 
-def test_a_form_without_its_reason_is_refused(harness: PagesHarness) -> None:
+def test_a_form_without_a_reason_is_refused(harness: PagesHarness) -> None:
     payment = harness.failed("one")
     answer = harness.browser("olga").post(
         f"/payments/{payment}/request", {"action": "RETRY", "reason": ""}
@@ -120,7 +124,7 @@ def test_a_form_without_its_reason_is_refused(harness: PagesHarness) -> None:
     assert answer.status_code == 400
 
 
-def test_names_are_hidden_until_somebody_says_why_he_needs_them(harness: PagesHarness) -> None:
+def test_names_are_hidden_until_a_reason_is_given(harness: PagesHarness) -> None:
     payment = harness.failed("one")
     parties = harness.get("olga", f"/api/payments/{payment}").json()["parties"]
     name = parties["debtor"]["name"]
@@ -134,7 +138,7 @@ def test_names_are_hidden_until_somebody_says_why_he_needs_them(harness: PagesHa
     assert name not in olga.get(f"/payments/{payment}").text
 
 
-def test_nothing_is_shown_when_the_reveal_cannot_be_noted(harness: PagesHarness) -> None:
+def test_nothing_is_revealed_when_it_cannot_be_audited(harness: PagesHarness) -> None:
     payment = harness.failed("one")
     name = harness.get("olga", f"/api/payments/{payment}").json()["parties"]["debtor"]["name"]
     olga = harness.browser("olga")
@@ -145,7 +149,38 @@ def test_nothing_is_shown_when_the_reveal_cannot_be_noted(harness: PagesHarness)
     assert name not in answer.text
 
 
-def test_text_of_people_is_text_on_every_page_that_shows_it(harness: PagesHarness) -> None:
+def test_a_records_bytes_are_hidden_until_a_reason_is_given(
+    harness: PagesHarness,
+) -> None:
+    """They contain what the record contained, including names and accounts."""
+    payment = harness.failed("one")
+    harness.park(payment)
+    harness.work()
+    (item,) = harness.get("olga", "/api/quarantine").json()["items"]
+    place = f"/quarantine/{item['partition']}/{item['offset']}"
+    olga, vera = harness.browser("olga"), harness.browser("vera")
+    assert "000000  " not in olga.get(place).text
+    assert "Reveal" in olga.get(place).text
+    assert "your role does not see them" in vera.get(place).text
+    assert vera.post(f"{place}/reveal", {"reason": "I am curious"}).status_code == 403
+    assert olga.post(f"{place}/reveal", {"reason": ""}).status_code == 400
+    assert [each for each in harness.audited() if each.action == "REVEAL_PERSONAL_DATA"] == []
+    word = olga.word()
+    harness.log.away = True
+    unnoted = olga.http.post(f"{place}/reveal", data={"csrf": word, "reason": "x"})
+    harness.log.away = False
+    assert unnoted.status_code == 503
+    assert "000000  " not in unnoted.text
+    shown = olga.post(f"{place}/reveal", {"reason": "which sender is it"})
+    assert "000000  " in shown.text
+    noted = [each for each in harness.audited() if each.action == "REVEAL_PERSONAL_DATA"]
+    assert [(each.operator_id, each.reason, each.payment_intent_id) for each in noted] == [
+        ("olga", "which sender is it", payment)
+    ]
+    assert "000000  " not in olga.get(place).text
+
+
+def test_free_text_is_shown_as_text_on_every_page(harness: PagesHarness) -> None:
     """DSH-06."""
     payment = harness.failed("one")
     olga = harness.browser("olga")

@@ -1,4 +1,4 @@
-"""Pages at many payments: charts read minutes and counters, and lists read their page."""
+"""Pages with many payments: charts read minutes and counters, and lists read one page."""
 
 from __future__ import annotations
 
@@ -6,74 +6,107 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import pytest
 
 from engine.clock import SystemClock
+from readmodel.database.postgres import PostgresStore
 from tests.web.crowd import DAY_MINUTES, PARTITIONS, crowded
 from tests.web.harness import Browser, PagesHarness
-from web.live import WATCHERS_OF_ONE_MAX, Live
+from web.dashboard.live import WATCHERS_OF_ONE_MAX, Live
 
-SERVER_MS_MAX = 100.0  # of CPU for a page, the best of LOOKS; the client's own is in it
-REPORT_MS_MAX = 1_000.0  # of the page for a post-mortem, which asks after each payment concerned
+SERVER_MS_MAX = 100.0  # for a page, the best of LOOKS; includes the client's own time
 LOOKS = 7
 PAGE_BYTES_MAX = 300_000
 WATCHERS = 200
 TICKS = 3
 PAGES = (
     *("/", "/payments", "/payments?state=FAILED", "/payments?attention=true", "/approvals"),
-    *("/conflicts", "/proof", "/control", "/search?q=nothing"),
+    *("/conflicts", "/proof", "/control", "/search?q=nothing", "/incidents", "/audit"),
+    "/quarantine",
 )
-REPORTS = ("/incidents",)
 
-# So many payments; the million takes minutes to make.
+# The number of payments; a million takes minutes to make.
+MILLION = (pytest.mark.release, pytest.mark.timeout(1_800))
 COUNTS = (
-    pytest.param(30_000, marks=pytest.mark.slow),
-    pytest.param(1_000_000, marks=[pytest.mark.release, pytest.mark.timeout(1_800)]),
+    pytest.param(("sqlite", 30_000), marks=pytest.mark.slow),
+    pytest.param(("sqlite", 1_000_000), marks=MILLION),
+    pytest.param(("postgres", 1_000_000), marks=MILLION),
 )
 
 
-@pytest.fixture(params=COUNTS, scope="module")
+@pytest.fixture(params=COUNTS, scope="module", ids=lambda each: f"{each[0]}-{each[1]}")
 def crowd(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesHarness]:
-    made = PagesHarness(tmp_path_factory.mktemp("crowd"))
-    crowded(made, request.param)
-    yield made
-    made.close()
+    database, payments = request.param
+    with ExitStack() as ends:
+        url = ""
+        if database == "postgres":
+            url = ends.enter_context(request.getfixturevalue("postgres").database())
+        made = PagesHarness(tmp_path_factory.mktemp("crowd"), read_model=url)
+        ends.callback(made.close)
+        _requested(made)
+        crowded(made, payments)
+        yield made
 
 
-def best_ms(harness: PagesHarness, browser: Browser, path: str) -> tuple[float, int]:
-    """CPU milliseconds of this process, and bytes, of a page whose figures are worked out anew."""
-    took = []
+def _requested(harness: PagesHarness) -> None:
+    """A request for approval, so that its page and the audit log have content."""
+    payment = harness.failed("asked")
+    requested = {"action": "RETRY", "reason": "the rail timed out"}
+    assert harness.act("olga", payment, "approvals", requested).status_code == 200
+    harness.work()
+
+
+class Cost(NamedTuple):
+    """The cost of a page whose figures are recomputed: the best of all samples. `cpu_ms` is this
+    process's, `wall_ms` includes the database server's work.
+    """
+
+    cpu_ms: float
+    wall_ms: float
+    size: int
+
+
+def cost_of(harness: PagesHarness, browser: Browser, path: str) -> Cost:
+    cpu_s, wall_s = [], []
     for _ in range(LOOKS):
         harness.pages_state().summary._made = None
-        begun_s = time.process_time()
+        begun_s, begun_wall_s = time.process_time(), time.perf_counter()
         answer = browser.get(path)
-        took.append((time.process_time() - begun_s) * 1_000)
+        cpu_s.append(time.process_time() - begun_s)
+        wall_s.append(time.perf_counter() - begun_wall_s)
         assert answer.status_code == 200, answer.text
-    return min(took), len(answer.content)
+    return Cost(min(cpu_s) * 1_000, min(wall_s) * 1_000, len(answer.content))
 
 
 def test_each_page_takes_less_than_a_tenth_of_a_second_and_few_bytes(crowd: PagesHarness) -> None:
     """Whatever the number of payments."""
-    browser = crowd.browser("olga")
-    found = {path: best_ms(crowd, browser, path) for path in (*PAGES, *REPORTS)}
-    for path, (millis, size) in found.items():
-        sys.stderr.write(f"{path:30} {millis:7.1f} ms {size:9,} bytes\n")
-    most = dict.fromkeys(PAGES, SERVER_MS_MAX) | dict.fromkeys(REPORTS, REPORT_MS_MAX)
-    assert {p: ms for p, (ms, _) in found.items() if ms >= most[p]} == {}
-    assert {p: size for p, (_, size) in found.items() if size >= PAGE_BYTES_MAX} == {}
+    browser = crowd.browser("sue")
+    (waiting,) = crowd.get("vera", "/api/approvals?status=REFERRED").json()["items"]
+    payment = waiting["paymentIntentId"]
+    ones = (f"/payments/{payment}", f"/approvals/{payment}/{waiting['approvalId']}")
+    found = {path: cost_of(crowd, browser, path) for path in (*PAGES, *ones)}
+    for path, cost in found.items():
+        sys.stderr.write(
+            f"{path:30} {cost.cpu_ms:7.1f} ms CPU {cost.wall_ms:7.1f} ms {cost.size:9,} bytes\n"
+        )
+    served = isinstance(crowd._model.store, PostgresStore)
+    took = {p: cost.wall_ms if served else cost.cpu_ms for p, cost in found.items()}
+    assert {p: ms for p, ms in took.items() if ms >= SERVER_MS_MAX} == {}
+    assert {p: cost.size for p, cost in found.items() if cost.size >= PAGE_BYTES_MAX} == {}
 
 
-def test_the_figures_are_those_of_every_minute_of_the_day(crowd: PagesHarness) -> None:
-    """And of the harness's own two payments."""
+def test_the_figures_cover_every_minute_of_the_day(crowd: PagesHarness) -> None:
+    """And the harness's own two payments."""
     summary = crowd.get("vera", "/api/summary").json()
     created = sum(each["created"] for each in summary["throughput"])
     assert created == 60 * DAY_MINUTES * PARTITIONS
     assert len(summary["throughput"]) == DAY_MINUTES
 
 
-def test_two_hundred_dashboards_cost_one_read_of_the_model_a_tick(crowd: PagesHarness) -> None:
+def test_two_hundred_dashboards_cost_one_read_of_the_model_per_tick(crowd: PagesHarness) -> None:
     site = crowd.pages_state()
     drawn: list[float] = []
 

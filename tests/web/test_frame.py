@@ -1,4 +1,4 @@
-"""Sign-in, sessions, forms, headers: what holds for every page."""
+"""Sign-in, sessions, forms, headers: what applies to every page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.web.harness import Browser, PagesHarness
 pytestmark = pytest.mark.slow
 
 
-def test_a_page_asks_who_you_are_and_comes_back_to_where_you_wanted_to_go(
+def test_a_page_redirects_to_sign_in_and_back(
     harness: PagesHarness,
 ) -> None:
     browser = harness.browser()
@@ -33,16 +33,16 @@ def test_a_sign_in_never_leads_to_another_site(harness: PagesHarness, elsewhere:
     assert answer.headers["location"] == "/"
 
 
-def test_a_link_from_another_site_is_followed_once_more_for_its_cookie(
+def test_a_link_from_another_site_is_reloaded_with_its_cookie(
     harness: PagesHarness,
 ) -> None:
-    """A SameSite=Strict cookie does not come with it; the page then asks by itself."""
+    """A SameSite=Strict cookie is not sent with it; the page then reloads itself."""
     answer = harness.browser().get("/?a=1", **{"sec-fetch-site": "cross-site"})
     assert answer.status_code == 200
     assert '<meta http-equiv="refresh" content="0; url=/?a=1">' in answer.text
 
 
-def test_every_answer_says_that_nothing_foreign_or_inline_may_run(harness: PagesHarness) -> None:
+def test_every_response_forbids_foreign_and_inline_scripts(harness: PagesHarness) -> None:
     browser = harness.browser("vera")
     for path in ("/", "/sign-in", "/nothing-here", "/static/x/npp.js"):
         answer = browser.get(path)
@@ -55,7 +55,7 @@ def test_every_answer_says_that_nothing_foreign_or_inline_may_run(harness: Pages
         assert re.search(r'\s(style|on\w+)="', answer.text) is None, path
 
 
-def test_the_session_cookie_is_for_this_site_and_no_script(tmp_path: Path) -> None:
+def test_the_session_cookie_is_for_this_site_and_not_for_scripts(tmp_path: Path) -> None:
     harness = PagesHarness(tmp_path, https=True)
     try:
         cookie = harness.browser().sign_in("olga").headers["set-cookie"]
@@ -74,7 +74,7 @@ def test_a_session_ends_with_its_token(harness: PagesHarness) -> None:
     assert browser.get("/").status_code == 303
 
 
-def test_a_cookie_that_was_changed_is_nobody(harness: PagesHarness) -> None:
+def test_a_modified_cookie_signs_nobody_in(harness: PagesHarness) -> None:
     browser = harness.browser("olga")
     sealed = browser.http.cookies["npp_session"]
     browser.http.cookies.clear()
@@ -82,7 +82,7 @@ def test_a_cookie_that_was_changed_is_nobody(harness: PagesHarness) -> None:
     assert browser.get("/").status_code == 303
 
 
-def test_signing_out_takes_the_session_away(harness: PagesHarness) -> None:
+def test_signing_out_ends_the_session(harness: PagesHarness) -> None:
     browser = harness.browser("olga")
     assert browser.post("/sign-out", {}).headers["location"] == "/sign-in"
     assert browser.get("/").status_code == 303
@@ -98,7 +98,7 @@ def test_signing_out_takes_the_session_away(harness: PagesHarness) -> None:
         ({}, {"sec-fetch-site": "same-site"}),
     ],
 )
-def test_a_form_that_is_not_ours_does_nothing(
+def test_a_form_without_our_token_does_nothing(
     harness: PagesHarness, fields: dict[str, str], headers: dict[str, str]
 ) -> None:
     browser = harness.browser("olga")
@@ -108,18 +108,18 @@ def test_a_form_that_is_not_ours_does_nothing(
     assert browser.get("/").status_code == 200
 
 
-def test_the_word_of_one_session_is_none_of_another(harness: PagesHarness) -> None:
+def test_a_form_token_is_valid_in_its_own_session_only(harness: PagesHarness) -> None:
     olga, sue = harness.browser("olga"), harness.browser("sue")
     assert olga.post("/sign-out", {"csrf": sue.word()}).status_code == 403
 
 
-def test_persons_are_chosen_on_this_machine_only(harness: PagesHarness) -> None:
+def test_personas_are_available_on_this_machine_only(harness: PagesHarness) -> None:
     far = TestClient(harness.pages, client=("192.0.2.7", 50_000), follow_redirects=False)
-    assert "Nobody can sign in from here" in far.get("/sign-in").text
+    assert "Sign-in is not available here" in far.get("/sign-in").text
     assert far.post("/sign-in", data={"person": "olga"}).status_code == 403
 
 
-def test_the_api_is_still_the_api(harness: PagesHarness) -> None:
+def test_the_api_still_answers_as_the_api(harness: PagesHarness) -> None:
     browser = Browser(harness.pages)
     assert browser.get("/api/summary").json()["rule"] == "TOKEN_MISSING"
     assert browser.get("/livez").status_code == 200
@@ -127,7 +127,7 @@ def test_the_api_is_still_the_api(harness: PagesHarness) -> None:
     assert signed.get("/api/summary").status_code == 401, "a cookie is no token for the API"
 
 
-def test_what_is_not_there_is_a_page(harness: PagesHarness) -> None:
+def test_an_unknown_path_is_a_page(harness: PagesHarness) -> None:
     answer = harness.browser("vera").get("/nothing-here")
     assert answer.status_code == 404
     assert "There is nothing at this address." in answer.text

@@ -1,4 +1,4 @@
-"""Every page opens for whom it is for, with the API's data."""
+"""Every page opens for its roles, with the API's data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from engine.tracing import trace_id
+from tests.web.browser.hostile import MARK, hostile
 from tests.web.harness import PagesHarness
 
 pytestmark = pytest.mark.slow
@@ -20,7 +22,7 @@ PAGES = (
     *("/approvals?status=USED", "/conflicts", "/conflicts?show=all", "/quarantine", "/proof"),
     *("/incidents", "/incidents/summary.json", "/control", "/search", "/search?q=nothing"),
 )
-BYTES_MAX = 300_000  # of a page with all that it loads
+BYTES_MAX = 300_000  # of a page with everything that it loads
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_a_reader_may_open_every_page(shared: PagesHarness, person: str, path: s
     assert answer.status_code == 200, answer.text
 
 
-def test_the_audit_page_is_for_those_who_may_read_the_audit_log(shared: PagesHarness) -> None:
+def test_the_audit_page_is_for_roles_that_may_read_the_audit_log(shared: PagesHarness) -> None:
     assert shared.browser("audra").get("/audit").status_code == 200
     refused = shared.browser("vera").get("/audit")
     assert refused.status_code == 403
@@ -50,12 +52,20 @@ def test_the_audit_page_is_for_those_who_may_read_the_audit_log(shared: PagesHar
     "path",
     ["/payments/none", "/payments/pi_" + "a" * 26, "/approvals/x/apr_001", "/quarantine/9/9"],
 )
-def test_what_is_not_there_is_said(shared: PagesHarness, path: str) -> None:
+def test_an_unknown_payment_is_reported(shared: PagesHarness, path: str) -> None:
     assert shared.browser("olga").get(path).status_code == 404
 
 
-def test_a_filter_that_is_wrong_is_said(shared: PagesHarness) -> None:
+def test_an_invalid_filter_is_reported(shared: PagesHarness) -> None:
     assert shared.browser("olga").get("/payments?state=NONSENSE").status_code == 400
+
+
+def test_a_payments_stream_cannot_begin_at_nonsense(shared: PagesHarness) -> None:
+    olga = shared.browser("olga")
+    found = olga.get("/payments").text.partition("/payments/pi_")[2][:26]
+    path = f"/payments/pi_{found}/live"
+    assert olga.get(f"{path}?since=nonsense").status_code == 400
+    assert olga.get(f"{path}?since=999999-1").status_code == 400
 
 
 def test_a_payment_is_found_by_its_reference_and_shown_at_once(shared: PagesHarness) -> None:
@@ -70,11 +80,11 @@ def test_a_payment_is_found_by_its_reference_and_shown_at_once(shared: PagesHarn
     assert f'<time datetime="{payment["lastEventAt"]}">' in page
 
 
-def test_an_outcome_s_address_leads_nowhere_else(shared: PagesHarness) -> None:
+def test_an_outcomes_url_redirects_nowhere_else(shared: PagesHarness) -> None:
     olga = shared.browser("olga")
     payment = shared.get("vera", "/api/payments").json()["items"][0]["paymentIntentId"]
-    for told in ("../audit", "..", "x/../../audit", "no-such-command"):
-        page = olga.get(f"/payments/{payment}?told={told}")
+    for reported in ("../audit", "..", "x/../../audit", "no-such-command"):
+        page = olga.get(f"/payments/{payment}?outcome={reported}")
         assert page.status_code == 200
         assert 'class="banner good"' not in page.text
 
@@ -92,8 +102,8 @@ def test_a_dashboard_weighs_less_than_300_kb(shared: PagesHarness) -> None:
     assert weight < BYTES_MAX, weight
 
 
-def test_the_payment_page_links_to_the_trace_where_traces_are_shown(tmp_path: Path) -> None:
-    """Its id alone where nobody said where."""
+def test_the_payment_page_links_to_its_trace_if_configured(tmp_path: Path) -> None:
+    """Only the trace id without a configured URL."""
     harness = PagesHarness(tmp_path)
     try:
         payment = harness.sent("traced")
@@ -110,8 +120,39 @@ def test_the_payment_page_links_to_the_trace_where_traces_are_shown(tmp_path: Pa
     assert f'href="https://traces.test/{trace}?a=1&amp;b=2"' in linked
 
 
-def test_the_payment_page_says_what_two_persons_ruled_on_its_records(tmp_path: Path) -> None:
-    """Place, reason and both persons; text of persons stays text."""
+def test_the_timeline_marks_an_event_taken_as_recorded(tmp_path: Path) -> None:
+    """Decision 18: not decided by the rules, and shown at the event."""
+    harness = PagesHarness(tmp_path)
+    try:
+        payment = harness.sent("ruled")
+        (row,) = harness._services.reader.events(payment, 1, 1)
+        request = SimpleNamespace(
+            partition=row.partition, offset=row.offset, event_hash=row.hash, sequence=2,
+            actor="ann", event_type="FundsRequested", reason="a defect of ours", requested_at=1,
+        )  # fmt: skip
+        other = SimpleNamespace(**vars(request) | {"event_hash": bytes(32)})
+        found: list[Any] = []
+        harness.build()
+        evidence: Any = harness._services.evidence
+        evidence.rulings = lambda payment_intent_id: found
+        pages = []
+        for each in (None, other, request):
+            found[:] = [] if each is None else [_taken(each)]
+            pages.append(harness.browser("olga").get(f"/payments/{payment}").text)
+    finally:
+        harness.close()
+    marks = [page.count('<span class="badge warn">taken as recorded</span>') for page in pages]
+    assert marks == [0, 0, 1], "by place and bytes, as every reader obeys it"
+
+
+def _taken(request: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(
+        ruling="TAKEN_AS_RECORDED", request=request, confirmed_by="bob", confirmed_at=2
+    )
+
+
+def test_the_payment_page_shows_the_rulings_on_its_records(tmp_path: Path) -> None:
+    """Partition and offset, reason and both people; operators' text stays text."""
     harness = PagesHarness(tmp_path)
     try:
         payment = harness.sent("ruled")
@@ -129,8 +170,29 @@ def test_the_payment_page_says_what_two_persons_ruled_on_its_records(tmp_path: P
         after = harness.browser("olga").get(f"/payments/{payment}").text
     finally:
         harness.close()
-    assert "Rulings of two persons" not in before
-    assert "Rulings of two persons" in after
+    assert "Rulings of two people" not in before
+    assert "Rulings of two people" in after
     for words in ("FOREIGN", "PaymentSettled", "partition 3 offset 77", "ann", "bob"):
         assert words in after
     assert "&lt;b&gt;not ours&lt;/b&gt;" in after
+
+
+def test_markup_from_customers_and_the_rail_is_text(tmp_path: Path) -> None:
+    """DSH-06."""
+    harness = PagesHarness(tmp_path)
+    try:
+        found = hostile(harness)
+        sue = harness.browser("sue")
+        payment, as_text = f"/payments/{found.failed}", str(escape(MARK))
+        pages = (payment, f"/payments/{found.conflict}", "/conflicts", "/payments", "/audit")
+        for address in pages:
+            html = sue.get(address).text
+            assert MARK not in html, address
+            assert as_text in html, address
+        shown = sue.post(f"{payment}/reveal", {"reason": "the customer calls"}).text
+        assert MARK not in shown
+        for each in ("debtor", "creditor", "remittance", "customer", "details"):
+            assert f"{as_text} {each}" in shown
+        assert f"SETTLED {as_text} of AUD" in sue.get("/conflicts").text
+    finally:
+        harness.close()

@@ -1,4 +1,4 @@
-"""Which pages there are, by the settings."""
+"""Which pages exist, by the settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.api_settings import pages
+from app.config.api_settings import pages
+from app.config.settings import Profile, Settings
 from app.exits import Problem
-from app.settings import Profile, Settings
 from engine.clock import SystemClock
 from tests.web.harness import PagesHarness
 from web.app import Pages, PagesOff
@@ -42,7 +42,7 @@ def test_production_without_a_provider_has_no_pages_and_says_so(
     assert http.get("/api/summary").json()["rule"] == "TOKEN_MISSING"
 
 
-def test_production_with_a_provider_has_its_pages_and_no_persons(
+def test_production_with_a_provider_has_its_pages_and_no_personas(
     harness: PagesHarness, tmp_path: Path
 ) -> None:
     made = pages(harness.app, settings(tmp_path, Profile.PRODUCTION, **OIDC), SystemClock())
@@ -52,7 +52,7 @@ def test_production_with_a_provider_has_its_pages_and_no_persons(
     assert made.site.sessions.cookie == "__Host-npp_session"
 
 
-def test_a_demo_has_its_persons_and_keeps_its_sessions_over_a_restart(
+def test_a_demo_has_its_personas_and_keeps_its_sessions_across_a_restart(
     harness: PagesHarness, tmp_path: Path
 ) -> None:
     first = pages(harness.app, settings(tmp_path, Profile.DEMO), SystemClock())
@@ -65,7 +65,7 @@ def test_a_demo_has_its_persons_and_keeps_its_sessions_over_a_restart(
 
 
 @pytest.mark.parametrize("missing", ["oidc_client_id", "oidc_client_secret", "web_url", "web_key"])
-def test_a_sign_in_that_is_half_set_up_does_not_start(
+def test_an_incomplete_sign_in_configuration_does_not_start(
     harness: PagesHarness, tmp_path: Path, missing: str
 ) -> None:
     given = {name: value for name, value in OIDC.items() if name != missing}

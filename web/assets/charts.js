@@ -29,7 +29,7 @@
           data: none ? [1] : values,
           backgroundColor: none ? [colour("line")] : colours,
           borderColor: colour("card"),
-          borderWidth: 2,
+          borderWidth: none ? 0 : 2,
         }],
       },
       options: { cutout: "62%", plugins: { legend: { display: false }, tooltip: { enabled: !none } } },
@@ -40,6 +40,11 @@
     const text = row.querySelector("th").textContent;
     const found = /(\d\d:\d\d):\d\d/.exec(text);
     return found ? found[1] : text;
+  }
+
+  function zoneOf(canvas) {
+    const first = rows(canvas)[0];
+    return first ? first.querySelector("th").textContent.trim().split(" ").pop() : "";
   }
 
   function line(canvas) {
@@ -64,7 +69,7 @@
       },
       options: {
         interaction: { mode: "index", intersect: false },
-        scales: { x: axis({ maxTicksLimit: 9, maxRotation: 0 }, false), y: axis({ maxTicksLimit: 6 }, true) },
+        scales: { x: { ...axis({ maxTicksLimit: 9, maxRotation: 0, autoSkipPadding: 14 }, false), title: { display: true, text: `start of each point, ${zoneOf(canvas)}`, color: colour("soft") } }, y: axis({ maxTicksLimit: 6 }, true) },
         plugins: { legend: { align: "end", labels: { color: colour("ink"), boxWidth: 18, boxHeight: 2 } } },
       },
     };
@@ -83,7 +88,10 @@
       },
       options: {
         indexAxis: "y",
-        scales: { x: axis({ maxTicksLimit: 6 }, true), y: axis({ autoSkip: false }, false) },
+        scales: {
+          x: axis({ maxTicksLimit: 4, maxRotation: 0, callback: (number) => COMPACT.format(number) }, true),
+          y: { ...axis({ autoSkip: false }, false), afterFit: (scale) => { scale.width += 8; } }, // else the longest name is cut
+        },
         plugins: { legend: { display: false } },
       },
     };
@@ -118,6 +126,7 @@
     };
   }
 
+  const COMPACT = new Intl.NumberFormat("en-AU", { notation: "compact" });
   const KINDS = { doughnut: shares, line, bar, gauge };
 
   function draw(canvas, force) {
@@ -131,6 +140,7 @@
     if (chart && !force) {
       chart.data.labels = wanted.data.labels;
       wanted.data.datasets.forEach((each, n) => Object.assign(chart.data.datasets[n], each));
+      if (wanted.options.scales) chart.options.scales.x.title = wanted.options.scales.x.title || { display: false };
       chart.options.plugins.tooltip = wanted.options.plugins.tooltip || {};
       chart.update(still ? "none" : undefined);
       return;
@@ -151,6 +161,7 @@
     canvas.dataset.table = button.dataset.table;
     for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));
     draw(canvas, true);
+    document.dispatchEvent(new CustomEvent("npp:span", { detail: button.value }));
   }));
 
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;

@@ -1,4 +1,5 @@
-// Times in the chosen zone, colours, the search key, copy buttons, countdowns and how live a page is.
+// Times in the chosen zone, colours, the search key, copy buttons, countdowns, how live a page is, and
+// the focus and text that a live update must not take away.
 (function () {
   "use strict";
   const ZONES = { sydney: "Australia/Sydney", utc: "UTC", local: undefined };
@@ -7,7 +8,8 @@
   const byId = (id) => document.getElementById(id);
 
   // -- times ---------------------------------------------------------------------------------
-  let zone = localStorage.getItem("npp-zone") || "sydney";
+  // An address that names a zone shows it so to everybody; a choice is kept, and named in the address.
+  let zone = new URLSearchParams(location.search).get("zone") || localStorage.getItem("npp-zone") || "sydney";
   if (!(zone in ZONES)) zone = "sydney";
 
   function formats(name) {
@@ -35,9 +37,16 @@
   function chooseZone(name) {
     zone = name;
     localStorage.setItem("npp-zone", name);
+    inAddress("zone", name);
     format = formats(name);
     writeTimes(document);
     document.dispatchEvent(new CustomEvent("npp:zone"));
+  }
+
+  function inAddress(name, value) {
+    const address = new URL(location.href);
+    address.searchParams.set(name, value);
+    history.replaceState(history.state, "", address);
   }
 
   // -- colours -------------------------------------------------------------------------------
@@ -61,7 +70,7 @@
   }
 
   // -- how live ------------------------------------------------------------------------------
-  let behindMs = 0;
+  let behindMs = 0; // null: not known, because Kafka does not answer
   let heardAt = 0; // performance.now() of the last tick
   let dataAt = null;
   let wasLive = null;
@@ -69,7 +78,7 @@
   function heard() {
     const tick = document.querySelector("[data-tick]");
     if (!tick) return;
-    behindMs = Number(tick.dataset.behindMs);
+    behindMs = tick.dataset.behindMs === "" ? null : Number(tick.dataset.behindMs);
     dataAt = new Date(tick.dataset.at);
     heardAt = performance.now();
     showLive();
@@ -79,10 +88,12 @@
     const place = byId("live");
     if (!place || dataAt === null) return;
     const silent = performance.now() - heardAt;
-    const live = silent < STALE_MS;
-    const text = live
-      ? `live, ${((behindMs + silent) / 1000).toFixed(1)} s behind`
-      : `reconnecting, data from ${clockOf(dataAt)} ${zoneName(dataAt)}`;
+    const seconds = (behindMs + silent) / 1000;
+    const live = behindMs !== null && seconds * 1000 < STALE_MS;
+    const since = `data from ${clockOf(dataAt)} ${zoneName(dataAt)}`;
+    let text = `${live ? "live" : "not live"}, ${seconds.toFixed(live ? 1 : 0)} s behind`;
+    if (silent >= STALE_MS) text = `reconnecting, ${since}`;
+    else if (behindMs === null) text = `age unknown, Kafka does not answer; ${since}`;
     place.dataset.state = live ? "live" : "stale";
     place.querySelector("#live-label").textContent = text;
     if (wasLive !== null && wasLive !== live) say(live ? "Live again." : text);
@@ -110,15 +121,62 @@
 
   // -- copy ----------------------------------------------------------------------------------
   async function copy(button) {
-    const text = button.dataset.copy || byId(button.dataset.copyFrom).textContent;
     try {
-      await navigator.clipboard.writeText(text);
+      if (button.dataset.copyForm) await navigator.clipboard.write([commandOf(button)]);
+      else await navigator.clipboard.writeText(button.dataset.copy || byId(button.dataset.copyFrom).textContent);
       say("Copied.");
       button.dataset.done = "yes";
       setTimeout(() => delete button.dataset.done, 1500);
     } catch {
-      say("The browser did not allow to copy.");
+      say(button.dataset.copyForm ? "Fill in the form first, or load the page again." : "The browser did not allow to copy.");
     }
+  }
+
+  // The command that does what the form would do, as it is filled in now: the server makes it, and quotes it.
+  // A promise, because some browsers let only the click itself begin to write.
+  function commandOf(button) {
+    const fields = new URLSearchParams(new FormData(button.form));
+    fields.set("as", button.dataset.copyForm);
+    if (button.name) fields.set(button.name, button.value);
+    const answer = fetch(`${button.form.getAttribute("action")}/command`, { method: "POST", body: fields });
+    const command = answer.then(async (found) => {
+      if (!found.ok) throw new Error(String(found.status));
+      return new Blob([await found.text()], { type: "text/plain" });
+    });
+    return new ClipboardItem({ "text/plain": command });
+  }
+
+  // -- what a live update leaves alone -------------------------------------------------------
+  const FIELDS = "textarea, input[type=text], input:not([type])";
+  let focused = null; // tag, name and number of what had the focus in a part that is exchanged
+
+  const nameOf = (each) => each.id || each.getAttribute("href") || each.dataset.copy || each.textContent;
+  const alike = (tag, name) => [...document.querySelectorAll(tag)].filter((each) => nameOf(each) === name);
+
+  function keepFocus(event) {
+    const has = document.activeElement;
+    if (!has || has === document.body || !event.target.contains(has)) return;
+    const [tag, name] = [has.tagName, nameOf(has)];
+    focused = { tag, name, number: alike(tag, name).indexOf(has) };
+  }
+
+  function giveFocusBack() {
+    if (focused === null) return;
+    const { tag, name, number } = focused;
+    focused = null;
+    if (document.activeElement !== document.body) return;
+    const found = alike(tag, name);
+    const again = found[number] || found[0];
+    if (again) again.focus({ preventScroll: true });
+  }
+
+  function isWritten(place) {
+    return [...place.querySelectorAll(FIELDS)].some((each) => each.value || each === document.activeElement);
+  }
+
+  function noteChange() {
+    const note = document.querySelector(".changed");
+    if (note) note.hidden = false;
   }
 
   // -- start ---------------------------------------------------------------------------------
@@ -140,27 +198,38 @@
     box.focus();
   });
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-copy],[data-copy-from]");
+    const button = event.target.closest("[data-copy],[data-copy-from],[data-copy-form]");
     if (button) copy(button);
   });
+  document.addEventListener("npp:span", (event) => inAddress("span", event.detail));
+  document.addEventListener("htmx:sseBeforeMessage", keepFocus);
   document.addEventListener("htmx:sseMessage", (event) => {
     writeTimes(event.target);
+    giveFocusBack();
     if (event.detail.type === "tick") heard();
   });
   // What somebody is writing is not swapped away: a note says that the payment has moved on.
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const place = event.target;
-    const busy = [...place.querySelectorAll("textarea, input[type=text]")].some((each) => each.value) || place.contains(document.activeElement);
-    if (!busy) return;
+    if (!isWritten(place) && !place.contains(document.activeElement)) return;
     event.detail.shouldSwap = false;
-    const note = place.querySelector(".changed");
-    if (note) note.hidden = false;
+    noteChange();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isWritten(event.detail.target)) {
+      event.detail.shouldSwap = false;
+      noteChange();
+    } else {
+      keepFocus(event);
+    }
   });
   document.addEventListener("htmx:afterSwap", (event) => {
     writeTimes(event.target);
+    giveFocusBack();
     countDown();
   });
   writeTimes(document);
+  document.dispatchEvent(new CustomEvent("npp:zone")); // charts that were drawn before now
   heard();
   countDown();
   setInterval(() => {

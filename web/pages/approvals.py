@@ -1,4 +1,4 @@
-"""The approval queue, and one request: the consequence, and the second person's word."""
+"""The approval queue, and one request: its consequence, and the second person's decision."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api.auth.access import ACCESS
 from api.edge.problems import Problem, invalid
 from core.values import same_person
 from web import acts
-from web.asking import Refused
-from web.pages.payments import least_sequence, payment_id
+from web.pages.calls import Call, acting
+from web.pages.payments import EVENTS_COUNT, least_sequence, payment_id
 from web.site import Page, signed
 
 STATUSES: Final = ("REFERRED", "REQUESTED", "APPROVED", "REJECTED", "USED", "EXPIRED")
@@ -23,28 +23,36 @@ WORDS: Final = ("approve", "reject")
 
 
 async def approvals(page: Page) -> Response:
-    """Oldest first; those that wait, unless another status is asked for."""
-    asked = page.request.query_params
-    status = asked.get("status", "REFERRED")
-    found = await page.api.get("/api/approvals", status=status, cursor=asked.get("cursor", ""))
+    """Requests that wait for a person, or those of the given status; oldest first."""
+    requested = page.request.query_params
+    status = requested.get("status", "REFERRED")
+    filters = {"status": status, "cursor": requested.get("cursor", "")}
+    found = await page.api.get("/api/approvals", **filters)
     more = urlencode({"status": status, "cursor": found["next"]}) if found["next"] else None
     return page.render(
-        "approvals.html", items=found["items"], status=status, statuses=STATUSES, more=more
+        "approvals.html",
+        items=found["items"],
+        status=status,
+        statuses=STATUSES,
+        more=more,
+        filters=filters,
     )
 
 
 async def approval(page: Page) -> Response:
-    """What follows when it is approved, and who may decide."""
-    name, asked = payment_id(page), page.request.path_params["approval"]
+    """The consequence of an approval, and who may decide."""
+    name, requested = payment_id(page), page.request.path_params["approval"]
     payment = await page.api.get(f"/api/payments/{name}", minSequence=least_sequence(page))
+    events = await page.api.get(f"/api/payments/{name}/events", limit=EVENTS_COUNT)
+    payment = acts.with_codes(payment, events["items"])
     listed = (await page.api.get("/api/approvals", paymentIntentId=name))["items"]
-    found = next((each for each in listed if each["approvalId"] == asked), None)
+    found = next((each for each in listed if each["approvalId"] == requested), None)
     if found is None:
         raise Problem(404, "NOT_FOUND", "NO_SUCH_APPROVAL", "There is no such approval.")
-    told = None
-    if page.request.query_params.get("told"):
-        told = await page.api.get(
-            f"/api/outcomes/{page.request.query_params['told']}", paymentIntentId=name
+    response = None
+    if page.request.query_params.get("outcome"):
+        response = await page.api.get(
+            f"/api/outcomes/{page.request.query_params['outcome']}", paymentIntentId=name
         )
     return page.render(
         "approval.html",
@@ -55,7 +63,7 @@ async def approval(page: Page) -> Response:
         own=same_person(found["requester"], page.who["id"]),
         may_decide=not page.roles.isdisjoint(DECIDE),
         who_may=acts.who_may(DECIDE),
-        told=told,
+        outcome=response,
     )
 
 
@@ -72,32 +80,22 @@ def _consequence(approval: Mapping[str, Any], payment: Mapping[str, Any]) -> str
             for each in conflict["verdicts"]:
                 if each["verdict"] == approval["verdict"]:
                     return str(each["consequence"])
-            return "This verdict does not fit the conflict any more: it will be refused."
-    return "The conflict is resolved already."
+            return "This verdict no longer fits the conflict: it will be refused."
+    return "The conflict is already resolved."
 
 
-async def decide(page: Page) -> Response:
-    """Approve or reject, with a reason. Raises Problem, Refused."""
-    name, asked = payment_id(page), page.request.path_params["approval"]
+async def decide(page: Page) -> Call:
+    """Approve or reject, with a reason."""
     word = page.fields.get("word", "")
     if word not in WORDS:
         raise invalid("word", "is neither approve nor reject")
-    body = {"reason": page.fields.get("reason", "")}
-    try:
-        answer = await page.api.post(f"/api/payments/{name}/approvals/{asked}/{word}", body)
-    except Refused as refused:
-        if "commandId" not in refused.problem:
-            raise
-        answer = dict(refused.problem)
-    query = {"told": answer["commandId"]}
-    if answer.get("toSequence"):
-        query["min"] = str(answer["toSequence"])
-    return RedirectResponse(f"/approvals/{name}/{asked}?{urlencode(query)}", 303)
+    path = f"approvals/{page.request.path_params['approval']}/{word}"
+    return Call(payment_id(page), path, {"reason": page.fields.get("reason", "")})
 
 
 ONE: Final = "/approvals/{payment}/{approval}"
 ROUTES: Final[tuple[BaseRoute, ...]] = (
     signed("/approvals", approvals),
     signed(ONE, approval),
-    signed(ONE, decide, "POST"),
+    *acting(ONE, decide, stays=True),
 )

@@ -10,21 +10,22 @@ from starlette.routing import BaseRoute
 from api.auth.access import READ
 from api.edge.params import in_thread
 from api.edge.problems import missing_role
-from web.panels import panels
-from web.picture import draw
+from web.dashboard.panels import panels
+from web.dashboard.picture import draw
 from web.site import Page, signed
 
 EVENT_STREAM: Final = "text/event-stream"
 
 
 async def dashboard(page: Page) -> Response:
-    """As it stands now; the stream replaces its parts."""
+    """The current state; the stream replaces its parts."""
     _check(page)
     site = page.site
     parts = await in_thread(
         lambda: panels(site.templates, draw(site.services, site.summary)),
     )
-    return page.render("dashboard.html", parts=parts)
+    span = "hour" if page.request.query_params.get("span") == "hour" else "day"
+    return page.render("dashboard.html", parts=parts, span=span)
 
 
 async def live(page: Page) -> Response:
@@ -41,7 +42,7 @@ async def live(page: Page) -> Response:
 
 
 def _check(page: Page) -> None:
-    """Those who may read the API's summary and lists. Raises Problem (403)."""
+    """Raises Problem (403) for a user who may not read the API's summary and lists."""
     if page.roles.isdisjoint(READ):
         raise missing_role(", ".join(sorted(READ)))
 

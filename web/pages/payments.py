@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from api.auth.access import EXPORT, PERSONAL
 from api.auth.guard import PAYMENT_ID
 from api.edge.params import in_thread
 from api.edge.problems import Problem, invalid, missing_role
+from api.stream.streams import from_id
 from core.values import FailureReason, MoneyOutcome, State
 from web import acts
-from web.asking import Refused
+from web.api_client import Refused
+from web.pages.calls import Call, acting
 from web.site import Page, signed
 
 FILTERS: Final = ("state", "moneyOutcome", "reason", "attention", "source", "from", "to", "cursor")
@@ -25,18 +27,18 @@ NOT_SHOWN: Final = frozenset({"parties", "customerId"})  # only by revealing
 
 
 async def payments(page: Page) -> Response:
-    """All given filters hold; newest first."""
-    asked = {
+    """The list of payments, newest first; all filters that are set hold."""
+    filters = {
         name: value
         for name, value in page.request.query_params.items()
         if name in FILTERS and value
     }
-    found = await page.api.get("/api/payments", **asked, limit=LIST_COUNT)
-    more = urlencode({**asked, "cursor": found["next"]}) if found["next"] else None
+    found = await page.api.get("/api/payments", **filters, limit=LIST_COUNT)
+    more = urlencode({**filters, "cursor": found["next"]}) if found["next"] else None
     return page.render(
         "payments.html",
         items=found["items"],
-        asked=asked,
+        filters=filters,
         more=more,
         states=[each.value for each in State],
         outcomes=[each.value for each in MoneyOutcome],
@@ -45,24 +47,27 @@ async def payments(page: Page) -> Response:
 
 
 async def payment(page: Page) -> Response:
-    """One payment; `told` names the command whose outcome is shown above it."""
+    """One payment; `outcome` names the command whose outcome is shown above it."""
     return await _shown(page, revealed=False)
 
 
 async def _shown(page: Page, *, revealed: bool) -> Response:
     name = payment_id(page)
+    since = await page.site.streams.id_of_now(name)
     found = await page.api.get(f"/api/payments/{name}", minSequence=least_sequence(page))
     events = await page.api.get(f"/api/payments/{name}/events", limit=EVENTS_COUNT)
+    found = acts.with_codes(found, events["items"])
     approvals = await page.api.get("/api/approvals", paymentIntentId=name)
     return page.render(
         "payment.html",
         p=found,
+        since=since,
         events=events["items"],
         more_events=events["next"] is not None,
         columns=min(len(found["attempts"]), 4),
         approvals=approvals["items"],
         choices=acts.choices(found, approvals["items"], page.roles),
-        told=await _told(page, name),
+        outcome=await _outcome(page, name),
         revealed=revealed,
         may_reveal=not page.roles.isdisjoint(PERSONAL),
         may_export=not page.roles.isdisjoint(EXPORT),
@@ -72,9 +77,9 @@ async def _shown(page: Page, *, revealed: bool) -> Response:
     )
 
 
-async def _told(page: Page, name: str) -> Mapping[str, Any] | None:
+async def _outcome(page: Page, name: str) -> Mapping[str, Any] | None:
     """The outcome of the command that the address names; PENDING while it is not known."""
-    command = page.request.query_params.get("told", "")
+    command = page.request.query_params.get("outcome", "")
     if not command:
         return None
     try:
@@ -92,11 +97,18 @@ async def reveal(page: Page) -> Response:
     """Shows names and accounts once, after the reason is in the audit log. Raises Problem."""
     if page.roles.isdisjoint(PERSONAL):
         raise missing_role(", ".join(sorted(PERSONAL)))
+    await note_reveal(page, payment_id(page))
+    return await _shown(page, revealed=True)
+
+
+async def note_reveal(page: Page, payment_intent_id: str | None) -> None:
+    """Writes the form's reason to the audit log, before anything is shown. Raises Problem without a
+    reason, PublishUnconfirmed when Kafka does not confirm it.
+    """
     reason = page.fields.get("reason", "")
     if not reason:
         raise invalid("reason", "is missing: why do you need to see it?")
-    name, services = payment_id(page), page.site.services
-    principal = page.principal()
+    services, principal = page.site.services, page.principal()
 
     def note() -> None:
         services.audit.note(
@@ -105,48 +117,30 @@ async def reveal(page: Page) -> Response:
             method="POST",
             path=page.request.url.path,
             status=200,
-            payment_intent_id=name,
+            payment_intent_id=payment_intent_id,
             reason=reason,
         )
 
     await in_thread(note)
-    return await _shown(page, revealed=True)
 
 
-async def request(page: Page) -> Response:
-    """Asks for an approval."""
+async def request(page: Page) -> Call:
+    """Requests an approval."""
     name = payment_id(page)
     try:
-        body = acts.request_body(page.fields)
+        return Call(name, "approvals", acts.request_body(page.fields))
     except ValueError:
-        raise invalid("amount", "is no amount: write 125.50") from None
-    return await sent(page, name, f"/api/payments/{name}/approvals", body)
+        raise invalid("amount", "is not an amount: write 125.50") from None
 
 
-async def act(page: Page) -> Response:
-    """Does what the form says."""
+async def act(page: Page) -> Call:
+    """Carries out the form's action."""
     name = payment_id(page)
     action = page.fields.get("action", "")
     if action not in acts.BY_NAME:
         raise invalid("action", "is not one of this page")
     found = await page.api.get(f"/api/payments/{name}")
-    body = acts.body(action, page.fields, found)
-    return await sent(page, name, f"/api/payments/{name}/{acts.BY_NAME[action].path}", body)
-
-
-async def sent(page: Page, name: str, path: str, body: Mapping[str, Any]) -> Response:
-    """Calls the API; then the payment's page with the outcome above it. Raises Refused for what
-    never became a command."""
-    try:
-        answer = await page.api.post(path, body)
-    except Refused as refused:
-        if "commandId" not in refused.problem:
-            raise
-        answer = refused.problem
-    query = {"told": answer["commandId"]}
-    if answer.get("toSequence"):
-        query["min"] = str(answer["toSequence"])
-    return RedirectResponse(f"/payments/{name}?{urlencode(query)}", 303)
+    return Call(name, acts.BY_NAME[action].path, acts.body(action, page.fields, found))
 
 
 async def evidence(page: Page) -> Response:
@@ -161,26 +155,32 @@ async def evidence(page: Page) -> Response:
 
 
 async def live(page: Page) -> Response:
-    """Says when the payment has a new event; the page then loads itself again."""
+    """Server-sent events of this payment since the page was made, or since the browser's last one;
+    the page reloads itself at each. Raises Problem (400) for an id that is none.
+    """
     name = payment_id(page)
     await page.api.get(f"/api/payments/{name}")
     streams = page.site.streams
+    given = page.request.headers.get("last-event-id") or page.request.query_params.get("since")
+    since = from_id(given, page.site.services.partitions) if given else None
     watcher = streams.admit(page.who["id"], name)
     auth, session = page.site.auth, page.session
     return StreamingResponse(
-        streams.watch(watcher, None, session.expires_at, lambda: auth.revoked(session.token)),
+        streams.watch(watcher, since, session.expires_at, lambda: auth.revoked(session.token)),
         media_type="text/event-stream",
     )
 
 
 def least_sequence(page: Page) -> str:
-    """What the page is at least to know, of the command that led here; empty without one."""
+    """The sequence that the page must show at least, after the command that led here; empty without
+    one.
+    """
     given = page.request.query_params.get("min", "")
     return given if given.isascii() and given.isdigit() else ""
 
 
 def payment_id(page: Page) -> str:
-    """Raises Problem (404) for what no payment is called."""
+    """The payment id in the path. Raises Problem (404) for a text that cannot be one."""
     name: str = page.request.path_params["payment"]
     if PAYMENT_ID.fullmatch(name) is None:
         raise Problem(404, "PAYMENT_NOT_FOUND", "NOT_FOUND", "There is no such payment.")
@@ -194,6 +194,6 @@ ROUTES: Final[tuple[BaseRoute, ...]] = (
     signed(f"{ONE}/live", live),
     signed(f"{ONE}/evidence.{{form}}", evidence),
     signed(f"{ONE}/reveal", reveal, "POST"),
-    signed(f"{ONE}/request", request, "POST"),
-    signed(f"{ONE}/act", act, "POST"),
+    *acting(f"{ONE}/request", request),
+    *acting(f"{ONE}/act", act),
 )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import shlex
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from web.pages.payments import payment_id, sent
+from api.edge.problems import missing_role
+from api.quarantine.routes import BYTES
+from web.pages.calls import Call, acting
+from web.pages.payments import note_reveal, payment_id
 from web.site import Page, signed
 
 BYTES_SHOWN: Final = 4_096
@@ -18,32 +22,33 @@ PER_LINE: Final = 16
 
 
 async def search(page: Page) -> Response:
-    """Everything that is known under it; one payment is shown at once."""
+    """Payments with this identifier; if there is only one, its page."""
     text = page.request.query_params.get("q", "").strip()
     items: list[dict[str, Any]] = []
     if text:
         items = (await page.api.get("/api/search", q=text))["items"]
     if len({each["paymentIntentId"] for each in items}) == 1:
         return RedirectResponse(f"/payments/{items[0]['paymentIntentId']}", 303)
-    return page.render("search.html", q=text, items=items)
+    return page.render("search.html", q=text, items=items, shown_to_shell=f"-- {shlex.quote(text)}")
 
 
 async def conflicts(page: Page) -> Response:
     """Open ones, or all; oldest first."""
-    asked = page.request.query_params
-    scope = "all" if asked.get("show") == "all" else "open"
-    found = await page.api.get(
-        "/api/conflicts",
-        open="true" if scope == "open" else "false",
-        cursor=asked.get("cursor", ""),
-    )
+    requested = page.request.query_params
+    scope = "all" if requested.get("show") == "all" else "open"
+    filters = {
+        "open": "true" if scope == "open" else "false",
+        "cursor": requested.get("cursor", ""),
+    }
+    found = await page.api.get("/api/conflicts", **filters)
     more = urlencode({"show": scope, "cursor": found["next"]}) if found["next"] else None
-    return page.render("conflicts.html", items=found["items"], scope=scope, more=more)
+    return page.render(
+        "conflicts.html", items=found["items"], scope=scope, more=more, filters=filters
+    )
 
 
-async def resolve(page: Page) -> Response:
+async def resolve(page: Page) -> Call:
     """Resolves a conflict with the verdict that was approved."""
-    name = payment_id(page)
     amount = page.fields.get("cents", "")
     body = {
         "attemptId": page.fields.get("attemptId", ""),
@@ -52,30 +57,52 @@ async def resolve(page: Page) -> Response:
         "amount": int(amount) if amount.isascii() and amount.isdigit() else None,
     }
     conflict = page.fields.get("conflictId", "")
-    return await sent(page, name, f"/api/payments/{name}/conflicts/{conflict}/resolve", body)
+    return Call(payment_id(page), f"conflicts/{conflict}/resolve", body)
 
 
 async def quarantine(page: Page) -> Response:
     """Records that could not be decided, newest first."""
-    asked = page.request.query_params
-    reason = asked.get("reason", "")
-    found = await page.api.get("/api/quarantine", reason=reason, cursor=asked.get("cursor", ""))
+    requested = page.request.query_params
+    reason = requested.get("reason", "")
+    filters = {"reason": reason, "cursor": requested.get("cursor", "")}
+    found = await page.api.get("/api/quarantine", **filters)
     more = None
     if found["next"]:
         more = urlencode({"reason": reason, "cursor": found["next"]})
     redrives = await page.api.get("/api/quarantine/redrives")
     return page.render(
-        "quarantine.html", items=found["items"], reason=reason, more=more, redrives=redrives
+        "quarantine.html",
+        items=found["items"],
+        reason=reason,
+        more=more,
+        redrives=redrives,
+        filters=filters,
     )
 
 
 async def quarantined(page: Page) -> Response:
-    """One record, with its bytes for those who may see them."""
+    """One record, without its bytes."""
+    return page.render("quarantined.html", r=await _record(page), revealed=False)
+
+
+async def reveal(page: Page) -> Response:
+    """Shows the record's bytes once, after the reason is in the audit log: they may contain names
+    and accounts. Raises Problem.
+    """
+    if page.roles.isdisjoint(BYTES):
+        raise missing_role(", ".join(sorted(BYTES)))
+    found = await _record(page)
+    await note_reveal(page, found["paymentIntentId"])
+    value, key = _dump(found["value"]), _dump(found["key"])
+    return page.render("quarantined.html", r=found, revealed=True, value=value, key=key)
+
+
+async def _record(page: Page) -> dict[str, Any]:
     place = page.request.path_params
-    found = await page.api.get(f"/api/quarantine/{place['partition']}/{place['offset']}")
-    return page.render(
-        "quarantined.html", r=found, value=_dump(found["value"]), key=_dump(found["key"])
+    found: dict[str, Any] = await page.api.get(
+        f"/api/quarantine/{place['partition']}/{place['offset']}"
     )
+    return found
 
 
 def _dump(encoded: str | None) -> str:
@@ -94,10 +121,12 @@ def _dump(encoded: str | None) -> str:
     return "\n".join(lines)
 
 
+RECORD: Final = "/quarantine/{partition:int}/{offset:int}"
 ROUTES: Final[tuple[BaseRoute, ...]] = (
     signed("/search", search),
     signed("/conflicts", conflicts),
-    signed("/payments/{payment}/resolve", resolve, "POST"),
+    *acting("/payments/{payment}/resolve", resolve),
     signed("/quarantine", quarantine),
-    signed("/quarantine/{partition:int}/{offset:int}", quarantined),
+    signed(RECORD, quarantined),
+    signed(f"{RECORD}/reveal", reveal, "POST"),
 )

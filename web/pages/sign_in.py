@@ -11,14 +11,24 @@ from starlette.routing import BaseRoute
 
 from api.edge.problems import Problem
 from web import forms
-from web.asking import Asking, Refused
+from web.api_client import ApiClient, Refused
 from web.oidc import CALLBACK
 from web.sessions import TooLong
-from web.site import SIGN_IN, Page, Person, Site, WebRoute, own_address, page, signed, told
+from web.site import (
+    SIGN_IN,
+    Page,
+    Person,
+    Site,
+    WebRoute,
+    own_address,
+    page,
+    signed,
+    status_and_problem,
+)
 
 
 async def sign_in(request: Request) -> Response:
-    """Who do you want to be?"""
+    """The sign-in page: the demo's people, or the provider."""
     site: Site = request.app.state.site
     back = own_address(request.query_params.get("next"))
     people = site.personas.people if site.personas is not None and _is_near(request) else ()
@@ -26,23 +36,23 @@ async def sign_in(request: Request) -> Response:
 
 
 async def become(request: Request) -> Response:
-    """A persona's session."""
+    """Signs in as one of the demo's people."""
     site: Site = request.app.state.site
     try:
         fields = await forms.read(request)
         person = _person(site, request, fields.get("person", ""))
         assert site.personas is not None
         token = site.personas.issue(person)
-        who = await Asking(site.api, request, token).get("/api/session")
+        who = await ApiClient(site.api, request, token).get("/api/session")
     except (Problem, Refused) as error:
-        return _said(site, request, error)
+        return _error_page(site, request, error)
     response = RedirectResponse(own_address(fields.get("next")), 303)
     site.sessions.begin(response, token, who["expiresAt"])
     return response
 
 
 async def start(request: Request) -> Response:
-    """To the provider."""
+    """Sends the browser to the provider."""
     site: Site = request.app.state.site
     if site.oidc is None:
         return RedirectResponse(SIGN_IN, 303)
@@ -50,43 +60,43 @@ async def start(request: Request) -> Response:
     try:
         address = await site.oidc.begin(response, own_address(request.query_params.get("next")))
     except Problem as error:
-        return _said(site, request, error)
+        return _error_page(site, request, error)
     response.headers["location"] = address
     return response
 
 
 async def callback(request: Request) -> Response:
-    """Back from the provider. A page that goes on by itself, and no redirect: a redirect that comes
-    from another site would not carry the new cookie, which is SameSite=Strict."""
+    """The browser comes back from the provider. The answer is a page that reloads, not a redirect:
+    with a redirect after another site, browsers do not send the new SameSite=Strict cookie."""
     site: Site = request.app.state.site
     if site.oidc is None:
         return RedirectResponse(SIGN_IN, 303)
     try:
         token, back = await site.oidc.end(request)
-        who = await Asking(site.api, request, token).get("/api/session")
+        who = await ApiClient(site.api, request, token).get("/api/session")
         response = page(site, request, "again.html", address=back)
         site.sessions.begin(response, token, who["expiresAt"])
     except (Problem, Refused) as error:
-        response = _said(site, request, error)
+        response = _error_page(site, request, error)
     except TooLong as error:
         problem = Problem(403, "POLICY_REJECTED", "TOKEN_TOO_LONG", f"{error}: too long to keep.")
-        response = _said(site, request, problem)
+        response = _error_page(site, request, problem)
     site.oidc.forget(response)
     return response
 
 
-def _said(site: Site, request: Request, error: Problem | Refused) -> Response:
-    status, problem = told(error)
+def _error_page(site: Site, request: Request, error: Problem | Refused) -> Response:
+    status, problem = status_and_problem(error)
     return page(site, request, "problem.html", status, problem=problem)
 
 
 def _person(site: Site, request: Request, name: str) -> Person:
-    """Raises Problem (403) where nobody can be chosen."""
+    """The demo's person of this name. Raises Problem (403) where there is none."""
     if site.personas is not None and _is_near(request):
         for each in site.personas.people:
             if each.id == name:
                 return each
-    raise Problem(403, "POLICY_REJECTED", "NO_SUCH_PERSON", "Nobody of that name can be chosen.")
+    raise Problem(403, "POLICY_REJECTED", "NO_SUCH_PERSON", "There is no user of that name.")
 
 
 def _is_near(request: Request) -> bool:
@@ -98,7 +108,7 @@ def _is_near(request: Request) -> bool:
 
 
 async def sign_out(page: Page) -> Response:
-    """Takes the cookie away."""
+    """Signs out: deletes the cookie."""
     response = RedirectResponse(SIGN_IN, 303)
     page.site.sessions.end(response)
     return response

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from app.cli.output import print_json
+from app.config.settings import DEFAULT_DATA_DIR
 from app.exits import ExitCode, Problem
 from app.platform.broker import BrokerError, run_foreground
-from app.settings import DEFAULT_DATA_DIR
 
 app = typer.Typer(help="The embedded Kafka, for trials on this machine.", no_args_is_help=True)
 DEFAULT_PORT = 9092
@@ -33,7 +33,7 @@ def start(
     port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = DEFAULT_PORT,
     heap_mb: Annotated[int, typer.Option(help="Java heap in MB.")] = 512,
     json: Annotated[
-        bool, typer.Option("--json", help="Where it is, as JSON, once it is up.")
+        bool, typer.Option("--json", help="Print its address as JSON once it is up.")
     ] = False,
 ) -> None:
     """Start one Kafka node (KRaft) on loopback and keep it until Ctrl-C.

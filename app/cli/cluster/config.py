@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app import settings
 from app.cli.output import console, print_json
+from app.config import settings
 from app.config.shown import shown
 
 

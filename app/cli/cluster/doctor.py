@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import rule_files, settings
+from app import rule_files
 from app.cli.cluster.doctor_keys import check_keys
 from app.cli.cluster.doctor_operators import check_operators
 from app.cli.cluster.doctor_reading import check_reading, groups
@@ -18,10 +18,11 @@ from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
 from app.cli.output import as_json, console, print_json
 from app.cluster import Cluster
-from app.config import build
+from app.config import build, settings
 from app.config.floor import faults
+from app.config.settings import Environment
 from app.exits import ExitCode, Problem
-from app.settings import Environment
+from app.recovery import GROUP
 from app.topic_specs import acl_specs, topic_specs
 from engine.clients.first_answer import first_answer
 from engine.clients.groups import GroupAdmin
@@ -35,11 +36,11 @@ from schemas import catalogue, topology
 OFFSETS_RETENTION_MINUTES_MIN: Final = 43_200  # 30 days: longer than any outage planned for
 CLOCK_DIFFERENCE_MS_MAX: Final = 60_000
 CLOCK_DIFFERENCE_MS_GOOD: Final = 1_000
-PAYMENTS_GROUP: Final = "npp-payments"
+
 TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
 LOOK_AGAIN_S: Final = 0.5
 ANSWER_S_MAX: Final = 10.0  # of the broker to the first question
-COUNTED_OFFSETS_MAX: Final = 10_000  # a larger lag is told by its offsets
+COUNTED_OFFSETS_MAX: Final = 10_000  # a larger lag is given in offsets
 KAFKA_HELPS: Final = (
     "NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*: does this port speak NPP_KAFKA_SECURITY_PROTOCOL, and are "
     "certificates, user and password right?"
@@ -54,7 +55,7 @@ GROUPS: Final[tuple[tuple[Level, str], ...]] = (
 def doctor(
     as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check this set-up, and say how to fix what is wrong.
+    """Check this set-up, and say how to fix each problem.
 
     Settings, broker, topics, access, schemas, keys, operators file, control, clock, offsets,
     reading, transactions.
@@ -74,7 +75,7 @@ def doctor(
 
 
 def _print(findings: list[Finding]) -> None:
-    """What failed first, then warnings, then what is well; within each in the order of checks."""
+    """Failures first, then warnings, then passed checks; each in the order of checks."""
     for level, mark in GROUPS:
         for each in findings:
             if each.level == level:
@@ -95,7 +96,7 @@ def _code(findings: list[Finding]) -> ExitCode:
 def _checked(
     check: Callable[[Environment], Iterator[Finding]], environment: Environment
 ) -> list[Finding]:
-    """A check that cannot be made has failed."""
+    """The findings of a check; one that cannot be made has failed."""
     name = check.__name__.removeprefix("check_")
     try:
         return list(check(environment))
@@ -123,8 +124,8 @@ def check_build(environment: Environment) -> Iterator[Finding]:
     helps = [] if build.running() == "native" else ["make native: less CPU per payment"]
     if not build.python_is_optimised():
         helps.append(
-            f"{sys.executable} was built without profile-guided optimisation: one with it, such "
-            "as Debian's or the official image's, needs 12 % less CPU"
+            f"{sys.executable} was not configured with {build.OPTIMISED}: one that was, such as "
+            "the official image's, needs up to 12 % less CPU"
         )
     yield Finding("build", "ok", f"the {build.running()} build runs", "; ".join(helps))
 
@@ -138,15 +139,15 @@ def check_broker(environment: Environment) -> Iterator[Finding]:
 def check_clock(environment: Environment) -> Iterator[Finding]:
     cluster = Cluster(environment)
     producer = TransactionalProducer(
-        cluster.connection, f"{PAYMENTS_GROUP}-doctor", cluster.clock, TransactionSettings()
+        cluster.connection, f"{GROUP}-doctor", cluster.clock, TransactionSettings()
     )
     try:
         producer.init()
         difference = producer.probe_clock(topology.QUARANTINE)
     except Retry as unknown:
         yield Finding(
-            "clock", "failed", f"the broker did not say its time: {unknown}",
-            "No partition is taken until it does: npp topics apply; is the broker well?",
+            "clock", "failed", f"the broker did not report its time: {unknown}",
+            "No partition is taken until it does: npp topics apply; is the broker healthy?",
         )  # fmt: skip
         return
     finally:
@@ -165,7 +166,7 @@ def check_topics(environment: Environment) -> Iterator[Finding]:
     found = admin.drift(topic_specs(topics, environment.topics_profile()))
     for each in found:
         says = f"{each.kind} {each.name}: wanted {each.wanted}, found {each.found}"
-        do = "npp topics apply" if each.fixable else "fixed for life: this is another cluster"
+        do = "npp topics apply" if each.fixable else "cannot change: this is another cluster"
         yield Finding("topics", "failed", says, do)
     if not found:
         yield Finding("topics", "ok", f"{len(topics.topics)} topics as declared")
@@ -174,7 +175,9 @@ def check_topics(environment: Environment) -> Iterator[Finding]:
 def check_access(environment: Environment) -> Iterator[Finding]:
     if not has_authorizer(environment):
         level: Level = "failed" if environment.topics_profile() == "production" else "ok"
-        yield Finding("access", level, "the broker has no authorizer: everybody may do everything")
+        yield Finding(
+            "access", level, "the broker has no authorizer: every client may do everything"
+        )
         return
     found = TopicAdmin(environment.connection()).drift([], acl_specs(catalogue.load()))
     missing = [each for each in found if each.kind == "acl_missing"]
@@ -223,7 +226,7 @@ def check_offsets(environment: Environment) -> Iterator[Finding]:
         level: Level = "failed" if environment.topics_profile() == "production" else "warning"
         yield Finding(
             "offsets", level, f"offsets.retention.minutes is {minutes}",
-            f"at least {OFFSETS_RETENTION_MINUTES_MIN}: a sleeping group must find its place",
+            f"at least {OFFSETS_RETENTION_MINUTES_MIN}: an idle group must find its offsets",
         )  # fmt: skip
     ends = cluster.ends
     for group, names in groups().items():
@@ -235,7 +238,7 @@ def check_offsets(environment: Environment) -> Iterator[Finding]:
         lag = _to_read(cluster, {n: (at, stable[n]) for n, at in committed.items()})
         members = admin.members(group)
         level = "ok" if members else "warning"
-        do = "" if members else "nobody reads: start the process"
+        do = "" if members else "no members: start the process"
         yield Finding("offsets", level, f"{group}: {members} members, {lag}", do)
 
 
@@ -260,7 +263,7 @@ def _to_read(cluster: Cluster, places: Mapping[TopicPartition, tuple[int, int]])
 
 
 def check_transactions(environment: Environment) -> Iterator[Finding]:
-    """A transaction that is older than any may be hangs: the broker does not abort it."""
+    """A transaction that stays open longer than any may is hanging: the broker did not abort it."""
     cluster = Cluster(environment)
     counts = cluster.ends.partition_counts([topic.name for topic in catalogue.load().topics])
     names = [(topic, number) for topic, count in counts.items() for number in range(count)]

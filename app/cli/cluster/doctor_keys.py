@@ -1,4 +1,4 @@
-"""`npp doctor`: the files that are not on Kafka and that nothing makes again: keys, schema ids."""
+"""`npp doctor`: the files that are not on Kafka and cannot be recreated: keys, schema ids."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 from app.cli.cluster.findings import Finding, Level
 from app.cluster import Cluster
-from app.settings import Environment
-from control import key_file
-from control.key_file import KeyFileError
+from app.config.settings import Environment
+from control.acts import key_file
+from control.acts.key_file import KeyFileError
 from evidence.keys import Keyring, read_keyring
 from schemas import topology
 

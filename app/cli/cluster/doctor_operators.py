@@ -10,11 +10,12 @@ from typing import Final
 
 from app.cli.cluster.findings import Finding, Level
 from app.cluster import Cluster
+from app.config.settings import Environment, Profile
 from app.control import operators
-from app.settings import Environment, Profile
-from control.acts import REDRIVER
+from control.acts.actors import REDRIVER
+from control.acts.operators_file import Entry, Operators
+from control.acts.roles import ADMIN
 from control.fold import Control
-from control.operators_file import ADMIN, Entry, Operators
 from engine.clock import MS_PER_S
 
 DAY_MS: Final = 86_400_000
@@ -27,13 +28,14 @@ NEXT: Final = (
 
 
 def check_operators(environment: Environment) -> Iterator[Finding]:
-    """Is it there, whose is it, is it the one in force, and can two persons sign, also next
-    month?"""
+    """Is it there, whose is it, is it the one in force, and can two people sign, also next
+    month?
+    """
     path = environment.operators_file()
     if path is None:
         level: Level = "failed" if environment.settings.profile is Profile.PRODUCTION else "warning"
         yield Finding(
-            CHECK, level, "no operators file: nobody's acts can be judged",
+            CHECK, level, "no operators file: no act can be verified",
             "NPP_OPERATORS_FILE names it; demo and test make one by `npp topics apply`",
         )  # fmt: skip
         return
@@ -46,12 +48,12 @@ def check_operators(environment: Environment) -> Iterator[Finding]:
 
 
 def of_file(path: Path, file: Operators, now_ms: int) -> Iterator[Finding]:
-    """What the file by itself says."""
+    """Findings about the file itself."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding(
             CHECK, "failed", f"{path} can be written by others than its owner ({mode:04o})",
-            f"chmod 644 {path}: who may write it says who may act",
+            f"chmod 644 {path}: whoever can write it decides who may act",
         )  # fmt: skip
     for each in (*file.persons, *file.processes):
         if each.valid_until is not None:
@@ -59,13 +61,13 @@ def of_file(path: Path, file: Operators, now_ms: int) -> Iterator[Finding]:
     for process in (operators.REPLAY, REDRIVER):
         if file.process(process) is None:
             yield Finding(
-                CHECK, "warning", f"{process} is not listed: what it signs counts for nothing",
+                CHECK, "warning", f"{process} is not listed: its signatures are not accepted",
                 "list its public key under `processes` (`npp keys show`)",
             )  # fmt: skip
     admins, soon = file.usable(now_ms), file.usable(now_ms + SOON_DAYS * DAY_MS)
     if admins < ADMINS_MIN:
         yield Finding(
-            CHECK, "failed", f"{admins} admins can sign: two-person acts need {ADMINS_MIN}",
+            CHECK, "failed", f"{admins} admins can sign: acts under dual control need {ADMINS_MIN}",
             "docs/runbook.md, Keys and the operators file",
         )  # fmt: skip
     elif soon < ADMINS_MIN:
@@ -89,12 +91,12 @@ def _time_of(
 
 
 def without_an_end(file: Operators) -> Iterator[Finding]:
-    """Persons whose keys count for ever: one that was forgotten, too."""
+    """People whose keys never expire, including ones that were forgotten."""
     names = [p.id for p in file.persons if ADMIN in p.roles and p.valid_until is None]
     if names:
         yield Finding(
             CHECK, "warning", f"no validUntil: {', '.join(names)}",
-            "give everybody an end in the next file",
+            "give every entry a validUntil in the next file",
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What `npp doctor` finds by reading: whether what each reader reads next can be read at all.
+"""The read checks of `npp doctor`: whether each reader's next record can be read.
 
 A reader without a group keeps its position elsewhere: the verifier in its checkpoints, the
-projector in the read model. What was written last is looked at in every topic.
+projector in the read model. The latest record of every topic is read too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from app.cli.cluster.findings import Finding
 from app.cluster import Cluster
-from app.settings import Environment
+from app.config.settings import Environment
 from core.records import Checkpoint
 from engine.clients.groups import GroupAdmin
 from engine.clients.readable import try_places
@@ -62,11 +62,11 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
             )  # fmt: skip
     for _, error in sorted(bad.items()):
         yield Finding(
-            "reading", "failed", f"{error}. What is behind it is not read",
+            "reading", "failed", f"{error}. Later records are not read",
             "docs/runbook.md, A batch that cannot be read",
         )  # fmt: skip
     if not bad and not problems:
-        yield Finding("reading", "ok", "what each reader reads next can be read")
+        yield Finding("reading", "ok", "each reader's next record can be read")
 
 
 def _starts(
@@ -75,8 +75,9 @@ def _starts(
     low: Mapping[TopicPartition, int],
     stable: Mapping[TopicPartition, int],
 ) -> Iterator[Finding | dict[TopicPartition, int]]:
-    """Where somebody reads next, in as many rounds as one partition has readers; and what is wrong
-    with such a place itself."""
+    """The next offsets of the readers, one dict for each kind of reader, because several may read
+    one partition; and a finding for a position that is not on the log.
+    """
     passed = cluster.control()[0].passed_over()
     yield {
         name: max(low[name], end - LAST_OFFSETS, *(last + 1 for _, last in passed.get(name, ())))
@@ -106,7 +107,7 @@ def _starts(
 def _verified(
     cluster: Cluster, low: Mapping[TopicPartition, int], stable: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """Behind the last checkpoint of each partition: there the verifier goes on."""
+    """The offset after each partition's last checkpoint: there the verifier continues."""
     topic = topology.CHECKPOINTS
     numbers = [number for name, number in stable if name == topic]
     found: dict[TopicPartition, int] = {}
@@ -122,7 +123,7 @@ def _verified(
 def _projected(
     environment: Environment, cluster: Cluster, low: Mapping[TopicPartition, int]
 ) -> Iterator[Finding | dict[TopicPartition, int]]:
-    """Where the projector goes on, when its database is known here."""
+    """Where the projector continues, if its database is configured here."""
     given = environment.settings.read_model_url
     if given is None and not (environment.settings.data_dir / "readmodel").exists():
         return

@@ -11,17 +11,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from app import settings
 from app.cli.api_options import PAYMENT_ID
 from app.cli.output import console, error_console, print_json
 from app.cli.words import epoch_ms, moment
 from app.cluster import Cluster
-from app.control.proof import keyring_of, prove, publish_proof
-from app.control.told import telling_of
+from app.config import settings
+from app.control.proof import ProofRequest, keyring_of, prove, publish_proof
+from app.control.proof_states import proof_reporter
 from app.exits import ExitCode, Problem, usage
 from evidence.keys import Keyring
 from processors.replay import Limit, Report
-from processors.replay.telling import Telling
+from processors.replay.reporter import ProofReporter
 
 FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
 app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
@@ -53,20 +53,26 @@ def verify_command(
         bool,
         typer.Option(
             "--from-checkpoint",
-            help="Fold and chain from each partition's last good checkpoint on; what is broken "
-            "before it is listed, not judged.",
+            help="Fold and chain from each partition's last good checkpoint on; earlier breaks "
+            "are listed, but do not fail it.",
         ),
     ] = False,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="With --from-checkpoint: leave this payment out; may be repeated."),
+        typer.Option(help="With --from-checkpoint: exclude this payment; may be repeated."),
     ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
     ] = False,
-    told: Annotated[
+    publish_state: Annotated[
         bool, typer.Option("--tell", help="Show progress and result on the operators' dashboard.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0, max=64, help="Processes, at most; 0: NPP_REPLAY_WORKERS, else one per core."
+        ),
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Prove the log: fold, chain, re-decide, identity, money. Exit 1 names the first difference.
@@ -74,7 +80,7 @@ def verify_command(
     fold: events give the state of the lifecycle topic. chain: hashes and signatures hold.
     redecide: the inputs give the recorded events again, byte for byte, and every input is
     accounted for. identity: one payment for each source and idempotency key. money: what was
-    held, taken and given back adds up to what was settled. Reads only; instructs nobody.
+    held, taken and given back adds up to what was settled. Reads only; sends no instructions.
     """
     left_out = tuple(without or ())
     for each in left_out:
@@ -88,7 +94,7 @@ def verify_command(
     limit = Limit(offset=to_offset, time_ms=until, sequence=to_sequence)
     if publish and (payment or limit):
         raise usage("Only a replay of the whole log can be published.")
-    if told and (payment or limit or from_checkpoint):
+    if publish_state and (payment or limit or from_checkpoint):
         raise usage("The dashboard shows replays of the whole log: --tell goes with no part of it.")
     if left_out and not from_checkpoint:
         raise usage("--without goes with --from-checkpoint.")
@@ -102,12 +108,10 @@ def verify_command(
         report = replay_log(
             cluster,
             keyring_of(file),
-            payment or None,
-            limit,
-            sys.stderr.isatty(),
-            from_checkpoint=from_checkpoint,
-            without=left_out,
-            telling=telling_of(cluster) if told else None,
+            ProofRequest(payment or None, limit, from_checkpoint, left_out),
+            bar=sys.stderr.isatty(),
+            reporter=proof_reporter(cluster) if publish_state else None,
+            workers=workers or None,
         )
         require_offset(report, to_offset)
         if payment:
@@ -123,14 +127,12 @@ def verify_command(
 
 
 def require_offset(report: Report, offset: int | None) -> None:
-    """Where a replay is to end there has to be something: raises Problem for an offset that no
-    partition which was read has reached.
-    """
+    """Raises Problem for an end `offset` that no partition which was read has reached."""
     end = max(report.offsets, default=0)  # of partitions that were not read: 0
     if offset is not None and offset >= end:
         raise Problem(
             f"There is no journal offset {offset}: the log ends before {end}.",
-            do="Give an offset that is there, or none.",
+            do="Give an existing offset, or none.",
             code=ExitCode.NOT_FOUND,
         )
 
@@ -159,10 +161,10 @@ def _require_found(report: Report, payment: str, limit: Limit) -> None:
 def rebuild_command(
     json: Annotated[bool, typer.Option("--json", help="What was done as one JSON object.")] = False,
 ) -> None:
-    """Rebuild the read model from offset zero beside the live one, then switch to it.
+    """Rebuild the read model from offset zero next to the live one, then switch to it.
 
-    Reading goes on meanwhile, and so does the projector, which takes the new one up by itself. If
-    it fails or is interrupted, everything stays as it was.
+    Reads continue meanwhile, and so does the projector, which switches to the new one. If
+    it fails or is interrupted, nothing changes.
     """
     from app.read_model import rebuild_read_model
 
@@ -177,7 +179,7 @@ def rebuild_command(
         print_json(msgspec.to_builtins(done), indent=False)
         return
     console().print(
-        f"generation {done.generation} is read now: {done.records} records, {done.events} of them "
+        f"generation {done.generation} is now live: {done.records} records, {done.events} of them "
         f"events, in {done.seconds:.1f} s; {done.skipped} could not be read"
     )
 
@@ -185,39 +187,29 @@ def rebuild_command(
 def replay_log(
     cluster: Cluster,
     keyring: Keyring | None,
-    payment: str | None = None,
-    limit: Limit | None = None,
-    bar: bool = False,
+    requested: ProofRequest | None = None,
     *,
-    from_checkpoint: bool = False,
-    without: tuple[str, ...] = (),
-    telling: Telling | None = None,
+    bar: bool = False,
+    reporter: ProofReporter | None = None,
+    workers: int | None = None,
 ) -> Report:
-    """Run the replay; with `bar` progress is drawn on standard error, with `telling` it is told."""
+    """Run the replay; `bar` draws progress on standard error, `reporter` publishes it."""
     with _bar(bar) as progress:
         task: TaskID = progress.add_task("reading", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total or None)
-            if telling is not None:
-                telling.progress(done, total)
+            if reporter is not None:
+                reporter.progress(done, total)
 
-        if telling is not None:
-            telling.began()
+        if reporter is not None:
+            reporter.began()
         report = None
         try:
-            report = prove(
-                cluster,
-                keyring,
-                show,
-                payment=payment,
-                limit=limit,
-                from_checkpoint=from_checkpoint,
-                without=without,
-            )
+            report = prove(cluster, keyring, show, requested, workers)
         finally:
-            if telling is not None:
-                telling.ended(report)
+            if reporter is not None:
+                reporter.ended(report)
         return report
 
 
@@ -234,7 +226,7 @@ def _bar(shown: bool) -> Progress:
 
 
 def print_report(report: Report) -> None:
-    """One line a strength with its first failures, then the first difference of all."""
+    """One line per strength with its first failures, then the first difference of all."""
     out = console()
     for each in report.strengths():
         shown: dict[str, Any] = each.to_dict()

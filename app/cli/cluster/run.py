@@ -7,15 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from app import logs, settings
-from app.exits import Problem
-from app.settings import Environment
+from app import logs
+from app.config import settings
+from app.config.settings import Environment
+from app.exits import Problem, usage
 from engine.clients.first_answer import topic_names
 from engine.errors import EngineError
 from schemas import topology
 
 Json = Annotated[
-    bool, typer.Option("--json", help="Log lines as JSON on a terminal too; elsewhere they are.")
+    bool,
+    typer.Option("--json", help="Log lines as JSON on a terminal too (elsewhere they always are)."),
 ]
 app = typer.Typer(
     help="Run a process until SIGTERM; health and metrics on NPP_METRICS_PORT.",
@@ -24,8 +26,8 @@ app = typer.Typer(
 
 
 def _with_topics(environment: Environment) -> Environment:
-    """Raises Problem when the cluster answers and has no topics of ours. Whatever else is wrong the
-    process itself says, and waits for what comes back by itself.
+    """Raises Problem if the cluster answers but lacks our topics. The process itself reports other
+    problems, and waits for dependencies.
     """
     try:
         found = topic_names(environment.connection())
@@ -34,8 +36,8 @@ def _with_topics(environment: Environment) -> Environment:
     if topology.CONTROL not in found:
         raise Problem(
             f"The cluster has no topic {topology.CONTROL}, or this identity may not see it.",
-            means="No topics were made yet: there is nothing to read, so nothing is started.",
-            do="Once: `npp schemas register && npp topics apply`. If they are there: access rules.",
+            means="There are no topics yet, so nothing is started.",
+            do="`npp schemas register && npp topics apply`. If the topics exist: access rules.",
         )
     return environment
 
@@ -68,8 +70,11 @@ def adapters(
     json: Json = False,
 ) -> None:
     """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
-    from app.wiring import run_adapters
+    from app.wiring import ADAPTERS, run_adapters
 
+    for name in only or ():
+        if name not in ADAPTERS:
+            raise usage(f"There is no adapter {name}.", do=f"One of {', '.join(ADAPTERS)}.")
     _run(json, run_adapters, only)
 
 
@@ -83,7 +88,7 @@ def verifier(json: Json = False) -> None:
 
 @app.command()
 def projector(json: Json = False) -> None:
-    """The projector: fills the read model behind the API. One a read model; a second is fenced."""
+    """The projector: fills the read model behind the API. A second one stands by."""
     from app.wiring import run_projector
 
     _run(json, run_projector)
@@ -100,7 +105,10 @@ def monitor(json: Json = False) -> None:
 @app.command()
 def replay(
     every_hours: Annotated[
-        float, typer.Option(min=0.01, max=24 * 31, help="From one proof's begin to the next's.")
+        float,
+        typer.Option(
+            min=0.01, max=24 * 31, help="From the start of one proof to the start of the next."
+        ),
     ] = 24.0,
     json: Json = False,
 ) -> None:

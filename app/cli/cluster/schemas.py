@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app import settings
 from app.cli.api_options import Json, answer
 from app.cluster import open_registry_codec
+from app.config import settings
 from app.exits import Problem
 from schemas import catalogue, definitions
 from schemas.registry import compatibility
@@ -21,7 +21,7 @@ def register(json: Json = False) -> None:
     """Register every schema in the fixed order, and pin the ids in ids.lock.
 
     May be repeated. Stops when the registry gives other ids than ids.lock: ids are in bytes that
-    are hashed for ever.
+    are hashed forever.
     """
     environment = settings.load()
     open_registry_codec(environment, may_register=True)
@@ -37,7 +37,7 @@ def register(json: Json = False) -> None:
 def check(
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Only against released versions; asks no registry."),
+        typer.Option("--offline", help="Against released versions only, without the registry."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -46,14 +46,14 @@ def check(
     if problems:
         raise Problem(
             "Schemas are not compatible:\n" + "\n".join(f"  {each}" for each in problems),
-            means="Records already written, or readers already deployed, could not cope.",
+            means="Records already written could not be read, or deployed readers would fail.",
             do="Add fields with a default; never rename, remove or change the type of one.",
         )
-    said = ["every schema is compatible with every released version"]
+    lines = ["every schema is compatible with every released version"]
     if not offline:
         open_registry_codec(settings.load())
-        said.append(f"{_count()} subjects are in the registry under the pinned ids")
-    answer({"subjects": _count(), "registryChecked": not offline}, json, *said)
+        lines.append(f"{_count()} subjects are in the registry under the pinned ids")
+    answer({"subjects": _count(), "registryChecked": not offline}, json, *lines)
 
 
 def catalogue_problems() -> list[str]:

@@ -8,20 +8,21 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import rule_files, settings
+from app import rule_files
 from app.cli.api_options import ActAs
 from app.cli.output import as_json, console, error_console, print_json
-from app.cli.signing import Key, hand, of_control
+from app.cli.signing import Key, of_control, signer_of
 from app.cluster import Cluster, require_listener
+from app.config import settings
+from app.config.settings import Environment, Profile
 from app.control import first_records
 from app.exits import ExitCode, usage
-from app.settings import Environment, Profile
 from app.topic_specs import acl_lines, acl_specs, quota_lines, topic_specs
 from engine.clients.groups import GroupAdmin
 from engine.topics import AclSpec, Difference, TopicAdmin, TopicSpec
 from schemas import catalogue
 
-APPLY: Final = "topics-apply"  # whom the first records of a topic name
+APPLY: Final = "topics-apply"  # the actor in the first control records
 AUTHORIZER: Final = "authorizer.class.name"
 
 app = typer.Typer(
@@ -31,7 +32,9 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 Acls = Annotated[
     bool | None,
-    typer.Option("--acls/--no-acls", help="Access rules too; default: where an authorizer runs."),
+    typer.Option(
+        "--acls/--no-acls", help="Include access rules; default: if the cluster has an authorizer."
+    ),
 ]
 
 
@@ -47,7 +50,7 @@ def drift(acls: Acls = None, json: Json = False) -> None:
     """Show where the cluster differs from topics.yaml; exit 1 when it does."""
     _, admin, specs, rules = _open(acls)
     found = admin.drift(specs, rules)
-    _print(found, json, "differs", "the cluster is as topics.yaml declares it")
+    _print(found, json, "differs", "the cluster matches topics.yaml")
     raise typer.Exit(int(ExitCode.FAILED if found else ExitCode.OK))
 
 
@@ -64,7 +67,7 @@ def apply(
 ) -> None:
     """Make missing topics and rules, correct configurations, write the first control records.
 
-    May be repeated: what is there stays. Partition counts are never changed: they are recorded for
+    May be repeated: existing topics stay. Partition counts are never changed: they are recorded for
     life. Needs the schemas (`npp schemas register`) for the control records.
     """
     environment, admin, specs, wanted = _open(acls)
@@ -75,11 +78,11 @@ def apply(
         written = first_records.missing(cluster, control, catalogue.load(), chosen, APPLY)
         for record in written:
             if first_records.has_to_be_signed(control, record):
-                record = hand(of_control(control), operator, key).sign(record)
+                record = signer_of(of_control(control), operator, key).sign(record)
             placed = cluster.publish_control(record)
             if getattr(record, "signature", None) is not None:
                 error_console().print(
-                    f"{type(record).__name__}: asked for. A second person: "
+                    f"{type(record).__name__}: requested. A second person: "
                     f"npp control confirm {placed.offset} --as …"
                 )
     left = [d for d in admin.drift(specs, wanted) if not d.fixable and d.kind != "acl_extra"]
@@ -89,7 +92,7 @@ def apply(
 
 @app.command("acls")
 def show_acls(json: Json = False) -> None:
-    """Print the access rules made from topics.yaml, one a line. Asks no cluster."""
+    """Print the access rules made from topics.yaml, one per line. Asks no cluster."""
     _print_lines("acls", acl_lines(catalogue.load()), json)
 
 
@@ -119,7 +122,7 @@ def _open(
     specs = topic_specs(topics, environment.topics_profile())
     if rules is not None and not has_authorizer(environment):
         if acls:
-            raise usage("This cluster has no authorizer, so it takes no access rules.")
+            raise usage("This cluster has no authorizer, so it accepts no access rules.")
         rules = None
     return environment, admin, specs, rules
 
@@ -168,7 +171,7 @@ def _print_applied(
     for each in left:
         console().print(
             f"NOT CHANGED  {each.name}: {each.kind} is {each.found}, declared {each.wanted}; "
-            "it is fixed for life"
+            "it cannot change"
         )
     if not changed and not names and not left:
         console().print("nothing to change")

@@ -9,8 +9,8 @@ import typer
 
 from app.cli.api_options import answer
 from app.cli.output import console, print_json
+from app.config.settings import DEFAULT_DATA_DIR
 from app.exits import ExitCode, Problem
-from app.settings import DEFAULT_DATA_DIR
 
 app = typer.Typer(
     help="Kafka, a schema registry and simulators on this machine, to run the product by hand.",
@@ -51,7 +51,7 @@ def status(data: Data = DEFAULT_DATA_DIR, json: Json = False) -> None:
 
 @app.command()
 def down(data: Data = DEFAULT_DATA_DIR, json: Json = False) -> None:
-    """End them; the data stays, and `npp trial up` goes on with it."""
+    """End them; the data stays, and `npp trial up` continues with it."""
     from app.demo import trial
 
     ended = trial.down(data.absolute())

@@ -1,35 +1,33 @@
-"""Passing over one batch that nobody can read, under dual control, so that the records after it
-are processed.
+"""Skipping one unreadable batch, under dual control, so that the records after it are processed.
 
-Only batches on topics that a group of ours reads are passed over: their senders, or the payments
-themselves, ask again for what was in them. The journal and everything else that only we write is
-restored by Kafka's own means, never passed over.
+Only batches on topics that one of our groups reads can be skipped: their senders, or the payments
+themselves, repeat the lost requests. The journal and other topics that only we write are restored
+by Kafka's means, never skipped.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Final
 
 from app.cli.cluster.doctor_reading import groups
 from app.cli.output import as_json
-from app.cli.signing import Hand
-from app.cluster import Cluster
+from app.cli.signing import ActSigner
+from app.cluster import Cluster, act_id
 from app.exits import Problem, usage
-from core.records import RecoverConfirmed, RecoverRequested
+from core.control_records import RecoverConfirmed, RecoverRequested
 from engine.clients.groups import GroupAdmin
 from engine.clients.readable import bad_batch
 from engine.clients.reader import read_all
+from engine.ports import RecordPosition
 
-ID_BYTES: Final = 4
 METADATA: Final = "passed over"
 
 
 def request(
-    cluster: Cluster, me: Hand, place: str, reason: str
+    cluster: Cluster, me: ActSigner, place: str, reason: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The first person names a place; what is asked for is the batch that is there. Gives the
-    request, and it in words. Raises Problem.
+    """The first person names a position; the request is for the batch there. Returns the request,
+    and its description. Raises Problem.
     """
     topic, number, offset = _place(place)
     group = _group_of(topic)
@@ -37,10 +35,10 @@ def request(
     if _committed(cluster, group, topic, number) > last:
         raise Problem(
             f"{group} is past offset {last} already.",
-            means="What is in the batch was done before it broke; the log has to prove that.",
+            means="The batch was processed before it became unreadable; the log must prove that.",
             do="Restore the partition from another replica (docs/runbook.md).",
         )
-    request_id = "rec_" + secrets.token_hex(ID_BYTES)
+    request_id = act_id("rec")
     now = cluster.clock.now_ms()
     record = RecoverRequested(
         request_id=request_id,
@@ -55,41 +53,46 @@ def request(
     cluster.publish_control(me.sign(record))
     return as_json(record), [
         f"{topic} partition {number}: offsets {first} to {last} cannot be read.",
-        f"{group} is to go on at {last + 1}. Find out first what is in the batch.",
+        f"{group} would continue at {last + 1}. First find out what is in the batch.",
     ]
 
 
 def confirm(
-    cluster: Cluster, me: Hand, asked: RecoverRequested
+    cluster: Cluster, me: ActSigner, requested: RecoverRequested
 ) -> tuple[dict[str, Any], list[str]]:
-    """The second person agrees: the group goes on behind the batch. May be repeated until the
-    confirmation, which comes last, is on the control topic. Raises Problem."""
-    topic, number = asked.topic or "", asked.partitions[0]
-    batch = asked.first_offset, asked.last_offset
+    """The second person confirms: the group continues after the batch. May be repeated until the
+    confirmation, which is written last, is on the control topic. Raises Problem.
+    """
+    topic, number = requested.topic or "", requested.partitions[0]
+    batch = requested.first_offset, requested.last_offset
     group, admin = _group_of(topic), GroupAdmin(cluster.connection, cluster.clock)
     if admin.members(group):
         raise Problem(
             f"Members of {group} are running.",
             means="Offsets of a group with members cannot be set.",
-            do="End every process of it, wait for their session to end, confirm again.",
+            do="End every process of it, wait for their sessions to end, confirm again.",
         )
-    found = _bad_batch(cluster, topic, number, asked.first_offset)
+    found = _bad_batch(cluster, topic, number, requested.first_offset)
     if found != batch:
         raise Problem(
-            f"{asked.request_id} names offsets {batch[0]} to {batch[1]}; those from {found[0]} to "
-            f"{found[1]} cannot be read.",
-            do="Ask again.",
+            f"{requested.request_id} names offsets {batch[0]} to {batch[1]}; those from "
+            f"{found[0]} to {found[1]} cannot be read.",
+            do="Request it again.",
         )
     at = _committed(cluster, group, topic, number)
-    if at <= asked.last_offset:
-        _check_all_before_is_done(cluster, asked, at)
-        admin.set_offsets(group, {(topic, number): asked.last_offset + 1}, METADATA)
+    if at <= requested.last_offset:
+        _check_all_before_is_done(cluster, requested, at)
+        admin.set_offsets(group, {(topic, number): requested.last_offset + 1}, METADATA)
     record = RecoverConfirmed(
-        request_id=asked.request_id, confirmed_at=cluster.clock.now_ms(), actor=me.person
+        request_id=requested.request_id, confirmed_at=cluster.clock.now_ms(), actor=me.person
     )
-    cluster.publish_control(me.sign(record, asked))
-    where = f"{topic} partition {number} offsets {asked.first_offset} to {asked.last_offset}"
-    return as_json(record), [f"{asked.request_id}: {where} are passed over. Start {group} again."]
+    cluster.publish_control(me.sign(record, requested))
+    where = (
+        f"{topic} partition {number} offsets {requested.first_offset} to {requested.last_offset}"
+    )
+    return as_json(record), [
+        f"{requested.request_id}: {where} are passed over. Start {group} again."
+    ]
 
 
 def _bad_batch(cluster: Cluster, topic: str, number: int, offset: int) -> tuple[int, int]:
@@ -119,21 +122,21 @@ def _committed(cluster: Cluster, group: str, topic: str, number: int) -> int:
     return at
 
 
-def _check_all_before_is_done(cluster: Cluster, asked: RecoverRequested, at: int) -> None:
+def _check_all_before_is_done(cluster: Cluster, requested: RecoverRequested, at: int) -> None:
     """Raises Problem when a record that can be read is before the batch and is not done."""
-    topic, number = asked.topic or "", asked.partitions[0]
+    topic, number = requested.topic or "", requested.partitions[0]
     left = sum(
         len(batch)
         for batch in read_all(
-            cluster.connection, topic, start={number: at}, ends={number: asked.first_offset},
+            cluster.connection, topic, start={number: at}, ends={number: requested.first_offset},
             partitions=[number], clock=cluster.clock,
-            passed={(topic, number): [(asked.first_offset, asked.last_offset)]},
+            passed={(topic, number): [(requested.first_offset, requested.last_offset)]},
         )
     )  # fmt: skip
     if left:
         raise Problem(
             f"{left} records before the batch are not done yet.",
-            do="Start the processes, let them come up to it, end them, confirm again.",
+            do="Start the processes, let them read up to it, end them, confirm again.",
         )
 
 
@@ -143,12 +146,12 @@ def _group_of(topic: str) -> str:
             return group
     raise Problem(
         f"{topic} is not passed over.",
-        means="No group of ours reads it: what is there is the truth, or made from it.",
+        means="No group of ours reads it: its records are the truth, or derived from it.",
         do="Restore the partition from another replica (docs/runbook.md).",
     )
 
 
-def _place(text: str) -> tuple[str, int, int]:
+def _place(text: str) -> RecordPosition:
     topic, _, rest = text.partition(":")
     number, _, offset = rest.partition(":")
     for digits in (number, offset):

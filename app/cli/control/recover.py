@@ -1,24 +1,21 @@
-"""`npp control recover`: going on after lost offsets, a lost log tail, or one unreadable batch."""
+"""`npp control recover`: continue after lost offsets, a lost log tail, or one unreadable batch."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from app import settings
 from app.cli.api_options import ActAs, Json, Request, answer, require_one
 from app.cli.control import pass_over
 from app.cli.output import as_json
-from app.cli.signing import Hand, Key, hand, of_control
-from app.cluster import Cluster
+from app.cli.signing import ActSigner, Key, of_control, signer_of
+from app.cluster import Cluster, act_id
+from app.config import settings
 from app.exits import ExitCode, Problem, usage
 from app.recovery import carry_out, work_out
 from control.fold import Control
-from core.records import RecoverConfirmed, RecoverRequested
-
-ID_BYTES: Final = 4
+from core.control_records import RecoverConfirmed, RecoverRequested
 
 
 def recover(
@@ -36,11 +33,11 @@ def recover(
     key: Key = None,
     json: Json = False,
 ) -> None:
-    """Recover from lost offsets or a lost log tail, by what the journal records. Two persons.
+    """Recover from lost offsets or a lost log tail, from the journal. Dual control.
 
     Committed offsets are set to the first input of each topic and partition that neither journal,
-    outcomes nor quarantine record, and the lifecycle topic is brought back to what the journal
-    says. Every payments processor must be ended first.
+    outcomes nor quarantine record, and the lifecycle topic is restored from the journal. Every
+    payments processor must be stopped first.
 
     With --pass-over one batch that no client can read is passed over by the group that reads its
     topic, and nothing else is done; every process of that group must be ended before the
@@ -53,7 +50,7 @@ def recover(
         raise usage("--pass-over goes with --request, and without --partition: it names one.")
     with Cluster(settings.load()) as cluster:
         control, _ = cluster.control()
-        me = hand(of_control(control), operator, key)
+        me = signer_of(of_control(control), operator, key)
         if passing:
             done, lines = pass_over.request(cluster, me, passing, reason)
         elif request:
@@ -67,9 +64,9 @@ def recover(
 
 
 def _request(
-    cluster: Cluster, me: Hand, partitions: tuple[int, ...], reason: str
+    cluster: Cluster, me: ActSigner, partitions: tuple[int, ...], reason: str
 ) -> tuple[dict[str, Any], list[str]]:
-    request_id = "rec_" + secrets.token_hex(ID_BYTES)
+    request_id = act_id("rec")
     now = cluster.clock.now_ms()
     record = RecoverRequested(
         request_id=request_id,
@@ -83,10 +80,10 @@ def _request(
 
 
 def _confirm(
-    cluster: Cluster, control: Control, me: Hand, request_id: str
+    cluster: Cluster, control: Control, me: ActSigner, request_id: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Everything is worked out and written first, the confirmation last: until it is on the
-    control topic, a processor that has missed the log's tail stays halted.
+    """Compute and write everything first, and the confirmation last: until it is on the control
+    topic, a processor that found the log's tail lost stays halted.
     """
     request = control.recover_request(request_id)
     if request is None:

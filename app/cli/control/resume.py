@@ -1,4 +1,4 @@
-"""`npp control resume`: a STOP ends by two persons, after a replay that passed since it began."""
+"""`npp control resume`: ends a STOP under dual control, after a passed replay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app import settings
 from app.cli.api_client import Api, Call
 from app.cli.api_options import (
     ADMIN,
@@ -23,11 +22,12 @@ from app.cli.api_options import (
     without_api,
 )
 from app.cli.output import as_json
-from app.cli.signing import Hand, Key, carry, hand, of_api, of_control
+from app.cli.signing import ActSigner, Key, carry, of_api, of_control, signer_of
 from app.cluster import Cluster
+from app.config import settings
 from app.exits import ExitCode, Problem, usage
 from control.fold import Control
-from core.records import ResumeConfirmed, ResumeRequested
+from core.control_records import ResumeConfirmed, ResumeRequested
 from engine.clock import SystemClock
 
 SHOWN_SECONDS: Final = 2.0  # what the API shows of the control topic is a second old at most
@@ -38,12 +38,14 @@ def resume(
     request: Request = False,
     confirm: Confirm = False,
     stop_id: Annotated[
-        str, typer.Option("--stop", help="Which stop, stp_…; default: the one that is open.")
+        str, typer.Option("--stop", help="Which stop, stp_…; default: the open one.")
     ] = "",
-    reason: Annotated[str, typer.Option(help="With --request: why it is safe to go on.")] = "",
+    reason: Annotated[str, typer.Option(help="With --request: why it is safe to continue.")] = "",
     offset: Annotated[
         int | None,
-        typer.Option(min=0, help="With --confirm: the request's, as it answered; default: last."),
+        typer.Option(
+            min=0, help="With --confirm: the request's offset, from its output; default: the last."
+        ),
     ] = None,
     operator: ActAs = "",
     key: Key = None,
@@ -51,10 +53,10 @@ def resume(
     kafka: Kafka = False,
     json: Json = False,
 ) -> None:
-    """End a STOP and all others of its cause: one person requests, naming a replay passed since;
-    another confirms.
+    """End a STOP and all others of its cause: one person requests, naming a replay that passed
+    since; another confirms.
 
-    Before the request run `npp replay verify --publish`. Each person signs with the own key.
+    Before the request run `npp replay verify --publish`. Each person signs with their own key.
     """
     require_one(request, confirm)
     if request and not reason:
@@ -62,7 +64,7 @@ def resume(
     if without_api(kafka, False):
         with Cluster(settings.load()) as cluster:
             control, _ = cluster.control()
-            me = hand(of_control(control), operator, key)
+            me = signer_of(of_control(control), operator, key)
             chosen = _chosen([each.stop_id for each in control.stops()], stop_id)
             if request:
                 done = _request(cluster, control, chosen, me, reason)
@@ -74,17 +76,17 @@ def resume(
 
 
 def _requested(done: dict[str, Any]) -> list[str]:
-    asked = f"{done['stopId']}: resume requested at control offset {done['offset']}."
+    requested = f"{done['stopId']}: resume requested at control offset {done['offset']}."
     return [
-        f"It rests on the replay at control offset {done['proofOffset']}{done['proof']}.",
-        f"{asked} A second person: npp control resume --confirm --as …",
+        f"It is based on the replay at control offset {done['proofOffset']}{done['proof']}.",
+        f"{requested} A second person: npp control resume --confirm --as …",
     ]
 
 
 def _resumed(done: dict[str, Any]) -> list[str]:
     left = done["stillStopped"]
     also = f" Still stopped by {', '.join(left)}." if left else ""
-    rests = f"It rests on a replay{done['proof']}." if done["proof"] else ""
+    rests = f"It is based on a replay{done['proof']}." if done["proof"] else ""
     return [f"{done['stopId']}: resumed, requested by {done['requestedBy']}.{also}", rests]
 
 
@@ -111,66 +113,69 @@ def _over_api(
 ) -> dict[str, Any]:
     """Signed here and carried by the API; a `reason` makes it the request."""
     with open_api(operator, tuple(role or ADMIN)) as api:
-        chosen, asked, proofs, latest = _looked_up(api, stop_id, confirm=not reason)
-        me = hand(of_api(api), operator, key)
+        chosen, requested, proofs, latest = _looked_up(api, stop_id, confirm=not reason)
+        me = signer_of(of_api(api), operator, key)
         path = f"/api/control/stops/{chosen}/resume-requests"
         now = SystemClock().now_ms()
         if reason:
             record: Any = ResumeRequested(
                 stop_id=chosen, proof_offset=latest, reason=reason, requested_at=now, actor=""
             )
-            said = carry(api, path, me.sign(record))
-            return said | {"proof": proofs.get(said["proofOffset"], "")}
-        offset = asked if offset is None else offset
+            answer = carry(api, path, me.sign(record))
+            return answer | {"proof": proofs.get(answer["proofOffset"], "")}
+        offset = requested if offset is None else offset
         if offset is None:
-            raise _nobody_asked(chosen)
+            raise _not_requested(chosen)
         record = ResumeConfirmed(stop_id=chosen, request_offset=offset, confirmed_at=now, actor="")
-        signed = me.sign(record, me.asked.request(offset))
-        said = carry(api, f"{path}/{offset}/confirm", signed)
-        return said | {"proof": proofs.get(offset, "")}
+        signed = me.sign(record, me.context.request(offset))
+        answer = carry(api, f"{path}/{offset}/confirm", signed)
+        return answer | {"proof": proofs.get(offset, "")}
 
 
 def _looked_up(
     api: Api, stop_id: str, *, confirm: bool
 ) -> tuple[str, int | None, dict[int, str], int]:
-    """The stop, the request to confirm, what the last proof proved by its own offset and by the
-    request's that rests on it, and its offset; all as the API shows them.
+    """As the API shows them: the stop, the offset of the request to confirm, what the last proof
+    proved (by the proof's offset, and by that of a request that refers to it), and its offset.
     """
     clock = SystemClock()
     until = clock.monotonic_s() + SHOWN_SECONDS
     while True:
         shown = api.ask(Call("GET", "/api/control")).body
         chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
-        asked = next(each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen)
-        if asked is not None or not confirm or clock.monotonic_s() > until:
+        requested = next(
+            each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen
+        )
+        if requested is not None or not confirm or clock.monotonic_s() > until:
             break
         clock.sleep(LOOK_EVERY_SECONDS)
     latest = shown["latestProof"]
     if latest is None:
-        return chosen, None if asked is None else asked["offset"], {}, 0
-    said = _proven(latest["scope"], latest["redecide"])
-    proofs = {latest["offset"]: said}
-    if asked is not None and asked["proofOffset"] == latest["offset"]:
-        proofs[asked["offset"]] = said
-    return chosen, None if asked is None else asked["offset"], proofs, latest["offset"]
+        return chosen, None if requested is None else requested["offset"], {}, 0
+    answer = _proven(latest["scope"], latest["redecide"])
+    proofs = {latest["offset"]: answer}
+    if requested is not None and requested["proofOffset"] == latest["offset"]:
+        proofs[requested["offset"]] = answer
+    return chosen, None if requested is None else requested["offset"], proofs, latest["offset"]
 
 
-def _nobody_asked(stop_id: str) -> Problem:
+def _not_requested(stop_id: str) -> Problem:
     return Problem(
-        f"Nobody asked to resume {stop_id}.", do="npp control resume --request --reason … --as …"
+        f"Nobody has requested to resume {stop_id}.",
+        do="npp control resume --request --reason … --as …",
     )
 
 
 def _request(
-    cluster: Cluster, control: Control, stop_id: str, me: Hand, reason: str
+    cluster: Cluster, control: Control, stop_id: str, me: ActSigner, reason: str
 ) -> dict[str, Any]:
     proof = control.latest_proof()
     refusal = "no replay has passed yet" if proof is None else control.proof_refusal(stop_id, proof)
     if proof is None or refusal is not None:
         raise Problem(
             f"{stop_id} cannot be resumed: {refusal}.",
-            means="A stop ends only after the history has been proven since it began.",
-            do="`npp replay verify --publish`, then ask again.",
+            means="A stop can be ended only after a passed replay made since it began.",
+            do="`npp replay verify --publish`, then request again.",
         )
     record = me.sign(
         ResumeRequested(
@@ -186,7 +191,7 @@ def _request(
 
 
 def _proven(scope: str, redecide: bool) -> str:
-    """What the replay proved and what not: both persons answer for it."""
+    """What the replay proved and what not: both people answer for it."""
     return f", {scope}{'' if redecide else ' (decisions were not proven)'}"
 
 
@@ -196,18 +201,21 @@ def _said_of(control: Control, offset: int | None) -> str:
 
 
 def _confirm(
-    cluster: Cluster, control: Control, stop_id: str, me: Hand, offset: int | None
+    cluster: Cluster, control: Control, stop_id: str, me: ActSigner, offset: int | None
 ) -> dict[str, Any]:
-    asked = control.resume_request(stop_id) if offset is None else offset
-    if asked is None:
-        raise _nobody_asked(stop_id)
+    requested = control.resume_request(stop_id) if offset is None else offset
+    if requested is None:
+        raise _not_requested(stop_id)
     record = ResumeConfirmed(
-        stop_id=stop_id, request_offset=asked, confirmed_at=cluster.clock.now_ms(), actor=me.person
+        stop_id=stop_id,
+        request_offset=requested,
+        confirmed_at=cluster.clock.now_ms(),
+        actor=me.person,
     )
     refusal = control.resume_refusal(record)
     if refusal is not None:
         raise Problem(f"{stop_id} is not resumed: {refusal}.")
-    request = control.resume_requested(asked)
+    request = control.resume_requested(requested)
     cluster.publish_control(me.sign(record, request))
     folded, _ = cluster.control()
     return {

@@ -1,5 +1,5 @@
-"""`npp control rules|operators|confirm`: what is put in force by two persons: a rule set, an
-operators file, and the source map that `npp topics apply` asks for.
+"""`npp control rules|operators|confirm`: activation under dual control of a rule set, an operators
+file, or the source map that `npp topics apply` requests.
 """
 
 from __future__ import annotations
@@ -9,34 +9,36 @@ from typing import Annotated, Any
 
 import typer
 
-from app import rule_files, settings
+from app import rule_files
 from app.cli.api_options import ActAs, Json, answer
 from app.cli.control import ruling
 from app.cli.output import as_json
-from app.cli.signing import Key, hand, of_control
+from app.cli.signing import Key, of_control, signer_of
 from app.cluster import Cluster
+from app.config import settings
 from app.control import first_records, operators
 from app.exits import ExitCode, Problem, usage
-from core.records import ActConfirmed, DispositionRequested
-
-CONFIRM = "A second person: npp control confirm {offset} --as …"
+from core.control_records import ActConfirmed, DispositionRequested
 
 
 def rules(
-    number: Annotated[int, typer.Argument(help="Of core/rules/<number>.yaml; numbers only rise.")],
+    number: Annotated[
+        int, typer.Argument(help="Number of core/rules/<number>.yaml; it can only rise.")
+    ],
     operator: ActAs = "",
     key: Key = None,
     json: Json = False,
 ) -> None:
-    """Ask for the next rule set. A second person confirms; then it is in force from the next batch
-    of every instance on."""
+    """Request the next rule set. A second person confirms; then it is in force from every
+    instance's next batch on.
+    """
     environment = settings.load()
     chosen = rule_files.chosen(number, environment.settings.profile)
     with Cluster(environment) as cluster:
         control, _ = cluster.control()
         offset = None
         if first_records.next_rules(control, chosen):
-            me = hand(of_control(control), operator, key)
+            me = signer_of(of_control(control), operator, key)
             record = first_records.activation(chosen, cluster.clock.now_ms(), me.person)
             offset = cluster.publish_control(me.sign(record)).offset
     sha256 = chosen.sha256.hex()
@@ -45,8 +47,8 @@ def rules(
         json,
         f"rule set {number} is in force already"
         if offset is None
-        else f"rule set {number} (SHA-256 {sha256[:16]}…) is asked for. "
-        + CONFIRM.format(offset=offset),
+        else f"rule set {number} (SHA-256 {sha256[:16]}…) is requested. "
+        + ruling.CONFIRM.format(offset=offset),
     )
 
 
@@ -57,12 +59,13 @@ def operators_file(
     unsigned: Annotated[
         bool,
         typer.Option(
-            "--reset", help="Unsigned: nobody can sign, and NPP_OPERATORS_RESET lets it in."
+            "--reset",
+            help="Submit unsigned if no valid key is left; accepted only with NPP_OPERATORS_RESET.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Ask for the next operators file: persons, roles and keys. A second person confirms.
+    """Request the next operators file: people, roles and keys. A second person confirms.
 
     Deploy it first (NPP_OPERATORS_FILE): a process that lacks the file in force takes no partition.
     """
@@ -78,20 +81,20 @@ def operators_file(
             number = 0 if in_force is None else in_force.number
             raise usage(f"Operators file {number} is in force; the next number is {number + 1}.")
         if found.previous != in_force.sha256:
-            raise usage(f"The file has to say `previous: {in_force.sha256.hex()}`.")
+            raise usage(f"The file must contain `previous: {in_force.sha256.hex()}`.")
         actor = "reset" if unsigned else ""
         record: Any = operators.activation(found, cluster.clock.now_ms(), actor)
         if not unsigned:
-            record = hand(of_control(control), operator, key).sign(record)
+            record = signer_of(of_control(control), operator, key).sign(record)
         offset = cluster.publish_control(record).offset
     sha256 = found.sha256.hex()
-    said = f"operators file {found.number} (SHA-256 {sha256}) is "
+    summary = f"operators file {found.number} (SHA-256 {sha256}) is "
     answer(
         {"number": found.number, "sha256": sha256, "offset": offset},
         json,
-        said + "written: it is in force where NPP_OPERATORS_RESET names this hash"
+        summary + "written: it is in force where NPP_OPERATORS_RESET names this hash"
         if unsigned
-        else said + "asked for. " + CONFIRM.format(offset=offset),
+        else summary + "requested. " + ruling.CONFIRM.format(offset=offset),
     )
 
 
@@ -105,24 +108,25 @@ def confirm(
     file, a source map, an added input, a ruling on a journal record.
 
     For a ruling the payment's lifecycle record is published again first, where it is wrong; that
-    needs every payments processor to be ended."""
+    needs every payments processor to be ended.
+    """
     with Cluster(settings.load()) as cluster:
         control, _ = cluster.control()
-        me = hand(of_control(control), operator, key)
-        asked = me.asked.request(offset)
-        if asked is None:
-            raise Problem(f"Nothing waits at control offset {offset}.", code=ExitCode.NOT_FOUND)
+        me = signer_of(of_control(control), operator, key)
+        requested = me.context.request(offset)
+        if requested is None:
+            raise Problem(f"No request waits at control offset {offset}.", code=ExitCode.NOT_FOUND)
         record = me.sign(
             ActConfirmed(
                 request_offset=offset, confirmed_at=cluster.clock.now_ms(), actor=me.person
             ),
-            asked,
+            requested,
         )
         refusal = control.copied().apply_record(offset + 1, record, cluster.clock.now_ms())
         if refusal is not None:
             raise Problem(f"It is not put in force: {refusal.sentence}.")
-        if isinstance(asked, DispositionRequested):
-            ruling.carry_out(cluster, control, asked)
+        if isinstance(requested, DispositionRequested):
+            ruling.carry_out(cluster, control, requested)
         cluster.publish_control(record)
-    done = {"type": type(asked).__name__, "asked": as_json(asked), "confirmedBy": me.person}
-    answer(done, json, f"{type(asked).__name__}: in force, confirmed by {me.person}")
+    done = {"type": type(requested).__name__, "asked": as_json(requested), "confirmedBy": me.person}
+    answer(done, json, f"{type(requested).__name__}: in force, confirmed by {me.person}")

@@ -1,7 +1,8 @@
-"""`npp control ruling`: what becomes of a journal record that the rules do not give (domain §10).
+"""`npp control ruling`: two people rule on a journal record that re-deciding does not give (domain
+§10).
 
-FOREIGN: it was not written by us and nothing builds on it; every reader skips it.
-TAKEN_AS_RECORDED: an honest event builds on it, or a defect of ours decided it; it stays, and is
+FOREIGN: we did not write it and nothing builds on it; every reader skips it.
+TAKEN_AS_RECORDED: an event of ours builds on it, or a defect of ours decided it; it stays, and is
 not decided again.
 """
 
@@ -14,25 +15,21 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import rule_files, settings
+from app import rule_files
 from app.cli.api_options import ActAs, Json, answer
 from app.cli.output import as_json
-from app.cli.signing import Key, hand, of_control
+from app.cli.signing import Key, of_control, signer_of
 from app.cluster import Cluster, Entry
+from app.config import settings
 from app.exits import ExitCode, Problem, usage
 from app.recovery import GROUP
 from control.fold import Control
+from core.control_records import FOREIGN, TAKEN_AS_RECORDED, ActConfirmed, DispositionRequested
 from core.dispositions import Dispositions
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import CorruptHistory
-from core.records import (
-    FOREIGN,
-    TAKEN_AS_RECORDED,
-    ActConfirmed,
-    Checkpoint,
-    DispositionRequested,
-    PaymentLifecycle,
-)
+from core.records import Checkpoint, PaymentLifecycle
+from core.words import Ruling
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import NotConfirmed, Outgoing
 from engine.clients.reader import read_all
@@ -52,23 +49,23 @@ CONFIRM: Final = "A second person: npp control confirm {offset} --as …"
 
 def ruling(
     partition: Annotated[int, typer.Argument(help="Of the journal.", min=0)],
-    offset: Annotated[int, typer.Argument(help="The record's; the STOP names it.", min=0)],
+    offset: Annotated[int, typer.Argument(help="The record's offset, as in the STOP.", min=0)],
     foreign: Annotated[
-        bool, typer.Option("--foreign", help="Not ours, nothing builds on it: skip it.")
+        bool, typer.Option("--foreign", help="Not ours, and nothing depends on it: skip it.")
     ] = False,
     as_recorded: Annotated[
         bool, typer.Option("--as-recorded", help="Keep it, and do not decide it again.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, in words; packs show it for ever.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; packs show it forever.")] = "",
     operator: ActAs = "",
     key: Key = None,
     json: Json = False,
 ) -> None:
-    """Ask for a ruling on a journal record that the verifier stopped for. A second person confirms
-    it with `npp control confirm`; only then is it obeyed, by every reader of the journal.
+    """Request a ruling on a journal record that the verifier stopped for. A second person confirms
+    it with `npp control confirm`; only then every reader of the journal obeys it.
 
-    The record is named with its hash, so that no other one can be meant. Evidence packs of the
-    payment show the ruling, its reason and both persons for ever.
+    The request contains the record's hash, so it cannot apply to another record. Evidence packs of
+    the payment show the ruling, its reason and both people forever.
     """
     if foreign == as_recorded:
         raise usage("Say which: --foreign or --as-recorded.")
@@ -80,35 +77,37 @@ def ruling(
         refusal = control.dispositions.refusal(wanted) or _refusal(cluster, control, wanted)
         if refusal is not None:
             raise Problem(f"{wanted.ruling} is not possible: {refusal}.", do=_OTHER_WAY)
-        me = hand(of_control(control), operator, key)
-        asked = msgspec.structs.replace(
+        me = signer_of(of_control(control), operator, key)
+        requested = msgspec.structs.replace(
             wanted, reason=reason, requested_at=cluster.clock.now_ms(), actor=me.person
         )
-        at = cluster.publish_control(me.sign(asked)).offset
-    what = f"{asked.event_type or 'unreadable record'} of {asked.payment_intent_id or 'no payment'}"
+        at = cluster.publish_control(me.sign(requested)).offset
+    payment = requested.payment_intent_id or "no payment"
+    what = f"{requested.event_type or 'unreadable record'} of {payment}"
     answer(
-        {**as_json(asked), "controlOffset": at},
+        {**as_json(requested), "controlOffset": at},
         json,
-        f"Journal partition {partition} offset {offset}: {what}, sequence {asked.sequence}.",
-        f"{asked.ruling} is asked for. {CONFIRM.format(offset=at)}",
+        f"Journal partition {partition} offset {offset}: {what}, sequence {requested.sequence}.",
+        f"{requested.ruling} is requested. {CONFIRM.format(offset=at)}",
     )
 
 
-_OTHER_WAY: Final = "docs/runbook.md, UnauthorizedStateMutation, says which way on fits."
+_OTHER_WAY: Final = "docs/runbook.md, UnauthorizedStateMutation, says which ruling fits."
 
 
-def carry_out(cluster: Cluster, control: Control, asked: DispositionRequested) -> None:
-    """What has to be right before the confirmation: the payment's lifecycle record is the one of
-    its history under this ruling. May be repeated. Raises Problem."""
-    refusal = control.dispositions.refusal(asked) or _refusal(cluster, control, asked)
+def carry_out(cluster: Cluster, control: Control, requested: DispositionRequested) -> None:
+    """Before the confirmation: publish the payment's lifecycle record again if it is not that of
+    its history under this ruling. May be repeated. Raises Problem.
+    """
+    refusal = control.dispositions.refusal(requested) or _refusal(cluster, control, requested)
     if refusal is not None:
-        raise Problem(f"{asked.ruling} is not possible: {refusal}.", do=_OTHER_WAY)
-    if not asked.payment_intent_id:
+        raise Problem(f"{requested.ruling} is not possible: {refusal}.", do=_OTHER_WAY)
+    if not requested.payment_intent_id:
         return
     rulings = control.dispositions.copied()
     agreed = ActConfirmed(request_offset=0, confirmed_at=0, actor="")
-    rulings.confirm(asked, 0, agreed, 0)
-    payment = asked.payment_intent_id
+    rulings.confirm(requested, 0, agreed, 0)
+    payment = requested.payment_intent_id
     expected = _lifecycle(cluster, payment, rulings)
     there = None
     for entry in cluster.read(topology.LIFECYCLE, cluster.partition(payment), payment.encode()):
@@ -118,9 +117,9 @@ def carry_out(cluster: Cluster, control: Control, asked: DispositionRequested) -
     if GroupAdmin(cluster.connection, cluster.clock).members(GROUP):
         raise Problem(
             "Payments processors are running.",
-            means="The payment's lifecycle record has to be published again, and they may hold "
+            means="The payment's lifecycle record must be published again, and they may have "
             "the wrong state.",
-            do="End every `npp run payments`, wait for their session to end, confirm again.",
+            do="End every `npp run payments`, wait for their sessions to end, confirm again.",
         )
     value = None if expected is None else cluster.codec.encode(topology.LIFECYCLE, expected)
     place = cluster.partition(payment)
@@ -132,7 +131,7 @@ def carry_out(cluster: Cluster, control: Control, asked: DispositionRequested) -
         raise Problem(f"Kafka did not confirm a record: {error}", do="Confirm again.") from error
 
 
-def _request(cluster: Cluster, partition: int, offset: int, wanted: str) -> DispositionRequested:
+def _request(cluster: Cluster, partition: int, offset: int, wanted: Ruling) -> DispositionRequested:
     """The request for the record there, not yet signed. Raises Problem when there is none."""
     entry = _record(cluster, partition, offset)
     value = entry.at.value or b""
@@ -168,26 +167,26 @@ def _record(cluster: Cluster, partition: int, offset: int) -> Entry:
             if at.offset == offset:
                 return cluster.entry(at)
     raise Problem(
-        f"No record stands at journal partition {partition} offset {offset}.",
+        f"There is no record at journal partition {partition} offset {offset}.",
         do="The STOP's reason names the offset: `npp control show`.",
         code=ExitCode.NOT_FOUND,
     )
 
 
-def _refusal(cluster: Cluster, control: Control, asked: DispositionRequested) -> str | None:
-    """Why this ruling would be wrong as the log stands, or None."""
-    payment = asked.payment_intent_id
-    if asked.ruling == TAKEN_AS_RECORDED:
-        return None if asked.event_type else "a record that cannot be read cannot stay in the fold"
-    number = _covered_by(cluster, asked)
+def _refusal(cluster: Cluster, control: Control, requested: DispositionRequested) -> str | None:
+    """Why this ruling would be wrong on the current log, or None."""
+    payment = requested.payment_intent_id
+    if requested.ruling == TAKEN_AS_RECORDED:
+        return None if requested.event_type else "an unreadable record cannot stay in the fold"
+    number = _covered_by(cluster, requested)
     if number is not None:
-        return f"checkpoint {number} has signed it: TAKEN_AS_RECORDED is the way on"
+        return f"checkpoint {number} has signed it: use TAKEN_AS_RECORDED"
     if not payment:
         return None
-    beside = False
-    for entry in cluster.read(topology.EVENTS, asked.partition, payment.encode()):
+    same_sequence = False
+    for entry in cluster.read(topology.EVENTS, requested.partition, payment.encode()):
         at = entry.at
-        if at.offset == asked.offset or control.dispositions.skips(
+        if at.offset == requested.offset or control.dispositions.skips(
             at.partition, at.offset, at.value
         ):
             continue
@@ -195,25 +194,28 @@ def _refusal(cluster: Cluster, control: Control, asked: DispositionRequested) ->
             link = read_link(at.value or b"")
         except ValueError:
             continue
-        if link.previous_hash == asked.event_hash:
-            return f"offset {at.offset} builds on it: TAKEN_AS_RECORDED is the way on"
-        beside = beside or link.sequence == asked.sequence
-    if beside:
-        return None  # what was instructed under this sequence is the other event's
-    place = next(_instructed(cluster, payment, asked.sequence), None)
-    return None if place is None else f"{place} may have instructed somebody because of it"
+        if link.previous_hash == requested.event_hash:
+            return f"offset {at.offset} depends on it: use TAKEN_AS_RECORDED"
+        same_sequence = same_sequence or link.sequence == requested.sequence
+    if same_sequence:
+        return None  # instructions under this sequence belong to the other event
+    place = next(_instructed(cluster, payment, requested.sequence), None)
+    return None if place is None else f"{place} may have sent an instruction because of it"
 
 
-def _covered_by(cluster: Cluster, asked: DispositionRequested) -> int | None:
-    for entry in cluster.read(topology.CHECKPOINTS, asked.partition):
+def _covered_by(cluster: Cluster, requested: DispositionRequested) -> int | None:
+    for entry in cluster.read(topology.CHECKPOINTS, requested.partition):
         found = entry.record
-        if isinstance(found, Checkpoint) and found.from_offset <= asked.offset <= found.to_offset:
+        if (
+            isinstance(found, Checkpoint)
+            and found.from_offset <= requested.offset <= found.to_offset
+        ):
             return found.number
     return None
 
 
 def _instructed(cluster: Cluster, payment: str, sequence: int) -> Iterator[str]:
-    """Where instructions stand that name this event of the payment."""
+    """Where there are instructions that name this event of the payment."""
     for topic in WORK:
         partition = cluster.partition(payment) % cluster.partitions(topic)
         for entry in cluster.read(topic, partition):

@@ -5,10 +5,8 @@ A STOP must not depend on the API: with --kafka the control topic is read and wr
 
 from __future__ import annotations
 
-import secrets
-from typing import Any, Final
+from typing import Any
 
-from app import settings
 from app.cli.api_client import Call
 from app.cli.api_options import (
     ActAs,
@@ -24,12 +22,11 @@ from app.cli.api_options import (
     without_api,
 )
 from app.cli.output import as_json, console, print_json
-from app.cli.signing import Key, hand_of_who_stops, of_control
-from app.cluster import Cluster
+from app.cli.signing import Key, of_control, signer_for_stop
+from app.cluster import Cluster, act_id
+from app.config import settings
 from control.fold import Control
-from core.records import ProcessingStopped
-
-ID_BYTES: Final = 4
+from core.control_records import ProcessingStopped
 
 
 def show(kafka: Kafka = False, json: Json = False, curl: Curl = False) -> None:
@@ -58,15 +55,15 @@ def stop(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Stop processing: inputs wait, nothing is submitted, until two persons resume.
+    """Stop processing: inputs wait, nothing is submitted, until two people resume.
 
-    Takes effect within a second. Reading, evidence and verification go on.
+    Takes effect within a second. Reads, evidence and verification continue.
     """
     if without_api(kafka, curl):
         with Cluster(settings.load()) as cluster:
-            me = hand_of_who_stops(of_control(cluster.control()[0]), operator, key)
+            me = signer_for_stop(of_control(cluster.control()[0]), operator, key)
             record = ProcessingStopped(
-                stop_id="stp_" + secrets.token_hex(ID_BYTES),
+                stop_id=act_id("stp"),
                 reason=reason,
                 automatic=False,
                 stopped_at=cluster.clock.now_ms(),
@@ -76,11 +73,11 @@ def stop(
         shown = ("stopId", "reason", "stoppedAt", "actor")
         done = {name: as_json(record)[name] for name in shown}
     else:
-        path, asked = "/api/control/stop", body(reason=reason)
-        said = ask_as_admin(path, asked, operator, role, curl=curl)
-        if said is None:
+        path, requested = "/api/control/stop", body(reason=reason)
+        result = ask_as_admin(path, requested, operator, role, curl=curl)
+        if result is None:
             return
-        done = said
+        done = result
     next_steps = "`npp replay verify --publish`, then `npp control resume --request`."
     answer(done, json, f"{done['stopId']}: stopped. {next_steps}")
 
@@ -102,8 +99,8 @@ def _as_the_api_shows_it(control: Control) -> dict[str, Any]:
 
 def _request(control: Control, stop_id: str) -> dict[str, Any] | None:
     offset = control.resume_request(stop_id)
-    asked = None if offset is None else control.resume_requested(offset)
-    return None if asked is None else {"offset": offset, **as_json(asked)}
+    requested = None if offset is None else control.resume_requested(offset)
+    return None if requested is None else {"offset": offset, **as_json(requested)}
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -115,9 +112,9 @@ def _print(found: dict[str, Any]) -> None:
         out.print(
             f"{each['stopId']}: stopped at {each['stoppedAt']} by {each['actor']}: {each['reason']}"
         )
-        asked = each["resumeRequest"]
-        if asked is not None:
-            out.print(f"  resume requested at {asked['requestedAt']} by {asked['actor']}")
+        requested = each["resumeRequest"]
+        if requested is not None:
+            out.print(f"  resume requested at {requested['requestedAt']} by {requested['actor']}")
     if found["ruleSet"]:
         out.print(f"rule set {found['ruleSet']['number']} is in force")
     if found["latestProof"]:

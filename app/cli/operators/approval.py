@@ -1,4 +1,4 @@
-"""`npp approval`: ask Resolve, see who waits, decide as a second person."""
+"""`npp approval`: request one from Resolve, list pending ones, decide as a second person."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from core.values import Action
 from engine.clock import SystemClock
 
 APPROVER: Final = ("approver",)
-DECIDED_SECONDS: Final = 5.0  # Resolve answers by itself, or refers to a person
+DECIDED_SECONDS: Final = 5.0  # Resolve decides, or refers to a person
 LOOK_EVERY_SECONDS: Final = 0.2
 NEXT: Final = {  # what an approval allows, as a command
     Action.RETRY: "payment retry {payment} --reason …",
@@ -63,9 +63,9 @@ def list_approvals(
     curl: Curl = False,
 ) -> None:
     """Approvals, oldest first. REFERRED ones wait for a person."""
-    asked = query(payment_intent_id=payment, status=status, limit=limit, cursor=cursor)
+    requested = query(payment_intent_id=payment, status=status, limit=limit, cursor=cursor)
     list_of(
-        Call("GET", "/api/approvals", asked),
+        Call("GET", "/api/approvals", requested),
         (
             *("paymentIntentId", "approvalId", "action", "status", "attemptId", "phase"),
             *("requester", "reason", "requestedAt", "expiresAt", "decidedBy"),
@@ -78,13 +78,13 @@ def list_approvals(
 @app.command()
 def request(
     payment: PaymentArgument,
-    action: Annotated[Action, typer.Option(help="What is to be allowed.")],
+    action: Annotated[Action, typer.Option(help="The action to approve.")],
     reason: Why,
     operator: ActAs = "",
     role: Role = None,
     attempt: Annotated[
         str | None,
-        typer.Option(help="1 or att_001; default: the present one.", callback=attempt_named),
+        typer.Option(help="1 or att_001; default: the current one.", callback=attempt_named),
     ] = None,
     failure_reason: Annotated[
         str | None, typer.Option(help="For MARK_FAILED: RAIL, TIMEOUT, FRAUD, …")
@@ -98,7 +98,7 @@ def request(
     curl: Curl = False,
 ) -> None:
     """Ask Resolve to allow an action. It is bound to these parameters, this attempt and state."""
-    asked = body(
+    requested = body(
         action=str(action),
         reason=reason,
         attempt_id=attempt,
@@ -107,7 +107,7 @@ def request(
         verdict=verdict,
         amount=None if amount is None else cents(amount),
     )
-    wanted = PaymentAct(payment, "approvals", asked, commands.RequestApproval)
+    wanted = PaymentAct(payment, "approvals", requested, commands.RequestApproval)
     senior = "operator" not in ROLES_OF_ACTION[action.value]
     roles = tuple(role or (SENIOR if senior else OPERATOR))
     actor = Actor(operator, roles, curl)
@@ -136,7 +136,7 @@ def _say_next(payment: str, actor: Actor, outcome: dict[str, Any]) -> None:
 
 
 def _decided(payment: str, name: str, actor: Actor) -> dict[str, Any]:
-    """The approval once Resolve has answered, or as it is after DECIDED_SECONDS."""
+    """The approval once Resolve has answered, or its state after DECIDED_SECONDS."""
     clock = SystemClock()
     until = clock.monotonic_s() + DECIDED_SECONDS
     call = Call("GET", "/api/approvals", query(payment_intent_id=payment, limit=200))
@@ -151,7 +151,7 @@ def _decided(payment: str, name: str, actor: Actor) -> dict[str, Any]:
 
 
 def _decision(name: str, verdict: str, help_: str) -> Callable[..., None]:
-    """A second person's word on an approval."""
+    """A second person's decision on an approval."""
 
     def wanted(
         payment: PaymentArgument,
@@ -169,7 +169,7 @@ app.command()(
     _decision(
         "approve",
         "APPROVED",
-        "Approve a request that Resolve has referred to a person; not one's own.",
+        "Approve a request that Resolve has referred to a person; not the caller's own request.",
     )
 )
 app.command()(

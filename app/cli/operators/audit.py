@@ -1,4 +1,4 @@
-"""`npp audit`: what operators asked for."""
+"""`npp audit`: operators' requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def audit(
     curl: Curl = False,
 ) -> None:
     """Operators' actions, refused ones too, newest first."""
-    asked = query(
+    requested = query(
         operator_id=operator,
         payment_intent_id=payment,
         action=action,
@@ -42,7 +42,7 @@ def audit(
         cursor=cursor,
     )
     list_of(
-        Call("GET", "/api/audit", asked),
+        Call("GET", "/api/audit", requested),
         (
             *("at", "operatorId", "action", "paymentIntentId", "reason", "approvalId"),
             *("result", "code", "rule"),

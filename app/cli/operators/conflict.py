@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 import typer
 
-from app import settings
 from app.cli.acting import SENIOR, Actor, PaymentAct, action, require_attempt_for_curl
 from app.cli.api_client import Call
 from app.cli.api_options import (
@@ -27,6 +26,7 @@ from app.cli.api_options import (
 )
 from app.cli.words import attempt_named, cents
 from app.cluster import Cluster
+from app.config import settings
 from app.exits import ExitCode, Problem
 from core.payment import commands
 from core.payment.events import ReconciliationRequired
@@ -48,8 +48,8 @@ def list_conflicts(
     curl: Curl = False,
 ) -> None:
     """Conflicts, oldest first."""
-    asked = query(payment_intent_id=payment, open=open_only, limit=limit, cursor=cursor)
-    reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
+    requested = query(payment_intent_id=payment, open=open_only, limit=limit, cursor=cursor)
+    reply = fetch(Call("GET", "/api/conflicts", requested), json=json, curl=curl)
     if reply is None:
         return
     for each in reply.body["items"]:
@@ -72,8 +72,8 @@ def show_conflict(
 ) -> None:
     """A payment's open conflicts, with the consequence of each verdict that fits."""
     check_payment(payment)
-    asked = query(payment_intent_id=payment, open=True)
-    reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
+    requested = query(payment_intent_id=payment, open=True)
+    reply = fetch(Call("GET", "/api/conflicts", requested), json=json, curl=curl)
     if reply is None:
         return
     found = [each for each in reply.body["items"] if conflict in ("", each["conflictId"])]
@@ -96,27 +96,27 @@ def resolve(
     verdict: Annotated[
         str, typer.Option(help=f"{', '.join(VERDICTS)}; `npp conflict show` says which fit")
     ],
-    details: Annotated[str, typer.Option(help="What was found out, and how.")],
+    details: Annotated[str, typer.Option(help="The finding, and how it was made.")],
     attempt: Annotated[
         str | None,
         typer.Option(help="1 or att_001; default: the conflict's own.", callback=attempt_named),
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(help="For RETURNED: how much came back, dollars and cents.")
+        str | None, typer.Option(help="For RETURNED: the returned amount, in dollars and cents.")
     ] = None,
     *,
     actor: Actor,
 ) -> PaymentAct:
     """Resolve an open conflict; needs an approval RESOLVE_RECONCILIATION of the same verdict."""
     require_attempt_for_curl(attempt, actor)
-    asked = body(
+    requested = body(
         attempt_id=attempt or _attempt_of(payment, conflict, actor),
         verdict=verdict,
         details=details,
         amount=None if amount is None else cents(amount),
     )
     path, named = f"conflicts/{conflict}/resolve", {"conflict_id": conflict}
-    return PaymentAct(payment, path, asked, commands.ResolveReconciliation, named)
+    return PaymentAct(payment, path, requested, commands.ResolveReconciliation, named)
 
 
 def _attempt_of(payment: str, conflict: str, actor: Actor) -> str:
@@ -124,9 +124,9 @@ def _attempt_of(payment: str, conflict: str, actor: Actor) -> str:
     check_payment(payment)
     environment = settings.load()
     if environment.settings.api_url:
-        asked = query(payment_intent_id=payment, open=False, limit=CONFLICTS_COUNT_MAX)
+        requested = query(payment_intent_id=payment, open=False, limit=CONFLICTS_COUNT_MAX)
         with open_api(actor.operator, actor.roles) as api:
-            items = api.ask(Call("GET", "/api/conflicts", asked)).body["items"]
+            items = api.ask(Call("GET", "/api/conflicts", requested)).body["items"]
         found = {each["conflictId"]: str(each["attemptId"]) for each in items}
     else:
         with Cluster(environment) as cluster:

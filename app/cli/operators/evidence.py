@@ -78,31 +78,31 @@ def pack(
     """
     check_payment(payment)
     place = f"/api/payments/{payment}/evidence-pack"
-    asked = body(
+    requested = body(
         format=form.value.upper(), include_replay_proof=proof, reason=reason, reference=reference
     )
-    call = Call("POST", place, body=asked)
+    call = Call("POST", place, body=requested)
     if curl:
         print_curl(call)
         print_curl(Call("GET", f"{place}/download"), out or f"evidence_pack_{payment}.json")
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        said = api.ask(call).body
-        path, _, query = str(said["download"]).partition("?")
+        answer = api.ask(call).body
+        path, _, query = str(answer["download"]).partition("?")
         file = api.ask(Call("GET", path, tuple(parse_qsl(query))))
-    if form is Format.JSON and hashlib.sha256(file.content).hexdigest() != said["hash"]:
+    if form is Format.JSON and hashlib.sha256(file.content).hexdigest() != answer["hash"]:
         raise Problem(
             "The file is not the one that was made: its SHA-256 differs.",
-            do="Ask again; if it happens again, something between here and the API alters it.",
+            do="Try again; if it happens again, something between here and the API alters it.",
         )
-    written = _write(file.content, out or str(said["file"]))
+    written = _write(file.content, out or str(answer["file"]))
     if json and written != STDOUT:
-        print_json({**said, "file": written})
+        print_json({**answer, "file": written})
     elif written != STDOUT:
         out_ = console()
-        out_.print(f"{written}: as of {said['asOf']}")
-        out_.print(f"SHA-256 {said['hash']}{' (of the JSON)' if form is Format.PDF else ''}")
-        for sentence in said["statement"]["sentences"]:
+        out_.print(f"{written}: as of {answer['asOf']}")
+        out_.print(f"SHA-256 {answer['hash']}{' (of the JSON)' if form is Format.PDF else ''}")
+        for sentence in answer["statement"]["sentences"]:
             out_.print(sentence)
 
 
@@ -121,10 +121,10 @@ def packs(
     """Packs of several payments in one zip: each verified before it is handed out, or none."""
     for each in payments:
         check_payment(each)
-    asked = body(
+    requested = body(
         payment_intent_ids=payments, format=form.value.upper(), reference=reference, reason=reason
     )
-    call = Call("POST", "/api/evidence-packs", body=asked)
+    call = Call("POST", "/api/evidence-packs", body=requested)
     if curl:
         print_curl(call, out)
         return
@@ -182,7 +182,7 @@ def verify(
         for line in verifier.report(answer):
             console().print(line)
         if answer["verified"] and key is None:
-            console().print("with the keys that the API lists; --key takes one of your own")
+            console().print("with the keys that the API lists; --key uses your own")
     raise typer.Exit(verifier.EXIT_CODES.get(answer["verdict"], int(ExitCode.FAILED)))
 
 
@@ -231,7 +231,7 @@ def _online(
     file: str = "",
     pdf: bytes | None = None,
 ) -> None:
-    """`pdf`: the file that has carried the pack, whose pages count too."""
+    """Verify against the log. `pdf`: the file that carried the pack; its pages are checked too."""
     call = Call("POST", f"/api/payments/{payment}/evidence-pack/verify", body=content)
     if curl:
         headers = (("Content-Type", "application/json"),) if file else ()
@@ -257,7 +257,7 @@ def _online(
 
 @contextmanager
 def _tried() -> Iterator[None]:
-    """What does not answer, or refuses, is no verdict: exit code 2 instead of 3 and 1."""
+    """An API that does not answer, or refuses, gives no verdict: exit code 2 instead of 3 or 1."""
     try:
         yield
     except Problem as problem:

@@ -51,4 +51,4 @@ def summary(
         out.print("  ".join(str(word) for word in words if word))
     for name in ("fired", "payments"):
         if found["leftOff"][name]:
-            out.print(f"… and {found['leftOff'][name]} more under {name}: ask for a shorter span")
+            out.print(f"… and {found['leftOff'][name]} more under {name}: request a shorter period")

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from app import settings
 from app.cli.api_options import Json, answer
 from app.cli.signing import passphrase, read_key
+from app.config import settings
 from app.control import operators
 from app.exits import Problem, usage
-from control import key_file
-from control.key_file import PASSPHRASE_BYTES_MIN, SigningKey
+from control.acts import key_file
+from control.acts.key_file import PASSPHRASE_BYTES_MIN, SigningKey
 
 app = typer.Typer(help="Keys with which people sign control acts.", no_args_is_help=True)
 
-File = Annotated[Path, typer.Argument(help="Of the key; nobody else may read it.")]
+File = Annotated[Path, typer.Argument(help="The key's file; only its owner may read it.")]
 
 
 @app.command()
@@ -28,7 +28,7 @@ def new(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a key, under a passphrase that is asked for (or NPP_OPERATOR_PASSPHRASE_FILE)."""
+    """Make a key, with a passphrase from a prompt (or NPP_OPERATOR_PASSPHRASE_FILE)."""
     environment = settings.load()
     secret = None if process else passphrase(environment, again=True)
     if secret is not None and len(secret) < PASSPHRASE_BYTES_MIN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +16,13 @@ from api.control.routes import ControlView
 from api.summary.figures import ProofRunView, RateView, SummaryView
 from app.cli.output import inert
 from engine.clock import MS_PER_S
-from web.incidents import Incident, incidents, rail_health
+from web.dashboard.incidents import Incident, incidents, rail_health
+from web.dashboard.picture import slots
 
 BAR_COLUMNS: Final = 24
-FAILURES_SHOWN: Final = 5
+SLOT_MINUTES: Final = 30  # 48 columns, which fit on 80
+DAY_SLOTS: Final = 24 * 60 // SLOT_MINUTES
+LEVELS: Final = "▁▂▃▄▅▆▇█"
 TONES: Final = {"good": "green", "warn": "yellow", "bad": "bold red", "plain": ""}
 RATES: Final = (
     ("success", "Success", 0.9, False),
@@ -42,7 +46,7 @@ class Shown(msgspec.Struct, frozen=True):
         return incidents(self.summary, self.control)
 
     def is_current(self) -> bool:
-        """Whether what it shows is of now: the read model is not late, and Kafka says so."""
+        """Whether the data is current: the read model is not late, as confirmed by Kafka."""
         model = self.summary.read_model
         return model.delay_ms is not None and not model.late
 
@@ -61,7 +65,7 @@ class Shown(msgspec.Struct, frozen=True):
         }
 
     def behind_ms(self, now_ms: int) -> int:
-        """How old what it shows is."""
+        """The age of the shown data."""
         return max(0, now_ms - self.made_at_ms) + (self.summary.read_model.delay_ms or 0)
 
 
@@ -76,9 +80,13 @@ def drawn(shown: Shown, *, now_ms: int, url: str, lost: str = "") -> RenderableT
         Text(),
         _states(summary),
         Text(),
+        _throughput(summary),
+        Text(),
+        _retries(summary.retry_success),
         _rail(summary),
         _proof(summary.proof),
         *_waiting(shown),
+        *_actions(summary),
     )
 
 
@@ -88,7 +96,7 @@ def _head(shown: Shown, now_ms: int, url: str, lost: str) -> Text:
     if lost:
         line.append(inert(f"reconnecting, data from {at}: {lost}"), TONES["bad"])
     elif shown.summary.read_model.delay_ms is None:
-        line.append(f"age not known, Kafka does not answer; data from {at}", TONES["bad"])
+        line.append(f"age unknown, Kafka does not answer; data from {at}", TONES["bad"])
     elif not shown.is_current():
         seconds = shown.behind_ms(now_ms) / MS_PER_S
         line.append(f"OLD: {seconds:.0f} s behind; data from {at}", TONES["bad"])
@@ -139,12 +147,39 @@ def _states(summary: SummaryView) -> Table:
     table = _table("State", "", "Payments", "Failures, 24 h")
     most = max(summary.states.values(), default=0) or 1
     reasons = sorted(summary.failures.items(), key=lambda each: (-each[1], each[0]))
-    failures = [f"{count:,} {name}" for name, count in reasons if count][:FAILURES_SHOWN]
-    for number, (name, count) in enumerate(summary.states.items()):
-        bar = "█" * (max(1, round(BAR_COLUMNS * count / most)) if count else 0)
-        failure = failures[number] if number < len(failures) else ""
-        table.add_row(name, bar, f"{count:,}", failure)
+    failures = [f"{count:,} {name}" for name, count in reasons if count]
+    states = [
+        (name, "█" * (max(1, round(BAR_COLUMNS * count / most)) if count else 0), f"{count:,}")
+        for name, count in summary.states.items()
+    ]
+    for state, failure in zip_longest(states, failures):
+        table.add_row(*(state or ("", "", "")), failure or "")
     return table
+
+
+def _throughput(summary: SummaryView) -> Table:
+    """By half an hour, the present one last; the rows have one scale."""
+    table = _table("Throughput, 24 h", "", "Payments")
+    made = slots(summary.throughput, summary.at, SLOT_MINUTES, DAY_SLOTS)
+    rows = (
+        ("Created", [each.created for each in made]),
+        ("Settled", [each.settled for each in made]),
+        ("Ended otherwise", [each.failed for each in made]),
+    )
+    most = max(max(counts) for _, counts in rows)
+    for name, counts in rows:
+        line = "".join(_level(count, most) for count in counts)
+        table.add_row(name, line, f"{sum(counts):,}")
+    return table
+
+
+def _level(count: int, most: int) -> str:
+    """Nothing is a dot; the most is a full block."""
+    return LEVELS[-(-count * len(LEVELS) // most) - 1] if count else "·"
+
+
+def _retries(rate: RateView) -> Text:
+    return Text(f"Retry success rate, 24 h: {_percent(rate)}")
 
 
 def _rail(summary: SummaryView) -> Text:
@@ -164,7 +199,7 @@ def _proof(proof: ProofRunView | None) -> Text:
         text += f": {proof.difference}" if proof.difference else ""
     if proof.stalled:
         tone = "bad"
-        text += f"; one began {_clock(proof.began_at)} and has told nothing for a minute"
+        text += f"; one began {_clock(proof.began_at)} and has reported nothing for a minute"
     elif proof.running:
         share = f", {proof.done:,} of {proof.total:,} records" if proof.total else ""
         text += f"; one runs since {_clock(proof.began_at)}{share}"
@@ -181,16 +216,41 @@ def _waiting(shown: Shown) -> Iterable[RenderableType]:
             table.add_row(each["paymentIntentId"], each["state"], amount, why, since)
         yield from (Text(), table)
     if shown.approvals:
-        table = _table("Approval waits", "Payment", "Action", "Asked by", "Since")
+        table = _table("Approval waits", "Payment", "Action", "Asked by", "Age", "Since")
         for each in shown.approvals:
             table.add_row(
                 each["approvalId"],
                 each["paymentIntentId"],
                 each["action"],
                 each["requester"],
+                _age(each["ageSeconds"]),
                 _clock(each["requestedAt"]),
             )
         yield from (Text(), table)
+
+
+def _actions(summary: SummaryView) -> Iterable[RenderableType]:
+    if not summary.recent_actions:
+        return
+    table = _table("Recent operator actions", "Operator", "Action", "Payment", "Result")
+    for each in summary.recent_actions:
+        table.add_row(
+            _clock(each.at),
+            Text(inert(each.operator_id)),
+            each.action,
+            each.payment_intent_id or "",
+            each.result or "",
+        )
+    yield from (Text(), table)
+
+
+def _age(seconds: int) -> str:
+    """Two units, as 3 min 20 s."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _table(*columns: str) -> Table:

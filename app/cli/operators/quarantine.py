@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from app import settings
 from app.cli.api_client import Call
 from app.cli.api_options import (
     ADMIN,
@@ -32,8 +31,9 @@ from app.cli.api_options import (
 )
 from app.cli.operators import quarantine_on_kafka as on_kafka
 from app.cli.output import print_json
-from app.cli.signing import Key, carry, hand, of_api, of_control
+from app.cli.signing import Key, carry, of_api, of_control, signer_of
 from app.cluster import Cluster
+from app.config import settings
 from app.exits import usage
 from engine.clock import SystemClock
 
@@ -65,9 +65,9 @@ def list_quarantine(
     if without_api(kafka, curl):
         on_kafka.list_records(reason, payment, json)
         return
-    asked = query(reason=reason, payment_intent_id=payment, limit=limit, cursor=cursor)
+    requested = query(reason=reason, payment_intent_id=payment, limit=limit, cursor=cursor)
     list_of(
-        Call("GET", "/api/quarantine", asked),
+        Call("GET", "/api/quarantine", requested),
         (
             *("partition", "offset", "at", "reason", "detail", "paymentIntentId"),
             *("origin.topic", "origin.partition", "origin.offset"),
@@ -103,8 +103,8 @@ def preview(
     curl: Curl = False,
 ) -> None:
     """What a redrive would publish, and where; nothing is done."""
-    asked = body(partition=partition, offsets=sorted(set(offset)), payment_intent_id=to)
-    found = ask_as_admin("/api/quarantine/redrives/preview", asked, operator, role, curl=curl)
+    requested = body(partition=partition, offsets=sorted(set(offset)), payment_intent_id=to)
+    found = ask_as_admin("/api/quarantine/redrives/preview", requested, operator, role, curl=curl)
     if json and found is not None:
         print_json(found)
     elif found is not None:
@@ -127,7 +127,7 @@ def redrive(
     kafka: Kafka = False,
     json: Json = False,
 ) -> None:
-    """Put quarantined records back, or assign an unmatched report to a payment. Two persons.
+    """Put quarantined records back, or assign an unmatched report to a payment. Two people.
 
     `npp quarantine list` shows partition and offset. The redriver carries it out; the bytes stay as
     they are, and a record that was decided meanwhile is a duplicate.
@@ -138,7 +138,7 @@ def redrive(
     offsets = sorted(set(offset or ()))
     if without_api(kafka, False):
         with Cluster(settings.load()) as cluster:
-            me = hand(of_control(cluster.control()[0]), operator, key)
+            me = signer_of(of_control(cluster.control()[0]), operator, key)
             if request:
                 done = on_kafka.request(cluster, me, partition, offsets, to, reason)
             else:
@@ -146,7 +146,7 @@ def redrive(
     else:
         path, now = "/api/quarantine/redrives", SystemClock().now_ms()
         with open_api(operator, tuple(role or ADMIN)) as api:
-            me = hand(of_api(api), operator, key)
+            me = signer_of(of_api(api), operator, key)
             if request:
                 record: Any = me.sign(on_kafka.new_request(partition, offsets, to, reason, now))
                 done = carry(api, path, record)
@@ -155,7 +155,7 @@ def redrive(
                 done = carry(api, f"{path}/{confirm}/confirm", record)
     name = done["requestId"]
     second = f"requested. A second person: npp quarantine redrive --confirm {name} --as …"
-    done_by = "confirmed; `npp quarantine redrives` and `npp payment tail control` show its end"
+    done_by = "confirmed; `npp quarantine redrives` and `npp payment tail control` show its result"
     answer(done, json, f"{name}: {second if request else done_by}")
 
 

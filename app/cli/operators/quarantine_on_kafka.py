@@ -1,24 +1,22 @@
-"""Quarantined records listed, and their redrive asked for, on Kafka itself."""
+"""Lists quarantined records and requests their redrive on Kafka, without the API."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app import settings
 from app.cli.output import as_json, console, print_json, time_of
-from app.cli.signing import Hand
-from app.cluster import Cluster
+from app.cli.signing import ActSigner
+from app.cluster import Cluster, act_id
+from app.config import settings
 from app.exits import ExitCode, Problem, usage
 from control import quarantine
-from core.records import RedriveConfirmed, RedriveRequested
+from core.control_records import RedriveConfirmed, RedriveRequested
 from core.values import PaymentIntentId, same_person
 from engine.clients.reader import read_all
 from engine.records import LogRecord
 from schemas import topology
 
-ID_BYTES: Final = 4
 KEY_BYTES_SHOWN: Final = 64
 
 
@@ -69,7 +67,12 @@ def _key_text(key: bytes) -> str:
 
 
 def request(
-    cluster: Cluster, me: Hand, partition: int, offsets: Sequence[int], to: str | None, reason: str
+    cluster: Cluster,
+    me: ActSigner,
+    partition: int,
+    offsets: Sequence[int],
+    to: str | None,
+    reason: str,
 ) -> dict[str, Any]:
     """The first person's request, as it was written. Raises Problem."""
     _require_quarantined(cluster, partition, offsets)
@@ -79,7 +82,7 @@ def request(
 
 
 def _require_quarantined(cluster: Cluster, partition: int, offsets: Sequence[int]) -> None:
-    """Raises Problem for an offset at which no quarantined record stands."""
+    """Raises Problem for an offset without a quarantined record."""
     topic = topology.QUARANTINE
     count = cluster.ends.partition_counts([topic])[topic]
     end = 0
@@ -108,7 +111,7 @@ def _require_quarantined(cluster: Cluster, partition: int, offsets: Sequence[int
             raise Problem(what) from error
 
 
-def confirm(cluster: Cluster, me: Hand, name: str) -> dict[str, Any]:
+def confirm(cluster: Cluster, me: ActSigner, name: str) -> dict[str, Any]:
     """The second person's confirmation, as it was written. Raises Problem."""
     record = confirmation(me, name, cluster.clock.now_ms())
     cluster.publish_control(record)
@@ -120,7 +123,7 @@ def new_request(
 ) -> RedriveRequested:
     """A request under a new name, not signed yet."""
     return RedriveRequested(
-        request_id="rdr_" + secrets.token_hex(ID_BYTES),
+        request_id=act_id("rdr"),
         partition=partition,
         offsets=tuple(offsets),
         reason=reason,
@@ -130,13 +133,13 @@ def new_request(
     )
 
 
-def confirmation(me: Hand, name: str, now_ms: int) -> RedriveConfirmed:
+def confirmation(me: ActSigner, name: str, now_ms: int) -> RedriveConfirmed:
     """The signed confirmation of a request that waits. Raises Problem."""
-    asked = me.asked.named(name)
-    if asked is None:
+    requested = me.context.named(name)
+    if requested is None:
         raise Problem(f"No request {name} waits for a second person.", code=ExitCode.NOT_FOUND)
-    if same_person(asked.actor, me.person):
-        raise Problem("The person who asked cannot confirm: a second person has to.")
+    if same_person(requested.actor, me.person):
+        raise Problem("The person who requested it cannot confirm it: a second person has to.")
     record = RedriveConfirmed(request_id=name, confirmed_at=now_ms, actor=me.person)
-    signed: RedriveConfirmed = me.sign(record, asked)
+    signed: RedriveConfirmed = me.sign(record, requested)
     return signed

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
-from app import settings
 from app.cli.output import console, print_json
+from app.config import settings
 from app.exits import usage
 from engine.clock import SystemClock
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EVERY_S: Final = 1.0
 LISTED: Final = "8"
-AGAIN: Final = (ExitCode.UNREACHABLE, ExitCode.UNKNOWN)  # what passes by itself
+AGAIN: Final = (ExitCode.UNREACHABLE, ExitCode.UNKNOWN)  # temporary errors
 BUSY: Final = 429
 
 
 def top(
     once: Annotated[
-        bool, typer.Option("--once", help="One picture, then end; so too without a terminal.")
+        bool, typer.Option("--once", help="Print once and exit; the default without a terminal.")
     ] = False,
     json: Json = False,
 ) -> None:
     """The dashboard in a terminal: states, rates, incidents, rail, proof, who must act.
 
-    Drawn anew every second until Ctrl-C. While the API does not answer it says so, and from when
-    the data are. With --once or --json: exit 0 when the picture is of now, 1 when it is old or its
-    age is not known, 3 when the API does not answer.
+    Refreshed every second until Ctrl-C. If the API does not answer it says so, and how old the data
+    is. With --once or --json: exit 0 if the data is current, 1 if it is old or its age is unknown,
+    3 if the API does not answer.
     """
     clock = SystemClock()
     with open_api() as api:
@@ -52,7 +52,7 @@ def top(
 
 
 def _follow(api: Api, clock: Clock) -> None:
-    """Raises Problem when the first picture cannot be had, or the person may not have it."""
+    """Refresh until Ctrl-C. Raises Problem if the first request fails or a later one is refused."""
     shown, lost = _look(api, clock), ""
     picture = _draw(shown, clock, api.url)
     with Live(picture, console=console(), screen=True, auto_refresh=False) as live:
@@ -68,7 +68,7 @@ def _follow(api: Api, clock: Clock) -> None:
 
 
 def passes(problem: Problem) -> bool:
-    """Whether asking again may go well."""
+    """Whether a repeat may succeed."""
     return problem.code in AGAIN or (isinstance(problem, Refused) and problem.status == BUSY)
 
 
@@ -102,7 +102,7 @@ def _typed(found: Any, view: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise Problem(
             f"The API's answer cannot be shown: {error}",
-            means="It is no API of this release, or something between changes its answers.",
+            means="It is not an API of this release, or something in between alters its responses.",
             do="`npp doctor` compares; NPP_API_URL names the API.",
         ) from error
 

@@ -11,7 +11,7 @@ import typer
 from app.cli.output import console, error_console, print_json, time_of
 from app.cli.words import epoch_ms, moment
 from app.exits import ExitCode, Problem, usage
-from control.key_file import KeyFileError
+from control.acts.key_file import KeyFileError
 from evidence import verify_evidence as verifier
 from evidence.keys import read_keyring, write_keyring
 
@@ -22,7 +22,7 @@ Time = Annotated[str | None, typer.Option(help="ISO 8601 with zone.", callback=m
 
 
 def show_fingerprints(keys: bytes) -> None:
-    """One line a key on standard error: the keys themselves may go to standard output."""
+    """One line per key, on standard error: the keys themselves may go to standard output."""
     out = error_console()
     for name, key in verifier.read_keys(keys).items():
         digits = key.fingerprint
@@ -31,7 +31,7 @@ def show_fingerprints(keys: bytes) -> None:
 
 
 def _period(key: verifier.Key) -> str:
-    said = [
+    notes = [
         f"{word} {time_of(at)}"
         for word, at in (
             ("valid from", key.valid_from),
@@ -40,7 +40,7 @@ def _period(key: verifier.Key) -> str:
         )
         if at is not None
     ]
-    return f"  ({', '.join(said)})" if said else ""
+    return f"  ({', '.join(notes)})" if notes else ""
 
 
 def limit_key(

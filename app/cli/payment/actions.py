@@ -1,7 +1,7 @@
-"""`npp payment retry|cancel|…`: what operators do to a payment, one function an action.
+"""`npp payment retry|cancel|…`: operators' actions on a payment, one function per action.
 
-The API is the way. Where none is named, the demo and test profiles publish the operator command
-by themselves (`--as` says by whom), with a deadline of a minute.
+They use the API. Without an API, the demo and test profiles publish the operator command directly
+(`--as` names the operator), with a deadline of a minute.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from app.cli.words import attempt_named
 from core.payment import commands
 from core.values import FundsOperation
 
-Attempt = Annotated[
-    str, typer.Option(help="The attempt it speaks of: 1 or att_001.", callback=attempt_named)
-]
+Attempt = Annotated[str, typer.Option(help="The attempt: 1 or att_001.", callback=attempt_named)]
 
 
 @action(OPERATOR)
@@ -45,30 +43,30 @@ def retry(
 ) -> PaymentAct:
     """Make the next attempt of a failed payment; needs an approval RETRY (or RETRY_UNCERTAIN)."""
     require_attempt_for_curl(attempt, actor)
-    asked = body(attempt_id=attempt or next_attempt(payment, actor), reason=reason)
-    return PaymentAct(payment, "retry", asked, commands.RetryPayment)
+    requested = body(attempt_id=attempt or next_attempt(payment, actor), reason=reason)
+    return PaymentAct(payment, "retry", requested, commands.RetryPayment)
 
 
 @action(OPERATOR)
 def cancel(
     payment: PaymentArgument,
     reason: Why,
-    customer: Annotated[str | None, typer.Option(help="Customer who asked for it.")] = None,
+    customer: Annotated[str | None, typer.Option(help="The customer who requested it.")] = None,
 ) -> PaymentAct:
     """Cancel a payment that is CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
-    asked = body(reason=reason, customer_id=customer)
-    return PaymentAct(payment, "cancel", asked, commands.CancelPayment)
+    requested = body(reason=reason, customer_id=customer)
+    return PaymentAct(payment, "cancel", requested, commands.CancelPayment)
 
 
 @action(SENIOR)
 def mark_failed(
     payment: PaymentArgument,
     reason: Annotated[str, typer.Option(help="RAIL, TIMEOUT, INSUFFICIENT_FUNDS, …")],
-    details: Annotated[str, typer.Option(help="What is known, in words.")],
+    details: Annotated[str, typer.Option(help="Details, as text.")],
 ) -> PaymentAct:
     """Mark a SENT or ACKNOWLEDGED payment as failed; non-payment stays uncertain until enquired."""
-    asked = body(reason=reason, details=details)
-    return PaymentAct(payment, "mark-failed", asked, commands.MarkPaymentFailed)
+    requested = body(reason=reason, details=details)
+    return PaymentAct(payment, "mark-failed", requested, commands.MarkPaymentFailed)
 
 
 @action(SENIOR)
@@ -105,10 +103,12 @@ debit = _of_attempt(
 @action(SENIOR, gated=False)
 def repeat_funds(
     payment: PaymentArgument,
-    operation: Annotated[FundsOperation, typer.Option(help="What Deposits Core refused.")],
+    operation: Annotated[
+        FundsOperation, typer.Option(help="The operation that Deposits Core refused.")
+    ],
     reason: Why,
     attempt: Attempt,
 ) -> PaymentAct:
-    """Ask Deposits Core again for what it refused; needs no approval."""
-    asked = body(attempt_id=attempt, operation=str(operation), reason=reason)
-    return PaymentAct(payment, "funds/repeat", asked, commands.RepeatFundsRequest)
+    """Repeat a request that Deposits Core refused; needs no approval."""
+    requested = body(attempt_id=attempt, operation=str(operation), reason=reason)
+    return PaymentAct(payment, "funds/repeat", requested, commands.RepeatFundsRequest)

@@ -9,9 +9,9 @@ import typer
 from app.cli.payment import actions, look, publish, resume, tail
 
 ACT: Final = "Act on a payment"
-PUT_IN: Final = "Put a payment in"
+PUT_IN: Final = "Submit a payment"
 
-app = typer.Typer(help="Payments: look at them, put them in, act on them.", no_args_is_help=True)
+app = typer.Typer(help="Payments: view, submit, act on them.", no_args_is_help=True)
 app.command()(look.show)
 app.command("list")(look.list_payments)
 app.command()(look.search)

@@ -115,7 +115,7 @@ def list_payments(
     curl: Curl = False,
 ) -> None:
     """Payments, newest first; all given conditions hold."""
-    asked = query(
+    requested = query(
         source=source,
         idempotency_key=key,
         state=state,
@@ -127,7 +127,7 @@ def list_payments(
         limit=limit,
         cursor=cursor,
     )
-    list_of(Call("GET", "/api/payments", asked), LIST, json=json, curl=curl)
+    list_of(Call("GET", "/api/payments", requested), LIST, json=json, curl=curl)
 
 
 def events(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:

@@ -1,4 +1,4 @@
-"""`npp payment publish|create`: a payment is asked for, on Kafka as upstream does, or over HTTP."""
+"""`npp payment publish|create`: request a payment, on Kafka as upstream does, or over HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from app import settings
 from app.cli.api_client import Call
 from app.cli.api_options import (
     Curl,
@@ -21,9 +20,10 @@ from app.cli.api_options import (
     show_outcome,
 )
 from app.cli.output import console, error_console, print_json
-from app.cli.payment import fates
+from app.cli.payment import results
 from app.cli.words import cents, epoch_ms, moment, party
 from app.cluster import Cluster, command_id
+from app.config import settings
 from app.exits import ExitCode, usage
 from core.declared import declared
 from core.header import InputHeader
@@ -93,13 +93,13 @@ def publish(
     at: At = None,
     expires_at: ExpiresAt = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
+        float, typer.Option(min=0, help="Seconds to wait for their outcomes.")
     ] = WAIT_SECONDS,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a payment.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per payment.")] = False,
 ) -> None:
     """Publish one payment from options, or many from a file of JSON lines.
 
-    Exit 1 when one was rejected or quarantined. What nobody decides within --wait seconds is on
+    Exit 1 when one was rejected or quarantined. A payment undecided after --wait seconds is on
     Kafka, will be decided, and ends with 0.
 
     A line: {"source": "mobile-app", "idempotencyKey": "k1", "amount": 1250, "debtor": {"name": …,
@@ -124,33 +124,33 @@ def publish(
         lines = [line]
     else:
         lines = _read_lines(file)
-    with Cluster(environment) as cluster, fates.opened(cluster) as readable:
+    with Cluster(environment) as cluster, results.opened(cluster) as readable:
         published = [_publish_line(cluster, line) for line in lines]
         ids = {command for _, command in published}
         found = readable.of(ids, wait) if readable is not None else {}
     for line, (payment_id, command) in zip(lines, published, strict=True):
-        fate = found.get(command, {})
+        result = found.get(command, {})
         if json:
-            whole = {"paymentIntentId": payment_id, "source": line.source, **fate}
+            whole = {"paymentIntentId": payment_id, "source": line.source, **result}
             print_json({k: v for k, v in whole.items() if v is not None}, indent=False)
         else:
             console().print(payment_id)
-            _say_fate(payment_id, fate)
+            _say_result(payment_id, result)
     if readable is None:
-        _note("Published. These access rules do not let you read what became of it.")
+        _note("Published. Your access rules do not allow reading its outcome.")
     elif wait and len(found) < len(ids):
         left = len(ids) - len(found)
         _note(f"Published; {left} not decided within {wait:.0f} s. `npp payment show` looks again.")
-    if any(fate["result"] not in DONE for fate in found.values()):
+    if any(result["result"] not in DONE for result in found.values()):
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _say_fate(payment_id: str, fate: fates.Fate) -> None:
+def _say_result(payment_id: str, result: results.Result) -> None:
     """On standard error, unless it was accepted: standard output has the ids alone."""
-    if fate.get("result") in (None, fates.ACCEPTED):
+    if result.get("result") in (None, results.ACCEPTED):
         return
-    words = " ".join(str(fate[name]) for name in ("result", "code", "rule") if fate.get(name))
-    _note(f"{payment_id}: {words}. {fate.get('sentence') or ''}".rstrip())
+    words = " ".join(str(result[name]) for name in ("result", "code", "rule") if result.get(name))
+    _note(f"{payment_id}: {words}. {result.get('sentence') or ''}".rstrip())
 
 
 def _note(sentence: str) -> None:
@@ -254,7 +254,7 @@ def create(
     curl: Curl = False,
 ) -> None:
     """Create a payment, as a submitter; the source is the one that your token's client has."""
-    asked = body(
+    requested = body(
         amount=cents(amount),
         currency=CURRENCY,
         debtor=party(debtor),
@@ -266,7 +266,7 @@ def create(
         requested_execution_time=at,
         expires_at=expires_at,
     )
-    call = Call("POST", "/api/payments", body=asked, headers=(("Idempotency-Key", key),))
+    call = Call("POST", "/api/payments", body=requested, headers=(("Idempotency-Key", key),))
     if curl:
         print_curl(call)
         return

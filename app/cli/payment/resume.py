@@ -1,7 +1,7 @@
 """`npp payment resume`: resume a parked payment, under dual control.
 
-Both persons sign on the control topic; then the command that takes the payment up is given. Where
-no API is named, the demo and test profiles write to Kafka by themselves.
+Both people sign on the control topic; then the command that resumes the payment is sent. Without an
+API, the demo and test profiles write to Kafka directly.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from app import settings
 from app.cli.acting import Actor, PaymentAct, act
 from app.cli.api_client import Api, Call
 from app.cli.api_options import (
@@ -27,11 +26,12 @@ from app.cli.api_options import (
     require_one,
 )
 from app.cli.output import as_json
-from app.cli.signing import Asked, Hand, Key, carry, hand, of_api, of_control
+from app.cli.signing import ActSigner, Key, SigningContext, carry, of_api, of_control, signer_of
 from app.cluster import Cluster
+from app.config import settings
 from app.exits import ExitCode, Problem
+from core.control_records import ActConfirmed, UnparkRequested
 from core.payment import commands
-from core.records import ActConfirmed, UnparkRequested
 from core.values import PaymentIntentId
 from engine.clock import SystemClock
 
@@ -50,7 +50,7 @@ def resume(
 ) -> None:
     """Resume a parked payment after the defect is fixed, under dual control.
 
-    Each person signs with the own key.
+    Each person signs with their own key.
     """
     require_one(request, confirm)
     check_payment(payment)
@@ -65,15 +65,15 @@ def resume(
         environment.require_not_production("Acting on payments without the API")
         with Cluster(environment) as cluster:
             sequence = _sequence(cluster, payment)
-            me = hand(of_control(cluster.control()[0]), operator, key)
+            me = signer_of(of_control(cluster.control()[0]), operator, key)
             if request:
                 record = me.sign(_new(payment, sequence, reason))
                 cluster.publish_control(record)
                 _say_requested(payment, as_json(record), json)
                 return
-            asked = _asked(me.asked, payment, sequence)
-            cluster.publish_control(_agreed(me, *asked))
-            first = asked[1].actor
+            requested = _open_request(me.context, payment, sequence)
+            cluster.publish_control(_agreed(me, *requested))
+            first = requested[1].actor
         SystemClock().sleep(OBEYED_SECONDS)
         operator = operator or me.person
     wanted = PaymentAct(
@@ -95,30 +95,30 @@ def _new(payment: str, sequence: int, reason: str) -> UnparkRequested:
     )
 
 
-def _agreed(me: Hand, offset: int, asked: Any) -> Any:
+def _agreed(me: ActSigner, offset: int, requested: Any) -> Any:
     confirmed = ActConfirmed(
         request_offset=offset, confirmed_at=SystemClock().now_ms(), actor=me.person
     )
-    return me.sign(confirmed, asked)
+    return me.sign(confirmed, requested)
 
 
 def _request_over_api(
     api: Api, payment: str, operator: str, key: Path | None, reason: str, json: bool
 ) -> None:
-    me = hand(of_api(api), operator, key)
+    me = signer_of(of_api(api), operator, key)
     sequence = api.ask(Call("GET", f"/api/payments/{payment}")).body["sequence"]
     path = f"/api/payments/{payment}/resume-requests"
     _say_requested(payment, carry(api, path, me.sign(_new(payment, sequence, reason))), json)
 
 
 def _confirm_over_api(api: Api, payment: str, operator: str, key: Path | None) -> str:
-    """The second person's signature; who asked."""
-    me = hand(of_api(api), operator, key)
+    """The second person's signature; returns the requester."""
+    me = signer_of(of_api(api), operator, key)
     sequence = api.ask(Call("GET", f"/api/payments/{payment}")).body["sequence"]
-    offset, asked = _asked(me.asked, payment, sequence)
+    offset, requested = _open_request(me.context, payment, sequence)
     path = f"/api/payments/{payment}/resume-requests/{offset}/confirm"
-    carry(api, path, _agreed(me, offset, asked))
-    first: str = asked.actor
+    carry(api, path, _agreed(me, offset, requested))
+    first: str = requested.actor
     return first
 
 
@@ -127,15 +127,15 @@ def _say_requested(payment: str, done: dict[str, Any], json: bool) -> None:
     answer(done, json, f"{payment}: requested. A second person: {second}")
 
 
-def _asked(asked: Asked, payment: str, sequence: int) -> tuple[int, Any]:
-    """The request for this parking and its offset. Raises Problem when nobody asked."""
-    for offset, each in asked.requests:
+def _open_request(requested: SigningContext, payment: str, sequence: int) -> tuple[int, Any]:
+    """The request for this suspension and its offset. Raises Problem if there is none."""
+    for offset, each in requested.requests:
         if isinstance(each, UnparkRequested) and (
             (each.payment_intent_id, each.sequence) == (payment, sequence)
         ):
             return offset, each
     raise Problem(
-        f"Nobody has requested to take {payment} up since its last event.",
+        f"There is no request to resume {payment} since its last event.",
         do=f"npp payment resume {payment} --request --reason … --as …",
     )
 

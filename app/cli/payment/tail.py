@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
-from app import settings
 from app.cli.output import as_json, console, print_json, time_of
 from app.cli.payment.timeline import short
 from app.cluster import Cluster, Entry
+from app.config import settings
 from app.exits import usage
 from engine.clients.reader import PartitionReader
 from schemas import topology
@@ -37,7 +37,7 @@ def tail(
     ] = None,
     payment: Annotated[str, typer.Option(help="Only this payment.")] = "",
     count: Annotated[int, typer.Option(help="End after so many records; 0 = Ctrl-C.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a record.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
 ) -> None:
     """Follow records as they are committed, one line each, until Ctrl-C.
 

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from app import settings
 from app.cli.output import as_json, console, print_json, time_of
 from app.cluster import Cluster, Entry
+from app.config import settings
 from app.exits import ExitCode, Problem
 from core.records import Outcome, PaymentLifecycle
 from core.values import attempt_id, format_amount
 
-# The one word that tells events of a type apart.
+# The field that distinguishes events of one type.
 TELLING: Final = ("operation", "action", "conflictId", "kind", "verdict", "level")
 
 

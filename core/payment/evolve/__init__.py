@@ -1,7 +1,8 @@
-"""State after an event. No rules: what is on the log happened. An impossible pair raises
+"""State after an event. No rules: what is on the log has happened. An impossible pair raises
 CorruptHistory.
 
-`evolve` copies on write: the state given is never changed, and shares what the event did not touch.
+`evolve` copies on write: the given state is never changed, and the new one shares what the event
+did not touch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def evolve(state: Payment | None, event: e.Event) -> Payment:
 
 
 def _first(event: e.Event) -> Payment:
-    header = event.header
+    header: EventHeader = event.header
     if not isinstance(event, e.PaymentIntentCreated) or header.sequence != 1:
         raise CorruptHistory(f"{type(event).__name__} {header.sequence} cannot begin a history")
     new = lifecycle.created(event, topic_mark(header.cause.topic))
@@ -42,10 +43,10 @@ def _first(event: e.Event) -> Payment:
 
 
 def advance(state: Payment, event: e.Event) -> None:
-    """As `evolve`, in place: for a state that only the caller holds, such as the one that the
-    decision's first event has made. After CorruptHistory the state is of no use.
+    """Like `evolve`, but in place: for a state that only the caller holds, such as the copy made by
+    the decision's first event. Raises CorruptHistory; the state is then unusable.
     """
-    header = event.header
+    header: EventHeader = event.header
     kind = type(event)
     if header.sequence != state.sequence + 1:
         raise CorruptHistory(f"sequence {header.sequence} after {state.sequence}")
@@ -72,14 +73,12 @@ def advance(state: Payment, event: e.Event) -> None:
 
 @lru_cache(maxsize=64)
 def topic_mark(topic: str) -> int:
-    """A short stand-in for a topic's name, to tell one decision's events from the next one's."""
+    """A short substitute for a topic's name, to distinguish the events of successive decisions."""
     return zlib.crc32(topic.encode())
 
 
 def _begin_decision(new: Payment, header: EventHeader) -> None:
-    """Events of one decision share their cause; where a remembered decision ends is written
-    down.
-    """
+    """Events of one decision share their cause; record where a remembered decision ends."""
     cause = header.cause
     mark = topic_mark(cause.topic)
     if cause.offset == new.decision_offset and mark == new.decision_topic:
@@ -94,7 +93,7 @@ def _begin_decision(new: Payment, header: EventHeader) -> None:
 
 
 def _without_unnamed_ends(new: Payment, ends: dict[int, int]) -> dict[int, int]:
-    """The ends of those decisions that some memory of the payment still names."""
+    """The ends of the decisions that the payment's state still refers to."""
     named = {1, *new.results.values(), *new.conflicts_unlisted_keys.values()}
     named.update(conflict.from_sequence for conflict in new.conflicts)
     named.update(note.from_sequence for note in new.notifications)

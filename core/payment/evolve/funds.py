@@ -1,5 +1,5 @@
 """Parts of `evolve`: the funds sub-state of each attempt and its sums, from Deposits Core's
-answers.
+answers. They raise CorruptHistory for an answer to a request that was never made.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from typing import Final
 
 from core.header import EventHeader
 from core.payment import events as e
-from core.payment.events_funds import FundsMoved
 from core.payment.evolve.lifecycle import own_attempt, remember_result, use_approval
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
@@ -16,7 +15,7 @@ from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Paym
 from core.values import FUNDS_LETTER, Cents, FundsRef
 from core.words import FundsStatus, OperationName, RequestStatus
 
-# The funds of an attempt while a request waits, and once it was refused or not readably answered.
+# The funds of an attempt while a request waits, and once it was refused or got no readable answer.
 _REQUESTED: Final[dict[OperationName, FundsStatus]] = {
     "HOLD": "HOLD_REQUESTED",
     "CAPTURE": "CAPTURE_REQUESTED",
@@ -40,7 +39,7 @@ _APPROVED_LETTER: Final[dict[str, str]] = {
     "CAPTURE": "D",
     "DEBIT_FORCED": "D",
 }
-# Deposits Core's answers to a release without a hold: never carried out, or gone by itself.
+# Deposits Core's answers to a release without a hold: never carried out, or already ended.
 NO_HOLD_CODES: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})
 _OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
 
@@ -74,7 +73,7 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
         mine.funds_requests = [*mine.funds_requests[:index], ask, *mine.funds_requests[index + 1 :]]
     if header.approval_id is not None:
         if operation == "REVERSE":
-            # The rest that a person gives up, beside what the rail has returned (ruling 13).
+            # The rest that a person waives, in addition to what the rail has returned (ruling 13).
             mine.waived = Cents(max(returned_cents(mine), mine.waived) + event.amount)
         elif operation != "RELEASE":
             mine.debit_approved = True
@@ -92,14 +91,14 @@ def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
     if not any(a.hold_number and a.status in UNANSWERED for a in mine.funds_requests):
-        mine.funds = "HELD"  # else its release by name is under way
+        mine.funds = "HELD"  # else its release by name is in progress
     if held_cents(mine) <= 0:
         mine.hold_ref = event.hold_ref
     mine.held = Cents(mine.held + event.amount)
 
 
 def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader) -> None:
-    """Declined, or never carried out: then the release that names the hold has nothing to do."""
+    """Declined, or never carried out: then the release that names the hold has no effect."""
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DECLINED")
     mine.funds = "HOLD_DECLINED"
@@ -113,7 +112,7 @@ def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader)
 
 
 def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
-    """By a release; or found gone, when its capture was refused."""
+    """Released by request, or found to be gone when its capture was refused."""
     mine = own_attempt(new, header.attempt)
     if event.funds_ref[30] == FUNDS_LETTER["RELEASE"]:
         _answer(new, mine, event.funds_ref, "DONE")
@@ -122,29 +121,29 @@ def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
 
 
 def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
-    mine = _moved(new, event, header, "CAPTURED")
+    mine = _moved(new, event.funds_ref, header, "CAPTURED")
     mine.captured = Cents(mine.captured + event.amount)
 
 
 def debit_forced(new: Payment, event: e.FundsDebitForced, header: EventHeader) -> None:
-    mine = _moved(new, event, header, "DEBITED")
+    mine = _moved(new, event.funds_ref, header, "DEBITED")
     mine.debited = Cents(mine.debited + event.amount)
 
 
 def reversed_(new: Payment, event: e.FundsReversed, header: EventHeader) -> None:
-    mine = _moved(new, event, header, "REVERSED")
+    mine = _moved(new, event.funds_ref, header, "REVERSED")
     mine.reversed = Cents(mine.reversed + event.amount)
 
 
 def credited(new: Payment, event: e.FundsCredited, header: EventHeader) -> None:
-    mine = _moved(new, event, header, "CREDITED")
+    mine = _moved(new, event.funds_ref, header, "CREDITED")
     mine.credited = Cents(mine.credited + event.amount)
 
 
-def _moved(new: Payment, event: FundsMoved, header: EventHeader, funds: FundsStatus) -> Attempt:
-    """The attempt whose money has moved; which of its sums it raises is the event's."""
+def _moved(new: Payment, funds_ref: FundsRef, header: EventHeader, funds: FundsStatus) -> Attempt:
+    """The attempt whose money has moved; the event decides which sum increases."""
     mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "DONE")
+    _answer(new, mine, funds_ref, "DONE")
     mine.funds = funds
     return mine
 
@@ -154,7 +153,7 @@ def release_deferred(new: Payment, event: e.FundsReleaseDeferred, header: EventH
 
 
 def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventHeader) -> None:
-    """Another attempt takes the hold over: its sums and reference move with it."""
+    """Another attempt takes over the hold, with its sums and reference."""
     giver = own_attempt(new, event.from_attempt)
     taker = own_attempt(new, event.to_attempt)
     giver.held = Cents(giver.held - event.amount)
@@ -165,7 +164,7 @@ def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventH
 
 
 def funds_request_index(attempt: Attempt, operation: str, number: int) -> int | None:
-    """The index of this instruction in the attempt's list, or None when it was never given."""
+    """The index of this request in the attempt's list, or None if it was never made."""
     for index, ask in enumerate(attempt.funds_requests):
         if ask.operation == operation and ask.number == number:
             return index
@@ -185,7 +184,7 @@ def _answer(new: Payment, mine: Attempt, funds_ref: FundsRef, status: RequestSta
 
 
 def _settled_funds(mine: Attempt) -> FundsStatus | None:
-    """The rest of a hold was released after its capture: the money's place is still the capture."""
+    """The rest of a hold was released after its capture: the funds state is still CAPTURED."""
     if mine.debited:
         return "DEBITED"
     return "CAPTURED" if mine.captured else None

@@ -1,20 +1,21 @@
-"""Parts of `evolve`: the eight lifecycle events. The state itself has been moved by the one table
-already.
+"""Parts of `evolve`: the eight lifecycle events. The transition table has already set the state.
+They raise CorruptHistory for an attempt or approval that the history does not have.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from core.header import EventHeader
 from core.payment import events as e
 from core.payment.keys import content_of, digest, result_key
 from core.payment.state import Approval, Attempt, CorruptHistory, Payment, SeenReport
-from core.values import State
 from core.words import EndSource, SeenKind
 
-# Reports of which only the last is kept; of all others the first. NOTED: our own resend rejected.
-LAST_ONLY = frozenset({"STATUS", "RECEIVED", "NOTED"})
-# Reports by which our adapter, or the rail's "unknown", says that nothing was ever submitted.
-NEVER_SUBMITTED = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
+# Reports of which the last is kept; of all others the first. NOTED: our own resend rejected.
+LAST_ONLY: Final = frozenset({"STATUS", "RECEIVED", "NOTED"})
+# Reports that nothing was ever submitted, by our adapter or the rail's "unknown".
+NEVER_SUBMITTED: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
 
 
 def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
@@ -35,12 +36,12 @@ def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
         customer_id=event.customer_id,
         requested_execution_time=event.requested_execution_time,
         expires_at=event.expires_at,
-        state=State.CREATED.value,
+        state="CREATED",
         created_at=at,
         sequence=1,
         decided_at=at,
         rule_set=header.rule_set,
-        attempts=[Attempt(number=1, started_at=at, state=State.CREATED.value)],
+        attempts=[Attempt(number=1, started_at=at, state="CREATED")],
         decision_topic=mark,
         decision_offset=header.cause.offset,
         decision_remembered=True,
@@ -58,9 +59,9 @@ def authorised(new: Payment, event: e.PaymentAuthorised, header: EventHeader) ->
 def attempt_created(new: Payment, event: e.PaymentAttemptCreated, header: EventHeader) -> None:
     number = header.attempt
     last = new.attempts[-1]
-    if number == 1 and last.number == 1 and last.state == State.AUTHORISED:
+    if number == 1 and last.number == 1 and last.state == "AUTHORISED":
         return
-    if number != last.number + 1 or last.state != State.FAILED:
+    if number != last.number + 1 or last.state != "FAILED":
         raise CorruptHistory(f"attempt {number} after attempt {last.number}, {last.state}")
     mine = Attempt(number=number, started_at=header.decided_at, state=new.state)
     new.attempts = [*new.attempts, mine]
@@ -74,7 +75,7 @@ def sent(new: Payment, event: e.PaymentSentToRail, header: EventHeader) -> None:
     mine.state = new.state
     mine.sent_at = header.decided_at
     mine.submit_before = event.submit_before
-    # Certainty is about submissions already made: this one begins uncertain (ruling 3).
+    # Certainty is about submissions already made: this one starts as uncertain (ruling 3).
     mine.certain = mine.never_submitted = False
 
 
@@ -146,7 +147,7 @@ def expired(new: Payment, event: e.PaymentExpired, header: EventHeader) -> None:
 
 
 def use_approval(new: Payment, header: EventHeader) -> None:
-    """The approval that the acting event names is used up, and the freeze it made ends."""
+    """Use up the approval that the event names. Raises CorruptHistory for an unknown one."""
     if header.approval_id is None:
         return
     for index, approval in enumerate(new.approvals):
@@ -179,9 +180,7 @@ def _end(
 
 
 def own_attempt(new: Payment, number: int) -> Attempt:
-    """A fresh copy of the attempt, already part of `new`. Raises CorruptHistory when there is
-    none.
-    """
+    """A new copy of the attempt, already part of `new`. Raises CorruptHistory if there is none."""
     attempts = new.attempts
     if not 0 < number <= len(attempts):
         raise CorruptHistory(f"no attempt {number} at sequence {new.sequence}")
@@ -192,7 +191,7 @@ def own_attempt(new: Payment, number: int) -> Attempt:
 
 
 def remember_result(new: Payment, key: str) -> None:
-    """The current decision is the result of the natural key `key`: the first one stays."""
+    """The current decision is the result for the natural key `key`; the first one is kept."""
     if key not in new.results:
         new.results = {**new.results, key: new.decision_from}
     new.decision_remembered = True
@@ -201,7 +200,7 @@ def remember_result(new: Payment, key: str) -> None:
 def remember_report(
     new: Payment, attempt: Attempt, kind: SeenKind, message_id: str | None, content: str | None
 ) -> None:
-    """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
+    """Keep the first report of this kind (of those in LAST_ONLY, the last)."""
     new.decision_remembered = True
     memory = SeenReport(
         kind=kind,

@@ -1,6 +1,10 @@
-"""Parts of `evolve`: the records beside the lifecycle. None of them moves the state."""
+"""Parts of `evolve`: the records other than lifecycle events. None of them changes the state. They
+raise CorruptHistory for an attempt, approval, conflict or message that the history does not have.
+"""
 
 from __future__ import annotations
+
+from typing import Never
 
 from core.header import EventHeader
 from core.payment import events as e
@@ -83,12 +87,12 @@ def action_approved(new: Payment, event: e.OperatorActionApproved, header: Event
 
 
 def action_rejected(new: Payment, event: e.OperatorActionRejected, header: EventHeader) -> None:
-    # The system rejects what nobody decided in time.
+    # The system rejects a request that was not decided in time.
     status: ApprovalStatus = "EXPIRED" if header.actor.kind == "system" else "REJECTED"
     approval = _decide(new, header, status)
     for attempt in new.attempts:
         if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
-            # Not forgotten: the window ends at the earliest a while after it (ruling 8).
+            # Kept: the window ends submit_ms after the freeze at the earliest (ruling 8).
             frozen_until = min(attempt.frozen_until, header.decided_at)
             own_attempt(new, attempt.number).frozen_until = frozen_until
 
@@ -105,9 +109,7 @@ def enquiry_requested(new: Payment, event: e.RailEnquiryRequested, header: Event
 
 
 def status_reported(new: Payment, event: e.RailStatusReported, header: EventHeader) -> None:
-    """A note. A rejection noted here is the rejection of our own resend; a return, one that raises
-    nothing.
-    """
+    """A report that is only recorded, such as RECEIVED, STATUS or a rejection of our own resend."""
     mine = own_attempt(new, header.attempt)
     new.notes += 1
     if not event.retry_safe:
@@ -116,6 +118,8 @@ def status_reported(new: Payment, event: e.RailStatusReported, header: EventHead
         mine.resend_rejected = True
     if event.rail_has_it:
         mine.rail_had_it = True
+    if event.submitted_at is not None and not event.via_enquiry:
+        mine.tried_at = max(mine.tried_at, event.submitted_at)
     if event.kind == "RETURNED":
         amount = event.amount or NO_CENTS
         _add_return(mine, amount, event.rail_message_id, via_enquiry=event.via_enquiry)
@@ -124,7 +128,7 @@ def status_reported(new: Payment, event: e.RailStatusReported, header: EventHead
 
 
 def note_kind(kind: ReportKind) -> SeenKind:
-    """A rejection that was only noted must not hide the rail's rejection of the payment itself."""
+    """A noted rejection of a resend must not hide the rail's rejection of the payment itself."""
     return "NOTED" if kind == "REJECTED" else kind
 
 
@@ -192,7 +196,7 @@ def reconciliation_resolved(
     remember_result(new, result_key("Q", f"{event.conflict_id}:{header.attempt}:{event.verdict}"))
     use_approval(new, header)
     if kind == FUNDS_CONTRADICTION:
-        return  # the books are put right outside; the payment's fate is not in question
+        return  # the books are corrected outside; the payment's result is not in question
     mine = own_attempt(new, header.attempt)
     match event.verdict:
         case "NOT_PAID":
@@ -207,7 +211,7 @@ def reconciliation_resolved(
         case "REPORT_WRONG":
             mine.enquiry_round = 0
         case _:
-            raise CorruptHistory(f"verdict {event.verdict}")
+            _unknown_word(event.verdict)
     if mine.outcome == "PAID" and 0 < mine.settled <= returned_cents(mine):
         mine.outcome = "RETURNED"
 
@@ -250,8 +254,8 @@ def notified(new: Payment, event: e.CustomerNotified, header: EventHeader) -> No
 
 
 def _paid(new: Payment, mine: Attempt, settled: Cents) -> None:
-    """A person says that the rail moved money. When another attempt is paid too, this is a second
-    settlement, whose debit needs an approval of its own (ruling 5).
+    """A person says that the rail moved money. If another attempt is paid too, this is a second
+    settlement, whose debit needs a separate approval (ruling 5).
     """
     others = any(a.outcome == "PAID" and a.number != mine.number for a in new.attempts)
     if others and mine.outcome != "PAID":
@@ -272,7 +276,7 @@ def _add_return(mine: Attempt, amount: Cents, message_id: str | None, *, via_enq
 
 
 def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> ConflictKind | None:
-    """The kind of the conflict that is closed; None for one that was only counted."""
+    """The kind of the closed conflict; None if it was only counted."""
     for index, known in enumerate(new.conflicts):
         if known.id == event.conflict_id and known.verdict is None:
             closed: Conflict = known.__copy__()
@@ -324,3 +328,8 @@ def _approval_id(header: EventHeader) -> ApprovalId:
     if header.approval_id is None:
         raise CorruptHistory(f"no approval id at sequence {header.sequence}")
     return header.approval_id
+
+
+def _unknown_word(word: Never) -> Never:
+    """For the last case of a match: at run time a closed set's values are plain strings."""
+    raise CorruptHistory(f"{word} is in no set of words")

@@ -1,6 +1,4 @@
-"""What is outstanding, computed from the state alone: follow-up events until nothing is
-left to do.
-"""
+"""Outstanding work, computed from the state alone: follow-up events until none is left."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from core.payment.funds import held_cents
 from core.payment.report_table import FATE_UNKNOWN
 from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
 from core.values import MoneyOutcome, State, attempt_id, conflict_id, external_ref, policy_ref
-from core.words import MessageKind
+from core.words import EnquiryReason, MessageKind
 
 # One decision: at most 20 attempts, each with a few funds steps, an enquiry and a message.
 FOLLOW_UPS_MAX: Final = 200
@@ -33,11 +31,9 @@ _FAILED: Final = State.FAILED.value
 
 
 def finish(draft: Draft) -> Accepted:
-    """What was decided, with all that follows from it. At least one event must have been
-    appended.
-    """
+    """The decision with all its follow-ups. At least one event must have been appended."""
     outstanding(draft)
-    state = draft.state  # our own copy: the last event made it
+    state = draft.state  # our own copy, made by the first event
     state.deadline, state.deadline_kind = next_deadline(state, draft.rules)
     return Accepted(
         events=draft.events,
@@ -47,8 +43,8 @@ def finish(draft: Draft) -> Accepted:
 
 
 def outstanding(draft: Draft) -> None:
-    """Append what follows from the state until nothing does. Raises RuntimeError if that never ends
-    (a defect).
+    """Append follow-up events until none is left. Raises RuntimeError if they do not end (a
+    defect).
     """
     if draft.state.parked:
         return
@@ -59,7 +55,7 @@ def outstanding(draft: Draft) -> None:
 
 
 def _step(draft: Draft) -> bool:
-    """At most one thing; True when something was appended."""
+    """Append at most one follow-up; True if one was appended."""
     state = draft.state
     attempt = state.attempts[-1]
     now = state.state
@@ -82,7 +78,9 @@ def _step(draft: Draft) -> bool:
 
 
 def may_send(draft: Draft, attempt: Attempt) -> bool:
-    """Funds held, policy passed, its time come and not over, not frozen, no conflict: domain §1."""
+    """Whether the attempt may be sent (domain §1): the full amount is held, policy passed,
+    requestedExecutionTime reached, no freeze, `expiresAt` not reached, no open conflict.
+    """
     state = draft.state
     return (
         attempt.funds == "HELD"
@@ -95,7 +93,7 @@ def may_send(draft: Draft, attempt: Attempt) -> bool:
 
 
 def _authorise(draft: Draft, attempt: Attempt) -> None:
-    """Authorised, and the first attempt with it, always in one decision (ruling 12)."""
+    """Authorise and create the first attempt, always in one decision (ruling 12)."""
     state = draft.state
     number = attempt.number
     draft.append(
@@ -118,8 +116,8 @@ def _authorise(draft: Draft, attempt: Attempt) -> None:
 
 
 def send(draft: Draft, attempt: Attempt) -> None:
-    """Written with the instruction, before the submission; never later than the payment's own
-    expiry.
+    """Send the attempt to the rail. `submit_before` is submit_ms from now, and never later than
+    the payment's own expiry.
     """
     state = draft.state
     submit_before = draft.now + draft.rules.windows.submit_ms
@@ -137,8 +135,8 @@ def send(draft: Draft, attempt: Attempt) -> None:
     )
 
 
-def enquire(draft: Draft, attempt: Attempt, why: str) -> None:
-    """Ask the rail what became of the attempt; `why` overdue, uncertain or resend rejected."""
+def enquire(draft: Draft, attempt: Attempt, why: EnquiryReason) -> None:
+    """Ask the rail for the attempt's status."""
     draft.append(
         e.RailEnquiryRequested(
             header=draft.header(attempt.number, actor=SYSTEM),
@@ -150,7 +148,7 @@ def enquire(draft: Draft, attempt: Attempt, why: str) -> None:
 
 
 def ask_for_fate(draft: Draft, attempt: Attempt) -> None:
-    """Ask the rail, or a person when the rail was asked as often as it is asked (ruling 3)."""
+    """Enquire, or open a conflict for a person if all enquiries are used up (ruling 3)."""
     if enquiries_used_up(attempt, draft.rules.windows):
         fate_unknown(draft, attempt)
     else:
@@ -183,7 +181,7 @@ def request_notification(draft: Draft, attempt: Attempt, kind: MessageKind) -> N
 
 
 def _notify_end(draft: Draft, attempt: Attempt) -> bool:
-    """The customer is told of a failure only when nothing was paid for certain (domain §11)."""
+    """Notify the customer of a failure only if non-payment is certain (domain §11)."""
     if money_outcome(draft.state) != MoneyOutcome.NOT_PAID:
         return False
     if attempt.reason == "CANCELLED":

@@ -1,8 +1,8 @@
-"""What Deposits Core is asked next for one attempt, from the state alone (domain §3).
+"""The next request to Deposits Core for one attempt, from the state alone (domain §3).
 
-Of one attempt's money at most one request waits for its answer, so none is taken or given back
-twice. What is held and what was taken are different money. An ended attempt whose HOLD was not
-answered asks for its RELEASE by name.
+At most one request about the same money of an attempt is unanswered, so none is taken or given back
+twice. Held money and taken money are different money. An ended attempt whose HOLD was not answered
+requests its RELEASE by name.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from core.payment.funds import (
 )
 from core.payment.state import UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
 from core.values import ApprovalId, Cents, FundsRef, PaymentIntentId, State, funds_ref
-from core.words import OperationName
+from core.words import DeferralReason, OperationName
 
 _UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
 
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
-    """Ask for, or defer, at most one thing; True when something was appended."""
+    """Make or defer at most one request; True if an event was appended."""
     if attempt.state in _UNDER_WAY and attempt.outcome is None:
-        return False  # its hold waits for what the rail will say
+        return False  # its hold waits for the rail's answer
     due = due_cents(attempt)
     waits = blocking(attempt)
     if waits is not None:
         if _release_by_name(draft, attempt, waits):
             return True
-        # What was taken is not the money that a hold or its release is about.
+        # Money already taken is separate from a hold or its release.
         return due < 0 and _waits_for_hold(attempt) and _give_back(draft, attempt, Cents(-due))
     if attempt.state in UNSENT and attempt.outcome is None:
         return not attempt.funds_requests and not attempt.held and _request_hold(draft, attempt)
@@ -56,8 +56,8 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
 
 
 def _request_hold(draft: Draft, attempt: Attempt) -> bool:
-    """Deposits Core never carries it out after the window in which it can serve the attempt: a
-    retry of a payment that has expired asks for none.
+    """Request a hold that Deposits Core never carries out after the window in which it can serve
+    the attempt. A retry of an expired payment requests none.
     """
     not_after = hold_window_end(draft.state, draft.rules.windows)
     if not_after <= draft.now:
@@ -77,7 +77,7 @@ def request(
     not_after: int | None = None,
     hold_funds_ref: FundsRef | None = None,
 ) -> None:
-    """A new request with the next number of its operation, the system's own unless a person made
+    """A new request with the next number of its operation, by the system unless a person made
     it.
     """
     number = 1 + sum(1 for ask in attempt.funds_requests if ask.operation == operation)
@@ -121,16 +121,15 @@ def hold_reference(payment_id: PaymentIntentId, attempt: Attempt, number: int) -
 
 
 def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) -> bool:
-    """An attempt that ended, or is paid, before its HOLD was answered: nobody waits for the hold
-    any more, and it must not remain. The release names it, and until when it may be carried out,
-    until it is answered.
+    """Release the hold of an attempt that ended, or was paid, before its HOLD was answered. The
+    release names the HOLD and its notAfter, and is repeated until it is answered.
     """
     if waits.operation != "HOLD":
         return False
     if attempt.state in UNSENT and attempt.outcome is None:
         return False
     if any(ask.hold_number == waits.number for ask in attempt.funds_requests):
-        return False  # asked already; refused, it waits for a person
+        return False  # already requested; if refused, it waits for a person
     if open_conflicts(draft.state):
         return False
     request(
@@ -145,7 +144,7 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) 
 
 
 def _waits_for_hold(attempt: Attempt) -> bool:
-    """Whether all that Deposits Core has not answered is about a hold."""
+    """Whether every unanswered request is about a hold."""
     return all(
         ask.operation in _HOLDING for ask in attempt.funds_requests if ask.status in UNANSWERED
     )
@@ -153,26 +152,26 @@ def _waits_for_hold(attempt: Attempt) -> bool:
 
 def _take(draft: Draft, attempt: Attempt, due: Cents) -> bool:
     """A settlement takes its money from a hold first: its own, then that of an attempt that can no
-    longer settle. Only without one is the customer debited by force. Captured once per payment.
+    longer settle. Without a hold it is a forced debit. Captured once per payment.
     """
     state = draft.state
     held = held_cents(attempt)
     if can_capture(state, attempt):
         return _request_if_allowed(draft, attempt, "CAPTURE", min(due, held))
     if held > 0:
-        return False  # it is released first: the customer's money is not blocked and taken at once
+        return False  # release it first: the customer's money must not be held and debited at once
     if not is_captured(state):
         for other in state.attempts:
             if other.number == attempt.number or can_settle(other) or other.outcome == "PAID":
                 continue
             waits = unanswered(other)
             if waits is not None and waits.operation in _HOLDING:
-                return False  # that hold will be ended: what it covers is not debited beside it
+                return False  # that hold will end: what it covers is not debited in addition
             if waits is None and held_cents(other) > 0:
                 transfer(draft, other, attempt)
                 return True
     if holds_for_nothing(state, attempt):
-        return False  # that hold is released first
+        return False  # release that hold first
     return _request_if_allowed(draft, attempt, "DEBIT_FORCED", due)
 
 
@@ -185,7 +184,7 @@ def can_capture(state: Payment, attempt: Attempt) -> bool:
 
 
 def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
-    """What is still held when the payment was captured already can never be captured."""
+    """Release what is still held once the payment was captured: it can never be captured."""
     held = held_cents(attempt)
     if held <= 0 or can_capture(draft.state, attempt) or open_conflicts(draft.state):
         return False
@@ -193,7 +192,7 @@ def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
 
 
 def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
-    """Another attempt takes over what is held for this one: no request, the hold stays as it is."""
+    """Another attempt takes over this one's hold: no request, the hold is unchanged."""
     draft.append(
         e.FundsHoldTransferred(
             header=draft.header(taker.number),
@@ -206,12 +205,12 @@ def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
 
 
 def _give_back(draft: Draft, attempt: Attempt, amount: Cents) -> bool:
-    """More was taken than the customer bears: a verdict's captured money is reversed, all else
+    """More was taken than the customer bears: money captured under a verdict is reversed, the rest
     credited.
     """
     for each in ("REVERSE", "CREDIT"):
         if not may_request(attempt, each):
-            return False  # refused: a person asks for the same again
+            return False  # refused: a person repeats the request
     captured = Cents(attempt.captured - attempt.reversed)
     if attempt.outcome == "NOT_PAID" and captured > 0:
         operation: OperationName = "REVERSE"
@@ -222,11 +221,9 @@ def _give_back(draft: Draft, attempt: Attempt, amount: Cents) -> bool:
 
 
 def _release_or_defer(draft: Draft, attempt: Attempt, held: Cents) -> bool:
-    """Release once the hold serves no settlement any more and nothing contradicts it; until then
-    defer.
-    """
+    """Release the hold once no settlement needs it and no conflict is open; until then defer."""
     if open_conflicts(draft.state):
-        why = "a conflict is open"
+        why: DeferralReason = "a conflict is open"
     elif can_release(draft.state, attempt):
         return _request_if_allowed(draft, attempt, "RELEASE", held)
     elif can_settle(attempt):

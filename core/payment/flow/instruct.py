@@ -1,5 +1,5 @@
-"""Work for the outside, derived from a decision's events: never remembered, never given twice by a
-replay.
+"""Instructions for outside systems, derived from a decision's events. The state does not contain
+them, and a replay emits none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DUPLICATE_RISK: Final = (
 def instructions(
     before: Payment | None, events: list[e.Event], after: Payment
 ) -> list[i.Instruction]:
-    """What the outside is asked to do because of `events`, in their order."""
+    """The instructions that follow from `events`, in their order."""
     work: list[i.Instruction] = []
     for event in events:
         kind = type(event)

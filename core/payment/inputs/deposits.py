@@ -1,20 +1,20 @@
-"""Deposits Core's answers. They are never refused for the state they find.
+"""Deposits Core's answers. They are never refused because of the payment's state.
 
-done (HELD, CAPTURED …)   the money moved; the same again is a duplicate, another amount a conflict
+done (HELD, CAPTURED …)   the money moved; a repeat is a duplicate, another amount a conflict
 DECLINED                  the account does not allow the hold
-REFUSED                   certain not to have happened; a hold that is gone counts as released
+REFUSED                   certainly not carried out; a hold that is gone counts as released
 NEVER_HELD                the hold that a RELEASE names was never carried out
-FAILED                    no readable answer: it may have happened, and is asked for again
+FAILED                    no readable answer: it may have been carried out; it is repeated
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal, assert_never
 
-from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
+from core.decider import Context, Decision, Refusal, Unmatched
 from core.header import Actor
 from core.payment.commands import DepositsResult
-from core.payment.draft import draft_of
+from core.payment.draft import draft_of, duplicate_of
 from core.payment.evolve.funds import funds_request_index
 from core.payment.flow import finish
 from core.payment.funds import UNANSWERED, held_cents
@@ -27,7 +27,6 @@ from core.payment.state import (
     FundsRequestStatus,
     Payment,
     open_conflicts,
-    range_of,
 )
 from core.refusals import (
     ANSWER_SUPERSEDED,
@@ -38,10 +37,16 @@ from core.refusals import (
     no_effect,
     refuse,
 )
-from core.values import FUNDS_LETTER, FUNDS_REF_LENGTH, attempt_of_external_ref, external_ref
+from core.values import (
+    FUNDS_LETTER,
+    FUNDS_REF_LENGTH,
+    ascii_digits,
+    attempt_of_external_ref,
+    external_ref,
+)
 from core.words import FundsResult, OperationName
 
-# Answers by which nothing moved, and the operations that each belongs to.
+# Answers after which no money moved, and their operations.
 _NOT_DONE: Final[dict[FundsResult, frozenset[OperationName]]] = {
     "FAILED": frozenset(effects.DONE),
     "REFUSED": frozenset(effects.DONE),
@@ -49,7 +54,7 @@ _NOT_DONE: Final[dict[FundsResult, frozenset[OperationName]]] = {
     "NEVER_HELD": frozenset({"RELEASE"}),
 }
 _ACTOR: Final = Actor(kind="deposits", id="deposits-core")
-# What an answer does to the request it answers.
+# The effect of an answer on its request.
 _Effect = Literal["APPLY", "CONTRADICT", "SUPERSEDED"]
 _APPLY: Final = "APPLY"
 _CONTRADICT: Final = "CONTRADICT"
@@ -77,10 +82,10 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
         return Unmatched("an answer of Deposits Core to what was not asked")
     ask = attempt.funds_requests[index]
     if _same_answer(ask, command):
-        return Duplicate(*range_of(state, ask.answered_from))
+        return duplicate_of(state, ask.answered_from)
     known = _known_conflict(state, attempt, ask, command)
     if known is not None:
-        return Duplicate(*range_of(state, known))
+        return duplicate_of(state, known)
     word = _effect(attempt, ask, command)
     if word == _SUPERSEDED:
         return no_effect(ANSWER_SUPERSEDED)
@@ -121,7 +126,7 @@ def _shape(command: DepositsResult) -> Refusal | None:
     if (
         len(reference) != FUNDS_REF_LENGTH
         or reference[30] != FUNDS_LETTER[operation]
-        or not (reference[31:].isascii() and reference[31:].isdigit())
+        or not ascii_digits(reference[31:])
     ):
         return refuse(FIELD_INVALID, field="fundsRef", problem=f"is no reference of a {operation}")
     if result == "HELD" and not command.hold_ref:
@@ -144,7 +149,7 @@ def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) 
         return _APPLY if waits else _SUPERSEDED
     if result in _NOT_DONE:
         if status == "DONE":
-            # A hold that was released, never stood or is gone: nothing is held either way.
+            # A hold that was released, never existed or is gone: nothing is held either way.
             nothing_held = result == effects.NEVER_HELD or (
                 command.operation == "RELEASE" and command.code == effects.HOLD_GONE
             )
@@ -156,14 +161,14 @@ def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) 
         return _CONTRADICT
     if waits:
         return _APPLY
-    # A hold that exists after all is taken as it is, and ended when nobody waits for it; but not
-    # beside another one that was asked for since.
+    # A hold that exists after all is recorded, and released if not needed; but not if another one
+    # was requested since.
     newer = any(a.operation == "HOLD" and a.number != ask.number for a in attempt.funds_requests)
     return _APPLY if command.operation == "HOLD" and not newer else _CONTRADICT
 
 
 def _release_effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) -> _Effect:
-    """A release by name may find a hold that was never reported, also after NEVER_HELD."""
+    """A release by name may find a hold that was never reported, even after NEVER_HELD."""
     if ask.status == "DONE" or command.amount != ask.amount:
         return _CONTRADICT
     if ask.hold_number and not effects.hold_stands(attempt, ask):
@@ -177,8 +182,8 @@ def _known_conflict(
 ) -> int | None:
     """The first sequence of the conflict that this answer would open again (ruling 5).
 
-    After REPORT_WRONG a request that is still open is asked again: its answer is a new one, and the
-    same contradiction in it is news. Of a request that is closed the same answer is a redelivery.
+    After REPORT_WRONG an open request is repeated: its answer is new, and the same contradiction in
+    it opens a new conflict. For a closed request the same answer is a redelivery.
     """
     kind = effects.report_kind(command)
     content = content_of(state, command.code, command.amount, state.currency)

@@ -1,6 +1,5 @@
-"""What an answer of Deposits Core makes of an attempt: the events of each result.
-
-Whether it applies is decided before, in core.payment.inputs.deposits.
+"""The events that follow from each result of Deposits Core. core.payment.inputs.deposits has
+already decided that it applies.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from core.values import (
 )
 from core.words import FundsResult, OperationName
 
-# What Deposits Core answers when it has carried a request out.
+# Deposits Core's answer once it has carried out each request.
 DONE: Final[dict[OperationName, FundsResult]] = {
     "HOLD": "HELD",
     "CAPTURE": "CAPTURED",
@@ -38,7 +37,7 @@ DONE: Final[dict[OperationName, FundsResult]] = {
     "CREDIT": "CREDITED",
 }
 _Moved = e.FundsCaptured | e.FundsReleased | e.FundsDebitForced | e.FundsReversed | e.FundsCredited
-# The event of each request that Deposits Core has carried out; a HOLD becomes FundsHeld.
+# The event for each request that Deposits Core has carried out; a HOLD becomes FundsHeld.
 _MOVED: Final[dict[OperationName, type[_Moved]]] = {
     "CAPTURE": e.FundsCaptured,
     "RELEASE": e.FundsReleased,
@@ -46,7 +45,7 @@ _MOVED: Final[dict[OperationName, type[_Moved]]] = {
     "REVERSE": e.FundsReversed,
     "CREDIT": e.FundsCredited,
 }
-HOLD_GONE: Final = "HOLD_GONE"  # code of a refusal: the hold expired or was released by itself
+HOLD_GONE: Final = "HOLD_GONE"  # code of a refusal: the hold expired or Deposits Core released it
 NEVER_HELD: Final = "NEVER_HELD"
 
 
@@ -63,8 +62,8 @@ def report_kind(command: DepositsResult) -> str:
 def contradiction(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult
 ) -> None:
-    """Another amount than asked, a refusal after a success, or a success after a refusal: money is
-    not where the record says.
+    """An amount other than requested, a refusal after a success, or a success after a refusal: the
+    money is not where the record says.
     """
     currency = draft.state.currency
     draft.append(
@@ -85,9 +84,9 @@ def contradiction(
 
 
 def acceptable(attempt: Attempt, conflict: Conflict) -> FundsRequestStatus | None:
-    """The request that a person can close with the amount that Deposits Core names, or None: it
-    still waits for its answer, and so much can have moved. A hold is not closed so: its reference
-    would be unknown.
+    """The request that a person can close with the amount that Deposits Core names, or None: it is
+    still unanswered, and that amount can have moved. A hold cannot be closed this way: its
+    reference would be unknown.
     """
     operation, result, name = (conflict.report_kind or "::").split(":")
     index = funds_request_index(attempt, operation, int(name[1:] or 0))
@@ -109,7 +108,7 @@ def acceptable(attempt: Attempt, conflict: Conflict) -> FundsRequestStatus | Non
 
 
 def record_accepted(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, amount: Cents) -> None:
-    """What Deposits Core did is taken as it says; what is still needed is asked for again."""
+    """Accept the amount that Deposits Core reports; what is still needed is requested again."""
     reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
     header = InputHeader(payment_intent_id=draft.payment_id)
     answer = DepositsResult(
@@ -159,8 +158,8 @@ def not_done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
 def never_held(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult
 ) -> None:
-    """There is no hold: the release that names it has nothing to do. For a hold that was reported
-    HELD, the answer is a refusal, and the hold is released by its own reference.
+    """There is no hold: the release that names it has no effect. For a hold that was reported HELD,
+    the answer is a refusal, and the hold is released by its own reference.
     """
     if not ask.hold_number or hold_stands(attempt, ask):
         not_done(draft, attempt, command)
@@ -171,8 +170,8 @@ def never_held(
 def hold_gone(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult
 ) -> None:
-    """Deposits Core ended the hold by itself: a release has nothing to do any more, and a capture
-    has nothing to take from. What the customer owes is debited by force.
+    """Deposits Core ended the hold: a release has no effect, and a capture has no hold. What the
+    customer owes becomes a forced debit.
     """
     if ask.hold_number and not hold_stands(attempt, ask):
         _no_hold(draft, attempt, ask, HOLD_GONE, command.details)
@@ -220,7 +219,7 @@ def done(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: Depos
 
 
 def _held(draft: Draft, attempt: Attempt, reference: FundsRef, command: DepositsResult) -> None:
-    """A hold without a reference of Deposits Core's own is named by ours."""
+    """A hold without a reference from Deposits Core is named by our reference."""
     draft.append(
         e.FundsHeld(
             header=draft.header(attempt.number),

@@ -1,16 +1,19 @@
-"""The customer's confirmation, the parking of a payment and its resumption."""
+"""The notification service's confirmation, the parking of a payment and its resumption."""
 
 from __future__ import annotations
 
-from core.decider import Accepted, Context, Decision, Duplicate, Unmatched
+from typing import get_args
+
+from core import closed_sets
+from core.decider import Accepted, Context, Decision, Unmatched
 from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import NotificationResult, ResumeProcessing
-from core.payment.draft import SYSTEM, decided_at, draft_of
+from core.payment.draft import SYSTEM, decided_at, draft_of, duplicate_of
 from core.payment.flow import finish
 from core.payment.operator import checks
 from core.payment.operator.gate import ADMINS, role_missing, too_late
-from core.payment.state import Payment, range_of
+from core.payment.state import Payment
 from core.refusals import (
     FIELD_INVALID,
     NOT_FOUND,
@@ -24,13 +27,13 @@ from core.refusals import (
 from core.values import same_person
 
 ERROR_CHARACTERS_MAX = 300
-_RESULTS = frozenset({"DELIVERED", "UNDELIVERABLE"})
+_RESULTS = frozenset(get_args(closed_sets.MessageResult))
 
 
 def notification_result(
     state: Payment | None, command: NotificationResult, context: Context
 ) -> Decision:
-    """The confirmation joins the timeline."""
+    """Record the confirmation in the timeline."""
     if command.result not in _RESULTS:
         return refuse(FIELD_INVALID, field="result", problem="is not DELIVERED or UNDELIVERABLE")
     if state is None:
@@ -43,7 +46,7 @@ def notification_result(
             if known.result is None:
                 break
             if known.result == command.result:
-                return Duplicate(*range_of(state, known.from_sequence))
+                return duplicate_of(state, known.from_sequence)
             return no_effect(NOTIFICATION_ANSWERED)
     else:
         return no_effect(NOTIFICATION_UNKNOWN)
@@ -76,7 +79,7 @@ def suspend(state: Payment, context: Context, error: str) -> Accepted:
 
 
 def resume(state: Payment | None, command: ResumeProcessing, context: Context) -> Decision:
-    """Take a parked payment up again; what was outstanding follows at once. Two persons."""
+    """Resume a parked payment (dual control); outstanding work follows at once."""
     limit = context.rules.limits.free_text_characters_max
     refusal = (
         checks.operator(command.operator)

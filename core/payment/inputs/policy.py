@@ -1,16 +1,19 @@
-"""Resolve's answers: the policy check of an attempt, and its decision of an operator's request."""
+"""Resolve's answers: the policy check of an attempt, and its decision on an operator's request."""
 
 from __future__ import annotations
 
-from core.decider import Context, Decision, Duplicate, Unmatched
+from typing import get_args
+
+from core import closed_sets
+from core.decider import Context, Decision, Unmatched
 from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.deadlines import WAITS_FOR_DECISION
-from core.payment.draft import Draft, decided_at, draft_of
+from core.payment.draft import Draft, decided_at, draft_of, duplicate_of
 from core.payment.flow import finish
 from core.payment.operator import checks
-from core.payment.state import UNSENT, Approval, Payment, range_of, was_never_submitted
+from core.payment.state import UNSENT, Approval, Payment, was_never_submitted
 from core.refusals import (
     APPROVAL_CLOSED,
     APPROVAL_UNKNOWN,
@@ -32,13 +35,13 @@ from core.values import (
 )
 from core.words import ApprovalAnswer, EndSource, FailureReasonName
 
-_DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
-_POLICY_ANSWERS = frozenset({"PASSED", "DECLINED"})
-_ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
+_DECLINE_REASONS = frozenset(get_args(closed_sets.DeclineReason))
+_POLICY_ANSWERS = frozenset(get_args(closed_sets.PolicyAnswer))
+_ANSWERS = frozenset(get_args(closed_sets.ApprovalAnswer))
 
 
 def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Context) -> Decision:
-    """The answer to an attempt's policy check; declined ends the attempt (domain §9)."""
+    """The answer to an attempt's policy check; declined ends the attempt (domain §1, ruling 1)."""
     verdict = command.verdict
     if verdict not in _POLICY_ANSWERS:
         return refuse(FIELD_INVALID, field="verdict", problem="is not PASSED or DECLINED")
@@ -55,7 +58,7 @@ def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Conte
     attempt = state.attempts[number - 1]
     if attempt.policy != "REQUESTED":
         if attempt.policy == verdict:
-            return Duplicate(*range_of(state, attempt.policy_from))
+            return duplicate_of(state, attempt.policy_from)
         return no_effect(VERDICT_SUPERSEDED)
     if number != len(state.attempts) or state.state not in UNSENT:
         return no_effect(TOO_LATE_FOR_CHECK)
@@ -87,8 +90,8 @@ def fail_unsent(
     code: str | None = None,
     details: str | None = None,
 ) -> None:
-    """End an attempt that was not sent: non-payment of it is certain, unless the rail has it
-    all the same. Only TIMEOUT is safe to retry.
+    """End an attempt that was not sent: its non-payment is certain, unless there is evidence that
+    the rail has it. Only TIMEOUT is safe to retry.
     """
     draft.append(
         e.PaymentFailed(
@@ -107,8 +110,8 @@ def fail_unsent(
 def approval_decision(
     state: Payment | None, command: ApprovalDecision, context: Context
 ) -> Decision:
-    """Resolve's APPROVED, REJECTED or REFERRED. RETRY_UNCERTAIN is for a person: an approval refers
-    it.
+    """Resolve's APPROVED, REJECTED or REFERRED. RETRY_UNCERTAIN is for a person: Resolve's approval
+    of it counts as REFERRED.
     """
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text(
@@ -129,7 +132,7 @@ def approval_decision(
     if verdict == "APPROVED" and approval.action == Action.RETRY_UNCERTAIN:
         verdict = "REFERRED"
     if approval.decision == verdict and not approval.by_person:
-        return Duplicate(*range_of(state, approval.decided_from))
+        return duplicate_of(state, approval.decided_from)
     now = decided_at(state, context.now_ms)
     if approval.status not in WAITS_FOR_DECISION or approval.expires_at <= now:
         return no_effect(APPROVAL_CLOSED)
@@ -159,9 +162,7 @@ def append_decision(
     policy_version: str,
     text: str | None,
 ) -> None:
-    """The decision joins the history, with the rules evaluated (AP-08). An approval starts a life
-    of its own.
-    """
+    """Record the decision, with the rules evaluated (AP-08). An approval starts its validity."""
     header = draft.header(approval.attempt, approval_id=approval.id)
     if verdict == "APPROVED":
         draft.append(
@@ -197,7 +198,7 @@ def find_approval(state: Payment, approval_id: ApprovalId) -> Approval | None:
 
 
 def _attempt_of(state: Payment, reference: str) -> int | None:
-    """The attempt whose check this is: the current one nearly always."""
+    """The attempt that the check belongs to: nearly always the current one."""
     for number in range(len(state.attempts), 0, -1):
         if policy_ref(state.payment_intent_id, number) == reference:
             return number

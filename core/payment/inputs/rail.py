@@ -1,15 +1,15 @@
 """Reports of the rail and its adapter: what they mean for the attempt they name. `rail_effects`
-writes it down.
+appends the events.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal, assert_never
 
-from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
+from core.decider import Context, Decision, Refusal, Unmatched
 from core.header import Actor
 from core.payment.commands import RailReport
-from core.payment.draft import decided_at, draft_of
+from core.payment.draft import decided_at, draft_of, duplicate_of
 from core.payment.flow import finish
 from core.payment.funds import returned_cents
 from core.payment.inputs import rail_effects, recovered_submissions
@@ -46,7 +46,6 @@ from core.payment.state import (
     Attempt,
     Payment,
     open_conflicts,
-    range_of,
 )
 from core.refusals import (
     CHANGES_NOTHING,
@@ -71,12 +70,14 @@ _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
 SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
 
 
-# What a report does, and why: the kind of its conflict, or the rule under which nothing happens.
+# A report's effect and why: the kind of its conflict, or the rule under which it has no effect.
 _Answer = tuple[Effect, ConflictKind | NoEffectRule | Literal[""]]
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
-    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (ruling 5)."""
+    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal because of the state (ruling
+    5).
+    """
     refusal = _shape(command)
     if refusal is not None:
         return refusal
@@ -99,7 +100,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     rules = context.rules
     known = same_conflict(state, attempt, command)
     if known is not None:
-        return Duplicate(*range_of(state, known))
+        return duplicate_of(state, known)
     if command.kind == "RETURNED":
         word, why = _return_effect(state, attempt, command)
     else:
@@ -109,12 +110,12 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         if not conclusive:
             known = same_report(state, attempt, command, rules)
             if known is not None:
-                return Duplicate(*range_of(state, known))
+                return duplicate_of(state, known)
         word, why = _effect(state, attempt, command, rules, conclusive)
     if word == "NO_EFFECT":
         return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its NoEffectRule
     if word == "DUPLICATE":
-        return Duplicate(*range_of(state, remembered_from(attempt, command.kind)))
+        return duplicate_of(state, remembered_from(attempt, command.kind))
     if word == "CONFLICT" and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
         return no_effect(CONFLICTS_FULL)
 
@@ -149,7 +150,8 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
 
 def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, now: int) -> bool:
     """An enquiry's "unknown" after submitBefore, from an adapter whose own record says it has
-    stopped (ruling 3). Of an attempt under way it is only noted: what it says may still change.
+    stopped (ruling 3). For an attempt in progress it is only noted, because the status may still
+    change.
     """
     return (
         command.kind == "STATUS"
@@ -166,8 +168,8 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
 
 
 def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """The rail's own denial, asked for: it makes an end certain that was not, reported before or
-    not.
+    """The rail's own denial, as the answer to an enquiry: it makes an uncertain end certain, even
+    if it was reported before.
     """
     return (
         command.via_enquiry
@@ -184,9 +186,7 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
 def _effect(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, conclusive: bool
 ) -> _Answer:
-    """The word of the table, and why: a conflict's kind, or the rule under which nothing
-    happens.
-    """
+    """The table's entry, and why: a conflict's kind, or the rule under which it has no effect."""
     kind = command.kind
     differs = other_money(state, attempt, command)
     if differs is not None:
@@ -200,12 +200,12 @@ def _effect(
     if attempt.never_submitted and attempt.certain and rail_has_it(attempt, command, rules):
         return "CONFLICT", SUBMISSION_CONTRADICTED
     if kind == "REJECTED" and command.code in rules.resend_rejected_codes:
-        return _resend_rejected(state, attempt, rules)
+        return _resend_rejected(state, attempt, command, rules)
     word = REPORT_TABLE[kind, attempt.state]
     if word == "CONFLICT":
         return _conflict_of(state, attempt, kind)
     if word == "NOTE":
-        return _note(state, rules)
+        return _note(state, attempt, command, rules)
     if word == "DUPLICATE" and attempt.outcome == "NOT_PAID" and kind in CLEARED:
         return "CONFLICT", "REPORTED_AFTER_NOT_PAID"
     if word == "FAIL" and kind in _DENIALS and rail_had_it(state, attempt):
@@ -216,25 +216,33 @@ def _effect(
         return "CONFLICT", "DOUBLE_SETTLEMENT"
     if word == "NO_EFFECT":
         if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
-            return _note(state, rules)
+            return _note(state, attempt, command, rules)
         return "NO_EFFECT", NOT_SENT if attempt.state in UNSENT else NOT_ASKED
     return word, ""
 
 
-def _note(state: Payment, rules: Rules) -> _Answer:
-    return ("NO_EFFECT", NOTES_FULL) if state.notes >= rules.limits.notes_max else ("NOTE", "")
+def _note(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> _Answer:
+    """A note. Beyond the limit only one that a retry's safety rests on, and an attempt has at most
+    two of these: the first evidence that the rail has it, the first reason that forbids a retry.
+    """
+    if state.notes < rules.limits.notes_max or _worse_reason(attempt, command, rules):
+        return "NOTE", ""
+    is_first_evidence = not attempt.rail_had_it and rail_has_it(attempt, command, rules)
+    return ("NOTE", "") if is_first_evidence else ("NO_EFFECT", NOTES_FULL)
 
 
-def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> _Answer:
-    """AM05, DUPL: our own resend was rejected, which changes no state (ruling 11)."""
+def _resend_rejected(
+    state: Payment, attempt: Attempt, command: RailReport, rules: Rules
+) -> _Answer:
+    """Our own resend was rejected (AM05, DUPL), which changes no state (ruling 11)."""
     if attempt.state in UNSENT:
         return "NO_EFFECT", NOT_SENT
     known = attempt.certain or attempt.outcome is not None
-    return ("NO_EFFECT", RESEND_REJECTED) if known else _note(state, rules)
+    return ("NO_EFFECT", RESEND_REJECTED) if known else _note(state, attempt, command, rules)
 
 
 def _return_effect(state: Payment, attempt: Attempt, command: RailReport) -> _Answer:
-    """Money that came back (ruling 13): by its id one return, else the total so far."""
+    """Returned money (ruling 13): with an id one return, else the total so far."""
     if command.currency is not None and command.currency != state.currency:
         return "CONFLICT", CURRENCY_DIFFERS
     if attempt.state in UNSENT:
@@ -242,7 +250,7 @@ def _return_effect(state: Payment, attempt: Attempt, command: RailReport) -> _An
     name = digest(command.rail_message_id)
     known = known_return(attempt, name)
     if known is not None and not command.via_enquiry:
-        # Its code says nothing of its own; another amount under its id is another return.
+        # Its code adds nothing; another amount under the same id is another return.
         same = command.amount in (known, None)
         return ("DUPLICATE", "") if same else ("CONFLICT", "SAME_MESSAGE_OTHER_CONTENT")
     if not attempt.settled:
@@ -263,14 +271,14 @@ def _return_effect(state: Payment, attempt: Attempt, command: RailReport) -> _An
     if told_apart >= RETURNS_MAX:
         return "CONFLICT", RETURNS_TOO_MANY
     raises = attempt.returns_sum + amount > attempt.returns_total
-    # A total was reported before: its id is remembered, so that the next one adds up.
+    # A total was reported before: remember this id, so that the next return adds up.
     return ("RETURN", "") if raises else ("NOTE", "")
 
 
 def _after_end(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: Effect
 ) -> _Answer:
-    """What an attempt that has failed or expired still learns."""
+    """What a report means for an attempt that has failed or expired."""
     kind = command.kind
     if word == "CONFIRM":
         if attempt.outcome in PAID_OUTCOMES:
@@ -278,8 +286,9 @@ def _after_end(
         if _ends_otherwise(attempt, command):
             return "CONFLICT", "CONTRADICTORY_END"
         if not _confirms(attempt, command, rules):
-            worse = _worse_reason(attempt, command, rules)
-            return _note(state, rules) if worse else ("NO_EFFECT", CHANGES_NOTHING)
+            if _worse_reason(attempt, command, rules):
+                return _note(state, attempt, command, rules)
+            return "NO_EFFECT", CHANGES_NOTHING
         if kind in _DENIALS and rail_had_it(state, attempt):
             return "CONFLICT", SUBMISSION_CONTRADICTED
         return "CONFIRM", ""
@@ -288,7 +297,7 @@ def _after_end(
             return "DUPLICATE", ""
         if not attempt.withdraw or attempt.certain or attempt.outcome is not None:
             if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
-                return _note(state, rules)
+                return _note(state, attempt, command, rules)
             return "NO_EFFECT", NOT_ASKED
         return "RECALL", ""
     if word == "RECALL_ANSWER":
@@ -300,15 +309,17 @@ def _after_end(
         if attempt.certain or attempt.outcome is not None:
             return "NO_EFFECT", CHANGES_NOTHING
         if kind == "RECALL_REFUSED" and attempt.recall != "REQUESTED":
-            return ("NO_EFFECT", NOT_ASKED) if attempt.rail_had_it else _note(state, rules)
+            if attempt.rail_had_it:
+                return "NO_EFFECT", NOT_ASKED
+            return _note(state, attempt, command, rules)
     return word, ""
 
 
 def _ends_otherwise(attempt: Attempt, command: RailReport) -> bool:
     """Whether the rail, which ended the attempt one way, now ends it the other way.
 
-    An enquiry's rejection may confirm an expiry, not the other way round: of two orders of such
-    reports at most one is without a conflict, so that no order decides silently.
+    An enquiry's rejection may confirm an expiry, but not the other way round. So of the two orders
+    of such reports at most one is without a conflict, and no order decides silently.
     """
     expires = command.kind == "EXPIRED"
     if attempt.ended_by != "rail" or expires == (attempt.state == State.EXPIRED):
@@ -317,8 +328,8 @@ def _ends_otherwise(attempt: Attempt, command: RailReport) -> bool:
 
 
 def _worse_reason(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """Whether the rail rejects for a reason that forbids the retry which the record would allow: it
-    counts, also where the code says nothing for certain (ruling 2).
+    """Whether the rail's reason forbids a retry that the record would allow: it counts even if its
+    code makes nothing certain (ruling 2).
     """
     if command.kind != "REJECTED" or command.code in rules.resend_rejected_codes:
         return False
@@ -343,8 +354,8 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
 
 
 def _conflict_of(state: Payment, attempt: Attempt, kind: ReportKind) -> _Answer:
-    """The kind of a contradiction that the table names; some turn out to agree with a verdict or
-    the record.
+    """The kind of a contradiction in the table; some turn out to agree with a verdict or the
+    record.
     """
     if attempt.state in UNSENT:
         return "CONFLICT", "REPORT_BEFORE_SEND"
@@ -359,7 +370,7 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: ReportKind) -> _Answer:
         return "CONFLICT", "DOUBLE_SETTLEMENT" if twice else SETTLED_AFTER[attempt.state]
     if attempt.state == State.SETTLED:
         if attempt.outcome == "NOT_PAID":
-            return "NO_EFFECT", CHANGES_NOTHING  # a verdict said so already
+            return "NO_EFFECT", CHANGES_NOTHING  # a verdict already said so
         return "CONFLICT", "REJECTED_AFTER_SETTLED"
     if kind == "RECALL_ACCEPTED":
         return "CONFLICT", "RECALLED_UNASKED"

@@ -1,4 +1,4 @@
-"""What a rail report writes into the history, once `decide_rail` has judged it."""
+"""The events of a rail report, once `rail` has judged it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from core.payment import events as e
 from core.payment.commands import RailReport
 from core.payment.draft import SYSTEM, Draft
+from core.payment.evolve.lifecycle import NEVER_SUBMITTED
 from core.payment.flow import enquire
 from core.payment.funds import returned_cents
 from core.payment.state import Attempt
@@ -17,7 +18,6 @@ _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 _SETTLED: Final = State.SETTLED.value
 _FAILED: Final = State.FAILED.value
 _EXPIRED: Final = State.EXPIRED.value
-_DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
 
 
 def acknowledge(draft: Draft, attempt: Attempt, report: RailReport) -> None:
@@ -46,8 +46,10 @@ def settle(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 
 
 def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """The rail's rejection by its code's row, or our adapter's word that nothing was submitted."""
-    if report.kind in _DENIALS:
+    """The rail's rejection, by its code's row, or our adapter's report that nothing was
+    submitted.
+    """
+    if report.kind in NEVER_SUBMITTED:
         reason: FailureReasonName = "TIMEOUT"
         retry_safe, certain, table = True, True, None
     else:
@@ -69,6 +71,8 @@ def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             via_enquiry=report.via_enquiry,
             assigned_from=report.assigned_from,
             report_kind=report.kind,
+            submitted_at=None if report.via_enquiry else report.submitted_at,
+            answered_at=None if report.via_enquiry else report.answered_at,
         )
     )
 
@@ -92,16 +96,16 @@ def expire(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 
 
 def confirm(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """Non-payment is certain now; the rail's reason may forbid a retry (rulings 2 and 3)."""
+    """Non-payment is now certain; the rail's reason may forbid a retry (rulings 2 and 3)."""
     retry_safe, table = True, None
-    if report.kind not in _DENIALS:
+    if report.kind not in NEVER_SUBMITTED:
         meaning = draft.rules.meaning(report.adapter, report.code)
         retry_safe, table = meaning.retry_safe, meaning.table
     _confirmed(draft, attempt, report, retry_safe=retry_safe, table=table)
 
 
 def recall(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """The withdraw came too late, or may have: `code` says what that rests on (ruling 8)."""
+    """The withdrawal came too late, or may have: `code` says on what evidence (ruling 8)."""
     draft.append(
         e.RecallRequested(
             header=draft.header(attempt.number, actor=SYSTEM),
@@ -131,7 +135,7 @@ def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 
 
 def record_return(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """A return after settlement: linked; the state stays (ruling 13)."""
+    """A return after settlement: recorded; the state does not change (ruling 13)."""
     amount = report.amount or NO_CENTS  # judged before: a return without an amount is a conflict
     if report.via_enquiry or report.rail_message_id is None:
         total = amount
@@ -155,8 +159,8 @@ def record_return(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 def note(
     draft: Draft, attempt: Attempt, report: RailReport, *, rail_has_it: bool, retry_safe: bool
 ) -> None:
-    """Recorded and no more; the first rejection of our own resend is enquired about at once
-    (ruling 11).
+    """Record it only; the first rejection of our own resend starts an enquiry at once (ruling
+    11).
     """
     draft.append(
         e.RailStatusReported(
@@ -185,26 +189,28 @@ def note(
 
 
 def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: ConflictKind) -> None:
-    """Kept, never dropped, and it blocks (ruling 5)."""
+    """Open a conflict, which blocks the payment (ruling 5)."""
     state = draft.state
-    said = f"{report.kind}"
+    detail = f"{report.kind}"
     if report.code is not None:
-        said += f" {report.code}"
+        detail += f" {report.code}"
     if report.amount is not None:
-        said += f" of {format_amount(report.amount, report.currency or state.currency)}"
+        detail += f" of {format_amount(report.amount, report.currency or state.currency)}"
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number),
             conflict_id=conflict_id(state.conflicts_made + 1),
             kind=kind,
             external_ref=external_ref(draft.payment_id, attempt.number),
-            detail=f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",
+            detail=f"{detail} for {attempt_id(attempt.number)}, which is {attempt.state}",
             code=report.code,
             amount=report.amount,
             currency=report.currency,
             rail_message_id=report.rail_message_id,
             assigned_from=report.assigned_from,
             report_kind=report.kind,
+            submitted_at=None if report.via_enquiry else report.submitted_at,
+            answered_at=None if report.via_enquiry else report.answered_at,
         )
     )
 
@@ -240,5 +246,7 @@ def _confirmed(
             via_enquiry=report.via_enquiry,
             retry_safe=retry_safe,
             assigned_from=report.assigned_from,
+            submitted_at=None if report.via_enquiry else report.submitted_at,
+            answered_at=None if report.via_enquiry else report.answered_at,
         )
     )

@@ -1,7 +1,8 @@
-"""What is known of a rail report before it is judged: was it said before, and is it evidence?
+"""What is known about a rail report before it is judged: whether it is a repeat, and whether it is
+evidence.
 
-The same message, the same contradiction and the same content are told apart here (domain §2,
-ruling 5), and what shows that the rail had an attempt (ruling 3).
+It distinguishes the same message, the same contradiction and the same content (domain §2, ruling
+5), and finds evidence that the rail had an attempt (ruling 3).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CLEARED: Final[frozenset[ReportKind]] = frozenset({"ACCEPTED", "SETTLED"})
 _EVIDENCE: Final = frozenset(
     {"RECEIVED", "ACCEPTED", "SETTLED", "RETURNED", "RECALL_ACCEPTED", "RECALL_REFUSED"}
 )
+_NOTES: Final = frozenset({"STATUS", "RECEIVED"})
 _SAYS_PAID: Final = frozenset({"SETTLED_AFTER_ALL", "AMOUNT_ACCEPTED", "RETURNED"})
 # The reports that each verdict agrees with.
 _AGREES: Final[dict[Verdict, frozenset[ReportKind]]] = {
@@ -36,7 +38,7 @@ _AGREES: Final[dict[Verdict, frozenset[ReportKind]]] = {
 
 
 def may_have_been_submitted(attempt: Attempt) -> bool:
-    """It was sent, or the rail has it all the same: a lost log tail, or a stray report."""
+    """It was sent, or the rail has it anyway: after a lost log tail, or by a stray report."""
     return attempt.sent_at > 0 or attempt.rail_had_it
 
 
@@ -51,9 +53,9 @@ def rail_had_it(state: Payment, attempt: Attempt) -> bool:
 
 
 def rail_has_it(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """Whether the report is evidence that the rail has the attempt: its own word, or our adapter's
-    record SUBMITTED. It outweighs "unknown". Evidence is about submissions made: of an attempt that
-    was neither sent nor found there is none (ruling 3).
+    """Whether the report is evidence that the rail has the attempt: the rail's own statement, or
+    our adapter's record SUBMITTED. It outweighs "unknown". There is no evidence about an attempt
+    that was neither sent nor found (ruling 3).
     """
     if not may_have_been_submitted(attempt):
         return False
@@ -75,8 +77,8 @@ def rail_has_it(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
 def same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
     """The first sequence of the conflict that this report would open again (ruling 5).
 
-    The same contradiction is the same conflict while that is open, or when its verdict agrees with
-    the report. Otherwise only the same message id is: an enquiry's answer, or another id, is news.
+    The same contradiction is the same conflict while that is open, or if its verdict agrees with
+    the report. Otherwise only the same message id is; an enquiry's answer, or another id, is new.
     """
     if not state.conflicts:
         return None
@@ -105,8 +107,8 @@ def same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int 
 
 
 def _agrees(state: Payment, attempt: Attempt, verdict: Verdict, command: RailReport) -> bool:
-    """Whether the verdict says what the report says, and no later verdict on the attempt says
-    otherwise.
+    """Whether the verdict agrees with the report, and no later verdict on the attempt contradicts
+    it.
     """
     kind = command.kind
     if kind not in _AGREES.get(verdict, ()):
@@ -117,11 +119,13 @@ def _agrees(state: Payment, attempt: Attempt, verdict: Verdict, command: RailRep
 
 
 def same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> int | None:
-    """The first sequence of the report that says the same (domain §2)."""
+    """The first sequence of an earlier report with the same content (domain §2)."""
     kind = command.kind
     if not attempt.rail_had_it and rail_has_it(attempt, command, rules):
-        return None  # the same words before the send were no evidence
-    # What a verdict denied is a duplicate by its id alone, and never as an enquiry's answer.
+        return None  # the same report before the send was no evidence
+    if _answers_another_try(attempt, command, rules):
+        return None
+    # After the verdict NOT_PAID only the same message id is a duplicate, and no enquiry's answer.
     is_denied = attempt.outcome == "NOT_PAID" and kind in CLEARED
     if is_denied and command.via_enquiry:
         return None
@@ -138,7 +142,7 @@ def same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Ru
     message_id = digest(command.rail_message_id)
     for known in same:
         if known.message_id == message_id is not None:
-            return known.from_sequence  # the very same message, whatever came since
+            return known.from_sequence  # the same message
     if is_denied or other_money(state, attempt, command) is not None:
         return None
     if same_id_elsewhere(state, attempt, command, content):
@@ -146,8 +150,18 @@ def same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Ru
     return same[0].from_sequence
 
 
+def _answers_another_try(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+    """Whether it is the technical answer to a later submission than any note records. Each such
+    answer is a separate note, so that the history has every rail latency (domain §2).
+    """
+    if command.submitted_at is None or command.via_enquiry:
+        return False
+    is_note = command.kind in _NOTES or command.code in rules.resend_rejected_codes
+    return is_note and command.submitted_at > attempt.tried_at
+
+
 def same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, content: str) -> bool:
-    """Whether the rail's message id stands for another kind or content already."""
+    """Whether the rail's message id was already used for another kind or content."""
     if command.rail_message_id is None or not (attempt.reports or state.conflicts):
         return False
     message_id = digest(command.rail_message_id)

@@ -1,5 +1,5 @@
-"""A deadline has passed and was read back. It acts only when the payment still waits for exactly
-that one.
+"""A deadline has passed and was read back. It acts only if the payment still waits for exactly that
+deadline.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from core.words import Overdue
 
 
 def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
-    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain
-    §8).
+    """Act on the deadline that the state holds, even if the rule set now in force would set another
+    one (domain §8).
     """
     if state is None or command.deadline != state.deadline or command.kind != state.deadline_kind:
         return no_effect(TIMER_STALE)
@@ -42,15 +42,15 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
         case "ENQUIRY":
             _enquire(draft)
         case "FUNDS_REPEAT":
-            # Read so late that the window has passed, a hold is not asked for any more.
+            # If the timer is read after the window has passed, no hold is requested.
             if not _window_passed(draft, attempt):
                 _repeat(draft)
         case "APPROVAL":
             _expire_approval(draft)
         case "SEND":
-            outstanding(draft)  # nothing but time held it back
+            outstanding(draft)  # the send waited only for its time
             if not draft.events:
-                _expire(draft, attempt)  # read so late that the payment's own expiry has passed
+                _expire(draft, attempt)  # read after the payment's own expiry
         case _:
             assert_never(command.kind)
     if not draft.events:
@@ -59,7 +59,7 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
 
 
 def _window_passed(draft: Draft, attempt: Attempt) -> bool:
-    """End an unsent payment whose window has passed; True when it did."""
+    """End an unsent payment if its window has passed; True if it did."""
     ended = deadlines.window(draft.state, draft.rules.windows)
     if ended is None or ended[0] > draft.now:
         return False
@@ -87,7 +87,7 @@ def _expire(draft: Draft, attempt: Attempt) -> None:
 
 
 def _expire_approval(draft: Draft) -> None:
-    """Nobody decided in time: the request ends, and with it the freeze and the waiting."""
+    """Nobody decided in time: end the request and its freeze."""
     for approval in draft.state.approvals:
         if (
             approval.status in deadlines.WAITS_FOR_DECISION
@@ -107,7 +107,9 @@ def _expire_approval(draft: Draft) -> None:
 
 
 def _overdue(draft: Draft, attempt: Attempt, deadline: int) -> None:
-    """A timeout is not a failure on NPP: mark it, and let the flow enquire (ruling 7)."""
+    """A timeout is not a failure on the NPP: mark it overdue, and let the flow enquire (ruling
+    7).
+    """
     level: Overdue = "ATTENTION" if attempt.overdue is None else "ESCALATED"
     draft.append(
         e.PaymentOverdue(

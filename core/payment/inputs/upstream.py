@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.decider import Context, Decision, Duplicate, Refusal
+from core.decider import Context, Decision, Refusal
 from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import CreatePayment, ExpirePayment
-from core.payment.draft import Draft, draft_of
+from core.payment.draft import Draft, draft_of, duplicate_of
 from core.payment.flow import finish
 from core.payment.keys import result_key
 from core.payment.operator import checks
@@ -14,7 +14,6 @@ from core.payment.state import (
     UNSENT,
     Payment,
     open_conflicts,
-    range_of,
     was_never_submitted,
 )
 from core.refusals import (
@@ -51,9 +50,7 @@ _HOUR_MS = 3_600_000
 
 
 def create(state: Payment | None, command: CreatePayment, context: Context) -> Decision:
-    """One key of one source is one payment (domain §2); the same content again is the first
-    result.
-    """
+    """One key of one source is one payment (domain §2); repeated content gives the first result."""
     refusal = _shape(command)
     if refusal is not None:
         return refusal
@@ -70,7 +67,7 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
         field = first_difference(state, command, parties, context)
         if field is not None:
             return refuse(IDEMPOTENCY_KEY_REUSED, first_difference=field, field=field)
-        return Duplicate(*range_of(state, 1))
+        return duplicate_of(state, 1)
     refusal = _invariants(command, parties, context)
     if refusal is not None:
         return refusal
@@ -103,8 +100,8 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
 
 
 def expire(state: Payment | None, command: ExpirePayment, context: Context) -> Decision:
-    """The source gives its payment up. Legal in AUTHORISED only; from SENT on it is the operators'
-    (ruling 12).
+    """The source expires its payment: allowed in AUTHORISED only; from SENT on only operators may
+    expire it (ruling 12).
     """
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.optional_text("reason", command.reason, limit)
@@ -116,7 +113,7 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
         return refuse(SOURCE_NOT_ENTITLED, source=state.source)
     done = state.results.get(result_key("E", len(state.attempts)))
     if done is not None:
-        return Duplicate(*range_of(state, done))
+        return duplicate_of(state, done)
     if state.state not in UNSENT and state.state not in FINAL:
         return refuse(UPSTREAM_AFTER_SENT, expected=State.AUTHORISED.value, actual=state.state)
     if state.state != State.AUTHORISED:
@@ -148,9 +145,7 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
 def first_difference(
     state: Payment, command: CreatePayment, parties: Parties, context: Context
 ) -> str | None:
-    """The first field of the canonical content that differs, in the order that is binding,
-    or None.
-    """
+    """The first field of the canonical content that differs, in the order of domain §2, or None."""
     if command.amount != state.amount:
         return "amount"
     if command.currency != state.currency:

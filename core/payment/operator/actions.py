@@ -41,13 +41,13 @@ RETRY_STATES: Final[tuple[StateName, ...]] = ("FAILED",)
 CANCEL_STATES: Final[tuple[StateName, ...]] = ("CREATED", "AUTHORISED", "SENT")
 MARK_FAILED_STATES: Final[tuple[StateName, ...]] = ("SENT", "ACKNOWLEDGED")
 EXPIRE_STATES: Final[tuple[StateName, ...]] = ("AUTHORISED", "SENT", "ACKNOWLEDGED")
-# Any reason of the table but the two that would be back doors (ruling 10).
+# Any reason of the table except the two that would bypass other rules (ruling 10).
 MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED", "EXPIRED"}
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
 
 
 def _in(states: tuple[StateName, ...]) -> Callable[[Payment, object, int], Refusal | None]:
-    """The step of an action that any payment in one of the states allows."""
+    """The state step of an action that is allowed in any of these states."""
     return lambda state, command, now: _precondition(state, states)
 
 
@@ -69,8 +69,8 @@ def _retry_allowed(state: Payment, command: RetryPayment, now: int) -> Refusal |
 def _retry_approval(
     state: Payment, command: RetryPayment, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
-    """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the
-    invariant.
+    """RETRY if everything is certain; RETRY_UNCERTAIN allows both. With a plain RETRY the invariant
+    decides.
     """
     retry_approval = _find(state, operator, "RETRY", now)
     if isinstance(retry_approval, Approval) and certain_for_all(state):
@@ -80,8 +80,8 @@ def _retry_approval(
         return uncertain_retry
     if isinstance(retry_approval, Approval) or certain_for_all(state):
         return retry_approval
-    asked = any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals)
-    return uncertain_retry if asked else retry_approval
+    requested = any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals)
+    return uncertain_retry if requested else retry_approval
 
 
 RETRY: Final = Steps(
@@ -94,7 +94,9 @@ RETRY: Final = Steps(
 
 
 def retry(state: Payment | None, command: RetryPayment, context: Context) -> Decision:
-    """Attempt n+1 of a payment that failed, safely and for certain (rulings 2 and 3)."""
+    """Attempt n+1 of a payment that failed, if a retry is safe and non-payment certain (rulings 2
+    and 3).
+    """
     passed = pass_steps(RETRY, state, command, context)
     if not isinstance(passed, Passed):
         return passed
@@ -114,7 +116,7 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
         )
     )
     _take_over_hold(draft, number)
-    if certain:  # else nobody can say in certain words what this attempt is
+    if certain:  # else a message to the customer might be untrue (domain §11)
         request_notification(draft, draft.state.attempts[-1], "retry_started")
     return finish(draft)
 
@@ -150,7 +152,9 @@ CANCEL: Final = Steps(
 
 
 def cancel(state: Payment | None, command: CancelPayment, context: Context) -> Decision:
-    """Ends CREATED, AUTHORISED or SENT; in SENT the adapter is asked to withdraw (ruling 8)."""
+    """Fail a payment in CREATED, AUTHORISED or SENT as CANCELLED; in SENT the adapter is asked to
+    withdraw (ruling 8).
+    """
     passed = pass_steps(CANCEL, state, command, context)
     if not isinstance(passed, Passed):
         return passed
@@ -199,7 +203,9 @@ MARK_FAILED: Final = Steps(
 
 
 def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Context) -> Decision:
-    """An operator's word, never certain by itself (rulings 3 and 10)."""
+    """Fail the payment on an operator's word, which does not make non-payment certain (rulings 3
+    and 10).
+    """
     passed = pass_steps(MARK_FAILED, state, command, context)
     if not isinstance(passed, Passed):
         return passed
@@ -243,7 +249,7 @@ EXPIRE: Final = Steps(
 def expire(
     state: Payment | None, command: ExpirePayment, operator: OperatorHeader, context: Context
 ) -> Decision:
-    """From SENT on it needs an approval, like mark-failed (ruling 7)."""
+    """Expire the payment for an operator. From SENT on it needs an approval (ruling 7)."""
     passed = pass_steps(EXPIRE, state, command, context, operator)
     if not isinstance(passed, Passed):
         return passed
@@ -320,9 +326,9 @@ def _precondition(state: Payment, states: tuple[StateName, ...]) -> Refusal | No
 
 
 def _funds_unanswered(state: Payment) -> Refusal | None:
-    """Whether Deposits Core has not answered an earlier request: what it holds of the customer's
-    money is not known, and could decline the new hold or add to it (ruling 2). What was paid
-    is never sent again, whatever is unanswered.
+    """The refusal while Deposits Core has not answered an earlier request: it may still hold the
+    customer's money, so the new hold could be declined or hold it twice (ruling 2). A paid payment
+    is refused as ALREADY_PAID instead.
     """
     if any(attempt.outcome in ("PAID", "RETURNED") for attempt in state.attempts):
         return None
@@ -366,7 +372,7 @@ def _retry_invariants(
 
 
 def _take_over_hold(draft: Draft, number: int) -> None:
-    """A hold not yet released serves the new attempt; else the flow asks for one again."""
+    """A hold not yet released serves the new attempt; otherwise the flow requests a new one."""
     state = draft.state
     for earlier in state.attempts[:-1]:
         if held_cents(earlier) == state.amount and unanswered(earlier) is None:

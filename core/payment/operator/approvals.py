@@ -1,4 +1,4 @@
-"""Operators' requests for an approval, and a person's decision of one that Resolve referred."""
+"""Operators' requests for an approval, and a person's decision on one that Resolve referred."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from core.refusals import (
 from core.values import Action, Cents, approval_id, attempt_id, person_digest
 from core.words import ActionName, StateName
 
-# The states in which asking for each action makes sense; the others look at conflicts and funds.
+# The states in which each action can be requested; the others depend on conflicts and funds.
 _STATES_OF_ACTION: dict[ActionName, tuple[StateName, ...]] = {
     "RETRY": RETRY_STATES,
     "RETRY_UNCERTAIN": RETRY_STATES,
@@ -62,7 +62,7 @@ _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
 
 def _requested_before(state: Payment, command: RequestApproval, now: int) -> int | None:
-    """The same open request of the same person."""
+    """An identical open request of the same person."""
     attempt = bound_attempt(state, command)
     amount = command.amount or bound_amount(state, command, attempt)
     phase = gate.phase_of(state)
@@ -88,9 +88,7 @@ def _request_allowed(state: Payment, command: RequestApproval, now: int) -> Refu
 
 
 def request(state: Payment | None, command: RequestApproval, context: Context) -> Decision:
-    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the
-    send back.
-    """
+    """Record the request and pass it to Resolve. A CANCEL before SENT freezes the send."""
     operator = command.operator
     steps = Steps(
         shape=_shape,
@@ -122,7 +120,7 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         frozen_until = min(now + windows.freeze_ms_max, expires_at)
     draft = passed.draft()
     if phase == gate.BEFORE_SENT and frozen_until is None:
-        # Nothing holds the send: one that is due goes first, and the request's phase is SENT.
+        # The send is not frozen: a due send goes first, and the request's phase is SENT.
         outstanding(draft)
         phase = gate.phase_of(draft.state)
     draft.append(
@@ -188,7 +186,7 @@ DECIDE: Final = Steps(
 
 
 def decide_approval(state: Payment | None, command: DecideApproval, context: Context) -> Decision:
-    """A second person's word on a referred request; approver and requester differ (AP-05)."""
+    """A second person's decision on a referred request; approver and requester differ (AP-05)."""
     operator = command.operator
     passed = pass_steps(DECIDE, state, command, context)
     if not isinstance(passed, Passed):
@@ -223,7 +221,7 @@ def bound_attempt(state: Payment, command: RequestApproval) -> int:
 
 
 def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> Cents:
-    """What the action would move: the conflict's, the captured, else the payment's amount."""
+    """The amount that the action would move: the conflict's, the captured, else the payment's."""
     if command.action == Action.RESOLVE_RECONCILIATION:
         conflict = find_conflict(state, command.conflict_id)
         return verdict_amount(state, conflict, command.verdict, command.amount)

@@ -1,6 +1,6 @@
-"""Shapes and formats: what a field may hold (domain §7). No state is read here.
+"""Shapes and formats: what a field may contain (domain §7). No state is read here.
 
-A missing or wrongly built field is VALIDATION_FAILED; a value that the NPP does not allow is
+A missing or malformed field is VALIDATION_FAILED; a value that the NPP does not allow is
 INVARIANT_VIOLATION.
 """
 
@@ -13,7 +13,7 @@ from core.decider import Refusal
 from core.header import OperatorHeader
 from core.refusals import FIELD_INVALID, FIELD_MISSING, NPP_CONSTRAINT, refuse
 from core.rules import Limits
-from core.values import Party
+from core.values import Party, ascii_digits
 
 SERVICES: Final = frozenset({"x2p1", "sct"})
 PAY_ID_CHARACTERS_MAX: Final = 256
@@ -30,9 +30,7 @@ _ATTEMPT_ID: Final = re.compile(r"att_[0-9]{3}", re.ASCII)
 
 
 def text_problem(value: str, characters_max: int) -> str | None:
-    """What is wrong with a text as text: too long, NUL or a lone surrogate. Content is never
-    judged.
-    """
+    """The problem with a text: too long, NUL or a lone surrogate. The content is not checked."""
     if len(value) > characters_max:
         return f"is longer than {characters_max} characters"
     if "\0" in value:
@@ -46,7 +44,7 @@ def text_problem(value: str, characters_max: int) -> str | None:
 
 
 def needed_text(field: str, value: str, characters_max: int) -> Refusal | None:
-    """A text that must be there and say something."""
+    """A required, non-blank text."""
     if not value or value.isspace():
         return refuse(FIELD_MISSING, field=field)
     problem = text_problem(value, characters_max)
@@ -101,9 +99,9 @@ def account_constraint(field: str, party: Party) -> Refusal | None:
     if party.pay_id is not None:
         return pay_id_constraint(party.pay_id_type or "", party.pay_id)
     bsb, account = party.bsb or "", party.account or ""
-    if not (len(bsb) == 6 and bsb.isascii() and bsb.isdigit()):
+    if not (len(bsb) == 6 and ascii_digits(bsb)):
         return refuse(NPP_CONSTRAINT, field=f"{field} BSB", problem="it is not six digits")
-    if not (0 < len(account) <= 9 and account.isascii() and account.isdigit()):
+    if not (len(account) <= 9 and ascii_digits(account)):
         return refuse(
             NPP_CONSTRAINT, field=f"{field} account", problem="it is not one to nine digits"
         )

@@ -1,5 +1,5 @@
 """A person's funds actions: early release, reversal and a second debit, each behind an approval;
-and asking Deposits Core again for what it refused, which needs none.
+and repeating a request that Deposits Core refused, which needs none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from core.refusals import FIELD_INVALID, FUNDS_PRECONDITION, LIMIT_REACHED, NO_S
 from core.values import FUNDS_LETTER, NO_CENTS, Cents
 from core.words import ActionName, OperationName
 
-# Actions that give money back or take it, by the funds of one attempt.
+# Actions that give back or take money of one attempt.
 FundsAction = Literal["RELEASE_EARLY", "REVERSE", "DEBIT_AGAIN"]
 FUNDS_ACTIONS: Final[dict[ActionName, FundsAction]] = {
     "RELEASE_EARLY": "RELEASE_EARLY",
@@ -49,8 +49,8 @@ def _reason_given(command: _Gated, characters_max: int) -> Refusal | None:
 def _gated(
     action: FundsAction, letter: str, amount_of: Callable[[Payment, Attempt], Cents]
 ) -> Steps[_Gated]:
-    """The steps of a gated funds action: once per attempt, which has the funds for it, and approved
-    for the amount. Of the three only a reversal is allowed while a conflict is open.
+    """The steps of a gated funds action: once per attempt, if its funds allow it, approved for the
+    amount. Only a reversal is allowed while a conflict is open.
     """
 
     def done(state: Payment, command: _Gated, now: int) -> int | None:
@@ -171,8 +171,8 @@ REPEAT: Final = Steps(
 def repeat_request(
     state: Payment | None, command: RepeatFundsRequest, context: Context
 ) -> Decision:
-    """A person asks Deposits Core again for what it refused: the operation's next number, for what
-    is needed now. It moves no money that the record does not call for, so it needs no approval.
+    """A person repeats a request that Deposits Core refused: the operation's next number, for the
+    amount needed now. It moves only money that the record requires, so it needs no approval.
     """
     passed = pass_steps(REPEAT, state, command, context)
     if not isinstance(passed, Passed):
@@ -184,7 +184,7 @@ def repeat_request(
     amount = _needed_now(state, attempt, operation)
     window_end = hold_window_end(state, context.rules.windows)
     if operation == "HOLD" and window_end <= passed.now:
-        amount = NO_CENTS  # nobody would carry it out any more
+        amount = NO_CENTS  # it would never be carried out
     if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
             FUNDS_PRECONDITION,
@@ -212,8 +212,8 @@ def repeat_request(
 
 
 def _needed_now(state: Payment, attempt: Attempt, operation: OperationName) -> Cents:
-    """What the operation would have to move now, in cents: 0 when it is not needed, or when another
-    request of the attempt waits for its answer.
+    """The amount that the operation must move now, in cents: 0 if it is not needed, or if another
+    request of the attempt is unanswered.
     """
     waits = unanswered(attempt)
     due = due_cents(attempt)
@@ -222,7 +222,7 @@ def _needed_now(state: Payment, attempt: Attempt, operation: OperationName) -> C
         return waits.amount if by_name else NO_CENTS
     match operation:
         case "RELEASE":
-            # A hold that a settlement takes its money from is not given up.
+            # A hold that a settlement needs is not released.
             serves = due > 0 and can_capture(state, attempt)
             return NO_CENTS if serves else held_cents(attempt)
         case "HOLD":
@@ -241,8 +241,8 @@ def _needed_now(state: Payment, attempt: Attempt, operation: OperationName) -> C
 
 
 def funds_precondition(state: Payment, action: FundsAction, number: int) -> Refusal | None:
-    """What the funds of the named attempt must be for a gated funds action. While a request of the
-    attempt waits for its answer, no other is made or approved.
+    """What a gated funds action requires of the attempt's funds. While a request of the attempt is
+    unanswered, no other is made or approved.
     """
     if not 0 < number <= len(state.attempts):
         return refuse(NO_SUCH_ATTEMPT, attempt=number)
@@ -251,7 +251,7 @@ def funds_precondition(state: Payment, action: FundsAction, number: int) -> Refu
         case "RELEASE_EARLY":
             good, expected = attempt.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
         case "REVERSE":
-            # Nothing is given up while more is still to be taken.
+            # Nothing is given back while more is still to be taken.
             settled_up = due_cents(attempt) <= 0
             good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
         case "DEBIT_AGAIN":

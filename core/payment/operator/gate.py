@@ -1,4 +1,4 @@
-"""The Resolve gate: who may do what, until when, and which approval opens it (domain §4)."""
+"""The Resolve gate: who may do what, until when, and with which approval (domain §4)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from core.words import ActionName, ApprovalPhase, FailureReasonName, Role, Verdi
 _OPERATORS: Final[frozenset[Role]] = frozenset({"operator", "senior_operator"})
 _SENIORS: Final[frozenset[Role]] = frozenset({"senior_operator"})
 
-# The roles that may ask for and execute each gated action.
+# The roles that may request and execute each gated action.
 ROLES_OF_ACTION: Final[dict[ActionName, frozenset[Role]]] = {
     "RETRY": _OPERATORS,
     "RETRY_UNCERTAIN": _OPERATORS,
@@ -44,9 +44,7 @@ ROLES_OF_ACTION: Final[dict[ActionName, frozenset[Role]]] = {
     "REVERSE": _SENIORS,
     "DEBIT_AGAIN": _SENIORS,
 }
-REPEATERS: Final[frozenset[Role]] = (
-    _SENIORS  # may have Deposits Core asked again for what it refused
-)
+REPEATERS: Final[frozenset[Role]] = _SENIORS  # may repeat a request that Deposits Core refused
 APPROVERS: Final[frozenset[Role]] = frozenset({"approver"})
 ADMINS: Final[frozenset[Role]] = frozenset({"admin"})
 
@@ -54,7 +52,7 @@ BEFORE_SENT: Final = "BEFORE_SENT"
 
 
 class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """What an action must be approved for: all of it is bound (AP-04)."""
+    """What an action must be approved for; the approval is bound to all of it (AP-04)."""
 
     action: ActionName
     attempt: int
@@ -65,7 +63,7 @@ class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def role_missing(operator: OperatorHeader, roles: frozenset[Role]) -> Refusal | None:
-    """Asked before "have I done this?": any of the roles will do."""
+    """The refusal if the operator has none of the roles; checked before duplicates (domain §4)."""
     if roles.isdisjoint(operator.roles):
         needed = " or ".join(sorted(roles))
         return refuse(MISSING_ROLE, needed=needed, expected=needed)
@@ -73,7 +71,9 @@ def role_missing(operator: OperatorHeader, roles: frozenset[Role]) -> Refusal | 
 
 
 def too_late(operator: OperatorHeader, now: int) -> Refusal | None:
-    """No forgotten action runs after an outage."""
+    """The refusal of a command after its notAfter, so that no old action runs after an outage.
+    `now` is decidedAt (epoch ms).
+    """
     if now <= operator.not_after:
         return None
     return refuse(COMMAND_EXPIRED, not_after=operator.not_after)
@@ -98,8 +98,8 @@ def is_open(approval: Approval, now: int) -> bool:
 def find(
     state: Payment, operator: OperatorHeader, required: RequiredApproval, now: int
 ) -> Approval | Refusal:
-    """The named approval, or the oldest that fits; else the refusal that says what the nearest one
-    lacks.
+    """The named approval, or the oldest that fits; otherwise the refusal that names what the
+    closest one lacks.
     """
     if operator.approval_id is not None:
         for approval in state.approvals:
@@ -122,7 +122,7 @@ def approval_mismatch(
     required: RequiredApproval,
     now: int,
 ) -> Refusal | None:
-    """What keeps this approval from opening the action, or None."""
+    """Why this approval does not allow the action, or None."""
     name = approval.id
     if approval.action != required.action:
         return refuse(
@@ -166,5 +166,5 @@ def approval_mismatch(
 
 
 def _parameter(value: str | Cents | None, state: Payment) -> str:
-    """A parameter as a sentence names it; the one that is a number is an amount."""
+    """A parameter as text for a sentence; a number is an amount."""
     return format_amount(value, state.currency) if isinstance(value, int) else str(value)

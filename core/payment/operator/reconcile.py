@@ -1,4 +1,4 @@
-"""A person's verdict on a conflict, and what follows from it for the money (ruling 5)."""
+"""A person's verdict on a conflict, and its consequences for the money (ruling 5)."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ RESOLVE: Final = Steps(
 
 
 def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
-    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
-    5).
+    """End one conflict; the verdict's consequences for the money follow in the same decision
+    (ruling 5).
     """
     passed = pass_steps(RESOLVE, state, command, context)
     if not isinstance(passed, Passed):
@@ -123,7 +123,7 @@ def _accept_funds(draft: Draft, conflict: Conflict, verdict: Verdict) -> None:
 
 
 def verdict_shape(verdict: Verdict | None, amount: Cents | None) -> Refusal | None:
-    """RETURNED states what came back, and no other verdict states an amount."""
+    """RETURNED states the returned amount, and no other verdict states an amount."""
     if verdict not in verdicts.VERDICTS:
         return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
     if verdict == verdicts.RETURNED and amount is None:
@@ -136,7 +136,7 @@ def verdict_shape(verdict: Verdict | None, amount: Cents | None) -> Refusal | No
 def does_not_fit(
     state: Payment, conflict_id: ConflictId, attempt: int, verdict: Verdict, amount: Cents | None
 ) -> Refusal | None:
-    """Whether the verdict is none of those that fit this conflict (the third matrix)."""
+    """The refusal if the verdict does not fit this conflict (verdict × conflict), or None."""
     conflict = find_conflict(state, conflict_id)
     problem = verdicts.problem(state, conflict, verdict)
     if conflict is not None and conflict.attempt != attempt:
@@ -177,7 +177,7 @@ def find_conflict(state: Payment, conflict_id: ConflictId | None) -> Conflict | 
 
 
 def is_open(state: Payment, conflict_id: ConflictId | None) -> bool:
-    """A listed one that is open; or one that is only counted: made, not listed, not resolved."""
+    """Whether the conflict is open: listed and open, or only counted and not resolved."""
     conflict = find_conflict(state, conflict_id)
     if conflict is not None:
         return conflict.verdict is None
@@ -189,7 +189,7 @@ def is_open(state: Payment, conflict_id: ConflictId | None) -> bool:
 def _follow(
     draft: Draft, conflict: Conflict | None, command: ResolveReconciliation, amount: Cents
 ) -> None:
-    """What the verdict brings about beside the conflict's end."""
+    """The verdict's consequences, in addition to ending the conflict."""
     attempt = draft.state.attempts[command.attempt - 1]
     if command.verdict == verdicts.REPORT_WRONG:
         enquire(draft, attempt, "a report was wrong")
@@ -204,12 +204,12 @@ def _follow(
         and conflict.report_kind == "RETURNED"
         and conflict.kind not in verdicts.RETURN_CONFLICTS
     ):
-        # It settled and came back: the rail is asked how much, which then applies.
+        # It settled and was returned: an enquiry finds the amount, which then applies.
         enquire(draft, draft.state.attempts[command.attempt - 1], "a return was reported")
 
 
 def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: Cents) -> None:
-    """The named attempt moved money: settle it when it still can be, and end what would pay
+    """The named attempt moved money: settle it if still possible, and end attempts that would pay
     again.
     """
     named = draft.state.attempts[command.attempt - 1]
@@ -244,8 +244,8 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: ConflictId, amount: Cen
 
 
 def _end(draft: Draft, attempt: Attempt) -> None:
-    """End an unsent attempt, for certain unless it is the one that was paid; a sent one is
-    withdrawn, and its fate is enquired about.
+    """End an attempt: an unsent one with certainty, unless it is the paid one; a sent one is
+    withdrawn and enquired about.
     """
     draft.append(
         e.PaymentFailed(

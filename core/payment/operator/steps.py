@@ -2,8 +2,8 @@
 
     shape → role → known → done → time → state → approval
 
-The order is here and nowhere else; each command brings its own rules. What is asked after the
-approval (the invariants) stands in the command itself, before its first event.
+The order is defined only here; each command supplies its own rules. Checks after the approval (the
+invariants) are in the command itself, before its first event.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar, final
 
-from core.decider import Context, Decision, Duplicate, Refusal
+from core.decider import Context, Decision, Refusal
 from core.header import Actor, InputHeader, OperatorHeader
 from core.payment.commands import OperatorCommand
-from core.payment.draft import Draft, decided_at, draft_of
+from core.payment.draft import Draft, decided_at, draft_of, duplicate_of
 from core.payment.operator import checks, gate
-from core.payment.state import Approval, Payment, range_of
+from core.payment.state import Approval, Payment
 from core.refusals import NOT_FOUND, refuse
 from core.values import ApprovalId
 from core.words import Role
@@ -25,7 +25,7 @@ C = TypeVar("C", bound=OperatorCommand)
 
 
 def nothing_done(state: Payment, command: object, now: int) -> int | None:
-    """No earlier result is looked for: the command is judged again each time."""
+    """No earlier result counts: the command is judged again each time."""
     return None
 
 
@@ -40,11 +40,10 @@ def no_approval(
 class Steps(Generic[C]):
     """The rules of one command.
 
-    `shape(command, characters_max)`: what is wrong with the command itself, `characters_max` being
-    the limit of a free text. `roles`: any of them may do it. `done(state, command, now)`: the first
-    sequence of the command's earlier result. `state(state, command, now)`: why the payment does not
-    allow it now. `approval(state, command, operator, now)`: what opens the gate, None when it needs
-    nothing.
+    `shape(command, characters_max)`: the problem with the command itself; `characters_max` limits
+    free text. `roles`: any of them suffices. `done(state, command, now)`: the first sequence of the
+    command's earlier result. `state(state, command, now)`: why the payment does not allow it now.
+    `approval(state, command, operator, now)`: the required approval, or None.
     """
 
     __slots__ = ("approval", "done", "roles", "shape", "state")
@@ -69,14 +68,15 @@ class Steps(Generic[C]):
 
 @final
 class Passed:
-    """A command that passed all its steps. `now` is decidedAt (epoch ms); `approval` None when it
-    needs none.
+    """A command that passed all its steps. `now` is decidedAt (epoch ms); `approval` is None if
+    none is required.
     """
 
     __slots__ = ("_context", "_header", "_operator", "approval", "now", "state")
 
     def __init__(
         self,
+        *,
         state: Payment,
         approval: Approval | None,
         operator: OperatorHeader,
@@ -96,7 +96,7 @@ class Passed:
         return None if self.approval is None else self.approval.id
 
     def draft(self) -> Draft:
-        """The decision, as yet without an event."""
+        """The draft of the decision, still without events."""
         actor = Actor(kind="operator", id=self._operator.operator_id)
         return draft_of(self.state, self._context, actor, self._header, self.now)
 
@@ -108,8 +108,8 @@ def pass_steps(
     context: Context,
     operator: OperatorHeader | None = None,
 ) -> Passed | Decision:
-    """The command past all its steps, or the answer of the first step that stops it. `operator` is
-    given where the command need not have one.
+    """The command past all its steps, or the result of the first step that refuses it. `operator`
+    is passed if the command's own is optional.
     """
     operator = operator or command.operator
     assert operator is not None
@@ -122,11 +122,18 @@ def pass_steps(
     now = decided_at(state, context.now_ms)
     done = steps.done(state, command, now)
     if done is not None:
-        return Duplicate(*range_of(state, done))
+        return duplicate_of(state, done)
     refusal = gate.too_late(operator, now) or steps.state(state, command, now)
     if refusal is not None:
         return refusal
     approval = steps.approval(state, command, operator, now)
     if isinstance(approval, Refusal):
         return approval
-    return Passed(state, approval, operator, command.header, context, now)
+    return Passed(
+        state=state,
+        approval=approval,
+        operator=operator,
+        header=command.header,
+        context=context,
+        now=now,
+    )

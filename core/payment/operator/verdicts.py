@@ -1,8 +1,7 @@
-"""Which verdict fits which conflict in which state of its attempt: the third matrix (ruling 5).
+"""Which verdict fits which conflict in which state of its attempt: verdict × conflict (ruling 5).
 
-The table below is what `decide` reads, the docs render and the API lists before a person chooses.
-Two questions are not of the table but of the report and the sums: an amount, and what has come
-back.
+`decide` reads the table below, the docs render it, and the API lists it before a person chooses.
+Two checks depend on the report and the sums instead: the amount, and what has been returned.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ VERDICTS: Final[tuple[Verdict, ...]] = (
     REPORT_WRONG,
 )
 
-# States of the attempt, by what a verdict can do to it.
+# States of the attempt, by what a verdict can change.
 _UNSENT: Final = ("CREATED", "AUTHORISED")
 _LIVE: Final = ("SENT", "ACKNOWLEDGED")
 _ENDED: Final = ("SETTLED", "FAILED", "EXPIRED")
 
-# Each kind's verdicts while the attempt is unsent, under way (SENT, ACKNOWLEDGED), and ended.
+# Each kind's verdicts while the attempt is unsent, in progress (SENT, ACKNOWLEDGED), and ended.
 # NOT_PAID makes an ended attempt certain; on a live or unsent one REPORT_WRONG is the verdict.
 _PAID: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, REPORT_WRONG)
 _PAID_OR_NOT: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, NOT_PAID, REPORT_WRONG)
@@ -94,16 +93,17 @@ VERDICT_TABLE: Final[dict[tuple[ConflictKind, StateName], tuple[Verdict, ...]]] 
     for kind, row in _ROWS.items()
     for state in STATES
 }
-# A conflict beyond the listed ones was only counted: what it said is asked for again.
+# A conflict beyond the listed ones was only counted: the rail is asked again.
 COUNTED_ONLY: Final[tuple[Verdict, ...]] = (REPORT_WRONG,)
+_COUNTED_CONSEQUENCE: Final = "The conflict ends and changes nothing; the rail is asked at once."
 
 
 def fitting(state: Payment, conflict: Conflict | None) -> tuple[tuple[str, str], ...]:
-    """The verdicts that fit, each with its consequence in one sentence; never empty. None stands
-    for a conflict that was only counted.
+    """The verdicts that fit, each with its consequence in one sentence; never empty. None means a
+    conflict that was only counted.
     """
     if conflict is None:
-        return tuple((verdict, _CONSEQUENCES[verdict]) for verdict in COUNTED_ONLY)
+        return tuple((verdict, _COUNTED_CONSEQUENCE) for verdict in COUNTED_ONLY)
     attempt = state.attempts[conflict.attempt - 1]
     return tuple(
         (verdict, _consequence(state, attempt, conflict, verdict))
@@ -146,33 +146,24 @@ def names_other_amount(state: Payment, attempt: Attempt, conflict: Conflict) -> 
 
 
 def returnable_cents(attempt: Attempt) -> Cents:
-    """At most so much can still come back: what was settled less what was returned."""
+    """The most that can still be returned: what was settled less what was returned."""
     return Cents(attempt.settled - returned_cents(attempt))
-
-
-_CONSEQUENCES: Final[dict[Verdict, str]] = {
-    SETTLED_AFTER_ALL: "The attempt counts as paid, and the customer bears the amount.",
-    NOT_PAID: "Non-payment is certain: what was taken is given back, and a retry becomes possible.",
-    RETURNED: "So much came back from the rail and is given back to the customer.",
-    AMOUNT_ACCEPTED: "The rail's amount is the settlement, and the customer bears it.",
-    REPORT_WRONG: "Nothing changes but that the conflict ends; the rail is asked at once.",
-}
 
 
 def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: Verdict) -> str:
     """The sentence, with the amounts of this payment."""
     if conflict.kind == FUNDS_CONTRADICTION and verdict == AMOUNT_ACCEPTED:
         amount = format_amount(conflict.amount or NO_CENTS, state.currency)
-        return f"{amount} is what Deposits Core moved; what is still needed is asked for anew."
+        return f"{amount} is what Deposits Core moved; the remainder is requested again."
     if conflict.kind == FUNDS_CONTRADICTION:
-        return "The conflict ends and changes nothing. Deposits Core's books are put right there."
+        return "The conflict ends and changes nothing. Correct the books in Deposits Core itself."
     name = attempt_id(attempt.number)
     match verdict:
         case "SETTLED_AFTER_ALL":
             amount = format_amount(attempt.settled or state.amount, state.currency)
             if conflict.kind in RETURN_CONFLICTS:
                 back = format_amount(returned_cents(attempt), state.currency)
-                return f"{name} settled {amount}, and {back} came back, as recorded: no more."
+                return f"The record stays: {name} settled {amount}, and {back} came back."
             others = any(a.outcome == "PAID" and a.number != attempt.number for a in state.attempts)
             if others and attempt.outcome != "PAID":
                 return (
@@ -186,7 +177,8 @@ def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: 
         case "RETURNED":
             most = format_amount(returnable_cents(attempt), state.currency)
             return (
-                f"What the verdict states of {name}, at most {most}, came back and is given back."
+                f"The amount that the verdict states, at most {most}, came back from the rail for "
+                f"{name} and is given back to the customer."
             )
         case "NOT_PAID":
             return (

@@ -1,7 +1,7 @@
 """Run by Alembic for each upgrade: on the connection that `migrate` hands over, in its transaction.
 
 To write a revision: change `tables.py`, add a file to `versions/` that does the same, and let
-`tests/readmodel/test_migrations.py` compare the two.
+`tests/readmodel/database/test_migrations.py` compare the two.
 """
 
 from alembic import context

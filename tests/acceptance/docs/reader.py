@@ -1,8 +1,8 @@
-"""Somebody who pastes the lines of a page of the documentation, in order, into a running product.
+"""A reader who pastes a page's commands, in order, into a running product.
 
-What a page cannot say to its reader is in hidden words of it, `<!-- situation: failed -->`:
-what has happened to `$payment` before. A name that the page prints as an example (`apr_001`,
-`rdr_1a2b3c4d`, an offset) is the one that the command before it has printed.
+What the page cannot tell its reader is in hidden comments, `<!-- situation: failed -->`: what has
+happened to `$payment` before. An example value on the page (`apr_001`, `rdr_1a2b3c4d`, an offset)
+stands for the one that the preceding command printed.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ ELLIPSIS = "…"
 CURL_SECONDS_MAX = 60
 CONTROL_SECONDS = 4  # the API reads the control topic each second
 TAIL_SECONDS = 6.0
-ENQUIRIES_SECONDS = 90.0  # five of them by the demo's rules, on a loaded machine
-WANTED: dict[str, dict[str, Any]] = {  # how a payment shows in a situation
+TAIL_START_SECONDS_MAX = 120.0  # on a busy machine
+TAIL_THREADS = 3  # Python's, and at least two of the Kafka client
+ENQUIRIES_SECONDS = 90.0  # five by the demo's rules, on a loaded machine
+WANTED: dict[str, dict[str, Any]] = {  # the fields of a payment in a situation
     "settled": {"state": "SETTLED", "funds": "CAPTURED"},
     "refused": {"state": "SETTLED", "funds": "CAPTURE_FAILED"},
     "key": {"state": "SETTLED"},
@@ -60,7 +62,7 @@ BLOCKED = {"kind": "REFUSE", "code": "ACCOUNT_BLOCKED"}
 
 
 def alike(shown: Any, real: Any) -> bool:
-    """Whether a shortened value of the page fits the real one: … stands for anything."""
+    """Whether a shortened value on the page matches the real one; … matches anything."""
     if shown == ELLIPSIS:
         return True
     if isinstance(shown, dict):
@@ -83,7 +85,7 @@ def alike(shown: Any, real: Any) -> bool:
 
 
 class Reader:
-    """`read` a page; every `npp` line ends well, and every `curl` line answers as is shown."""
+    """Reads a page: every `npp` line must succeed, and every `curl` line must answer as shown."""
 
     def __init__(self, demo: RunningDemo, folder: Path) -> None:
         self.harness, self.folder = demo, folder
@@ -119,7 +121,7 @@ class Reader:
     # -- lines of npp -----------------------------------------------------------------------------
 
     def type_in(self, lines: str, *, elsewhere: bool) -> None:
-        """`name=value` is kept, `npp` is run, other programs are not ours."""
+        """`name=value` is kept and `npp` is run; other programs are skipped."""
         for line in lines.splitlines():
             words = shlex.split(Template(line).safe_substitute(self.variables), comments=True)
             name, equals, value = words[0].partition("=")
@@ -134,7 +136,7 @@ class Reader:
                 self.npp(self.filled(words[1:]), int(said[1]) if said else 0)
 
     def filled(self, words: list[str]) -> list[str]:
-        """Examples of the page replaced by what was printed before."""
+        """The page's example values replaced by those printed before."""
         found = [self.printed.get(word.split("_")[0].split("-")[0], word) for word in words]
         places = iter(self.places)
         for at, word in enumerate(words):
@@ -146,8 +148,8 @@ class Reader:
         return found
 
     def npp(self, words: list[str], wanted: int) -> None:
-        """Run it in this process; it ends with this code. A confirmation is repeated until the API
-        knows of the request, as a person would.
+        """Run it in this process and expect this exit code. A confirmation is repeated until the
+        API knows the request, as a user would repeat it.
         """
         if words[:2] == ["payment", "tail"]:
             self.tail(words)
@@ -169,7 +171,7 @@ class Reader:
             time.sleep(CONTROL_SECONDS)
 
     def run_npp(self, words: list[str]) -> tuple[int, str]:
-        """Exit code, and what it wrote."""
+        """Exit code and output."""
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         former = {name: os.environ.pop(name) for name in list(os.environ) if _is_ours(name)}
         os.environ["NPP_DATA_DIR"] = str(self.harness.stage.data)
@@ -191,7 +193,7 @@ class Reader:
         return code, out.read() + ("" if "--json" in words else err.getvalue())
 
     def tail(self, words: list[str]) -> None:
-        """Until Ctrl-C; with --payment it has shown a record of it by then."""
+        """Run it until Ctrl-C; with --payment it must have shown a record of that payment."""
         done = subprocess.Popen(
             [sys.executable, "-u", "-m", "app.cli.npp", *words],
             env=os.environ | {"NPP_DATA_DIR": str(self.harness.stage.data)},
@@ -203,9 +205,15 @@ class Reader:
         assert done.stdout is not None
         first = done.stdout.readline() if "--payment" in words else ""
         if not first:
+            until_s = time.monotonic() + TAIL_START_SECONDS_MAX
+            while (
+                len(os.listdir(f"/proc/{done.pid}/task")) < TAIL_THREADS
+            ):  # Kafka's client: it reads
+                assert time.monotonic() < until_s, f"npp {shlex.join(words)} does not start"
+                time.sleep(0.1)
             time.sleep(TAIL_SECONDS)
         done.send_signal(signal.SIGINT)
-        rest = done.communicate(timeout=TAIL_SECONDS * 5)[0]
+        rest = done.communicate(timeout=TAIL_START_SECONDS_MAX)[0]
         assert done.returncode == 130, f"npp {shlex.join(words)}: {first}{rest}"
         if "--payment" in words:
             assert self.variables["payment"] in first, first
@@ -213,7 +221,7 @@ class Reader:
     # -- lines of curl ----------------------------------------------------------------------------
 
     def expect(self, command: str, status: int, shown: Any) -> None:
-        """A POST is as the page says at once; a GET within some seconds."""
+        """A POST answers as shown at once; a GET within some seconds."""
         until = time.monotonic() + (0 if "-X POST" in command else WAIT_SECONDS)
         while True:
             found, text = self.run(command)
@@ -242,10 +250,10 @@ class Reader:
         body, _, status = done.stdout.rpartition("\n")
         return int(status), body
 
-    # -- what the page's hidden words ask for -----------------------------------------------------
+    # -- situations in the page's hidden comments --------------------------------------------------
 
     def begin(self, what: str) -> None:
-        """`silent`: what takes long to come about begins before the page is read on."""
+        """`silent`: whatever takes long starts before the page is read."""
         assert what == "silent"
         self.silent = self.marked_failed_for_ever()
 
@@ -274,14 +282,14 @@ class Reader:
         self.variables["payment"] = self.silent
         self.harness.until(self.silent, openConflicts=1, seconds=ENQUIRIES_SECONDS)
 
-    def _asked(self) -> None:
+    def _requested(self) -> None:
         """A retry is requested and referred to a person."""
         self.situation("failed")
         payment = self.variables["payment"]
         self.printed["apr"] = self.harness.requested("ops_1", payment, "RETRY")
 
     def _unmatched(self) -> None:
-        """A callback that fits no payment of ours is in quarantine; a payment that waits for it."""
+        """A callback that matches no payment is in quarantine, and a payment waits for it."""
         self.situation("sent")
         message = {"MsgType": "pacs.002", "MsgId": f"stray-{self.harness.key()}", "TxSts": "ACCP"}
         message["OrgnlInstrId"] = "SOMEBODY-ELSES-REFERENCE"
@@ -309,7 +317,7 @@ class Reader:
         self.harness.soon(listed, what="quarantined by reference")
 
     def _keyring(self) -> None:
-        """A copy of the verifier's list of keys, to work on."""
+        """A working copy of the verifier's keyring."""
         file = self.folder / "keyring.json"
         shutil.copy(self.harness.stage.data / "verifier" / "keyring.json", file)
         _, said = self.run_npp(["evidence", "keys"])
@@ -338,8 +346,8 @@ class Reader:
         self.harness.until(payment, openConflicts=0)
 
     def marked_failed_for_ever(self) -> str:
-        """A payment of which the rail never says what became of it: it is asked for as long as the
-        rules say while the page is read.
+        """A payment that the rail never reports on: its enquiries run out while the
+        page is read.
         """
         payment = self.harness.create(SILENT)
         self.harness.until(payment, state="SENT")
@@ -360,7 +368,7 @@ class Reader:
 
 
 def parsed(words: list[str]) -> None:
-    """The command line's own parser takes these words; a word it does not know raises."""
+    """Parse these arguments with the command line's own parser; an unknown one raises."""
     context = parser().make_context("npp", list(words))
     while hasattr(context.command, "resolve_command"):
         rest = [*context._protected_args, *context.args]

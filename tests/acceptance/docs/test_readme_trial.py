@@ -1,4 +1,6 @@
-"""README's "Run it", pasted: a trial around the product, and each process started by hand."""
+"""README's "Run it", pasted: a trial set-up around the product, and each process
+started by hand.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ from tests.rooms import ROOT
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-LINE_SECONDS_MAX = 200
-SETTLED_SECONDS_MAX = 120
-END_SECONDS_MAX = 40
+LINE_SECONDS_MAX = 400
+SETTLED_SECONDS_MAX = 240
+END_SECONDS_MAX = 100
 BLOCK = re.compile(r"## Run it\n.*?```sh\n(.*?)```", re.S)
 
 
 class Reader:
-    """Pastes lines into shells of one folder; each `npp run` has a shell of its own."""
+    """Pastes lines into shells of one folder; each `npp run` has its own shell."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,7 +36,9 @@ class Reader:
         self.running: list[subprocess.Popen[bytes]] = []
         kept = ("NPP_CACHE_DIR", "NPP_JAVA")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("NPP_") or k in kept}
-        self.env["PYTHONPATH"] = str(ROOT)  # this tree's `npp`, whatever the environment installed
+        self.env["PYTHONPATH"] = str(
+            ROOT
+        )  # this tree's `npp`, whatever the environment has installed
 
     def paste(self, line: str) -> str:
         line = line.replace(".venv/bin/npp", f"{sys.executable} -m app.cli.npp")
@@ -77,9 +81,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         made.paste(".venv/bin/npp trial down")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_every_line_of_run_it_can_be_pasted_and_a_payment_is_settled(reader: Reader) -> None:
-    """A second `up` finds what is up; `down` leaves nothing behind but data."""
+    """A second `up` finds what is running; `down` leaves only data behind."""
     found = BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found is not None
     lines = [line.split("  #")[0].strip() for line in found[1].splitlines()]
@@ -97,12 +101,13 @@ def test_every_line_of_run_it_can_be_pasted_and_a_payment_is_settled(reader: Rea
     while '"SETTLED"' not in reader.paste(f"npp payment show {payment} --kafka --json"):
         assert time.monotonic() < until, _logs(reader)
         time.sleep(1)
-    answered = 'curl -sSf "$NPP_API_URL/api/session" -H "Authorization: Bearer $VIEWER"'
-    assert "viewer" in reader.paste(answered)
+    session = 'curl -sS "$NPP_API_URL/api/session" -H "Authorization: Bearer $VIEWER"'
+    answered = reader.paste(session)
+    assert "viewer" in answered, answered + _logs(reader)
     assert reader.end_what_runs() == [0] * 5, _logs(reader)
     reader.paste(lines[-1])
     assert not (reader.folder / ".npp" / "trial.json").exists()
-    reader.evaluated = ""  # the file that it read is gone with the trial
+    reader.evaluated = ""  # the file that it read was deleted with the trial
     with pytest.raises(AssertionError, match="No trial is up"):
         reader.paste(".venv/bin/npp trial status")
     with pytest.raises(httpx.ConnectError):

@@ -1,4 +1,4 @@
-"""The runbook's actions over HTTP: what the answer says is what the log has."""
+"""The runbook's actions over HTTP: the response matches the log."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(
     harness.approved(payment, "RETRY")
     answer = harness.act("olga", payment, "retry", RETRY)
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert (said["result"], said["duplicate"], said["state"]) == ("ACCEPTED", False, "AUTHORISED")
-    assert said["projected"]
-    types = [event["type"] for event in said["events"]]
+    body = answer.json()
+    assert (body["result"], body["duplicate"], body["state"]) == ("ACCEPTED", False, "AUTHORISED")
+    assert body["projected"]
+    types = [event["type"] for event in body["events"]]
     assert types[0] == "PaymentAttemptCreated"
-    sequences = [event["sequence"] for event in said["events"]]
-    assert sequences == list(range(said["fromSequence"], said["toSequence"] + 1))
+    sequences = [event["sequence"] for event in body["events"]]
+    assert sequences == list(range(body["fromSequence"], body["toSequence"] + 1))
     shown = harness.get("vera", f"/api/payments/{payment}").json()
-    assert (shown["attemptId"], shown["sequence"] >= said["toSequence"]) == ("att_002", True)
+    assert (shown["attemptId"], shown["sequence"] >= body["toSequence"]) == ("att_002", True)
 
 
-def test_the_same_action_again_gives_the_first_result(harness: ApiHarness) -> None:
+def test_the_same_action_again_returns_the_first_result(harness: ApiHarness) -> None:
     """RT-04, API-08: marked duplicate, with the first events, and nothing new on the log."""
     payment = harness.failed("k1")
     harness.approved(payment, "RETRY")
@@ -50,10 +50,10 @@ def test_the_same_action_again_gives_the_first_result(harness: ApiHarness) -> No
     events = len(harness.world.history(payment))
     again = harness.act("olga", payment, "retry", {**RETRY, "reason": "I lost the answer"})
     assert again.status_code == 200
-    said = again.json()
-    assert (said["result"], said["duplicate"]) == ("DUPLICATE", True)
-    assert said["commandId"] != first["commandId"]
-    assert said["events"] == first["events"]
+    body = again.json()
+    assert (body["result"], body["duplicate"]) == ("DUPLICATE", True)
+    assert body["commandId"] != first["commandId"]
+    assert body["events"] == first["events"]
     assert len(harness.world.history(payment)) == events
 
 
@@ -71,8 +71,8 @@ def test_a_cancellation_in_the_runbooks_words(harness: ApiHarness) -> None:
     assert (entry.operator_id, entry.reason, entry.result) == ("olga", body["reason"], "ACCEPTED")
 
 
-def test_the_audit_log_names_the_approval_that_was_taken(harness: ApiHarness) -> None:
-    """AUD-01: the runbook's bodies name none; the engine took the one that fits."""
+def test_the_audit_log_names_the_approval_that_was_used(harness: ApiHarness) -> None:
+    """AUD-01: the runbook's bodies name none; the engine used the one that matches."""
     payment = harness.failed("k1")
     approval = harness.approved(payment, "RETRY")
     harness.act("olga", payment, "retry", RETRY)
@@ -81,7 +81,7 @@ def test_the_audit_log_names_the_approval_that_was_taken(harness: ApiHarness) ->
     assert (retried["approvalId"], retried["result"]) == (approval, "ACCEPTED")
 
 
-def test_mark_failed_in_the_runbooks_words_needs_a_senior(harness: ApiHarness) -> None:
+def test_mark_failed_in_the_runbooks_words_needs_a_senior_operator(harness: ApiHarness) -> None:
     """API-07, MF-03, SEC-02."""
     payment = harness.sent("k1")
     body = {"reason": "RAIL", "details": "NPP rail returned error code 503", "operatorId": "sue"}
@@ -135,10 +135,10 @@ def test_a_refusal_carries_code_rule_and_sentence(
         ({**RETRY, "reason": "x" * 1_001}, "reason"),
     ],
 )
-def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
+def test_an_invalid_body_is_refused_naming_the_field_and_publishes_nothing(
     harness: ApiHarness, body: object, field: str
 ) -> None:
-    """API-13, AUD-02: it is in the audit log all the same."""
+    """API-13, AUD-02: it is still in the audit log."""
     payment = harness.failed("k1")
     answer = harness.act("olga", payment, "retry", body)
     assert problem(answer)[:2] == (400, "VALIDATION_FAILED")
@@ -163,14 +163,14 @@ def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
 def test_a_text_that_is_too_long_is_refused_with_its_limit(
     harness: ApiHarness, action: str, body: object, sentence: str
 ) -> None:
-    """The API names field and limit, the same limit as the engine."""
+    """The API names field and limit; the limit is the engine's."""
     answer = harness.act("olga", harness.failed("k1"), action, body)
     assert problem(answer) == (400, "VALIDATION_FAILED", "FIELD_INVALID")
     assert answer.json()["sentence"] == sentence
 
 
 def test_an_unknown_payment_is_not_found(harness: ApiHarness) -> None:
-    """API-02: by the engine for an id that could be, at the edge for one that cannot."""
+    """API-02: refused by the engine for a possible id, at the edge for an impossible one."""
     unknown = harness.act("olga", "pi_" + "a" * 26, "retry", RETRY)
     assert problem(unknown) == (404, "PAYMENT_NOT_FOUND", "PAYMENT_NOT_FOUND")
     assert len(harness.written(topology.OPERATOR_COMMANDS)) == 1
@@ -178,9 +178,10 @@ def test_an_unknown_payment_is_not_found(harness: ApiHarness) -> None:
     assert len(harness.written(topology.OPERATOR_COMMANDS)) == 1
 
 
-def test_a_body_may_name_only_who_is_signed_in(harness: ApiHarness) -> None:
-    """AUD-04, OP-16: refused, audited under the authenticated name, and nothing published; a
-    spelling of one's own name is one's own name."""
+def test_a_body_may_only_name_the_signed_in_user(harness: ApiHarness) -> None:
+    """AUD-04, OP-16: refused, audited under the authenticated name, and nothing published. A
+    different spelling of the same name is accepted.
+    """
     payment = harness.failed("k1")
     body = {"reason": "not me", "operatorId": "oskar"}
     assert problem(harness.act("olga", payment, "cancel", body)) == (
@@ -197,7 +198,7 @@ def test_a_body_may_name_only_who_is_signed_in(harness: ApiHarness) -> None:
     assert (command.operator.operator_id, command.operator.roles) == ("olga", ("operator",))
 
 
-def test_a_command_carries_who_until_when_and_the_trace(harness: ApiHarness) -> None:
+def test_a_command_carries_the_user_its_not_after_and_the_trace(harness: ApiHarness) -> None:
     """OP-16, domain §4 (notAfter)."""
     payment = harness.failed("k1")
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -211,7 +212,7 @@ def test_a_command_carries_who_until_when_and_the_trace(harness: ApiHarness) -> 
 
 
 def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) -> None:
-    """RT-04, IDM-04: one accepted, the others are its duplicates."""
+    """RT-04, IDM-04: one is accepted, the others are duplicates of it."""
     payment = harness.failed("k1")
     harness.approved(payment, "RETRY")
     with ThreadPoolExecutor(16) as pool:
@@ -258,10 +259,10 @@ def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) 
          {"approval_id": "apr_004", "verdict": "REJECTED", "reason": TEXT}),
     ],
 )  # fmt: skip
-def test_each_action_is_one_command_with_its_words_untouched(
+def test_each_action_is_one_command_with_its_text_unchanged(
     harness: ApiHarness, person: str, path: str, body: object, fields: dict[str, object]
 ) -> None:
-    """API-05, API-06, API-07, OP-15: whatever is written in free text is there byte-equal."""
+    """API-05, API-06, API-07, OP-15: free text is byte-equal, whatever it contains."""
     payment = harness.sent("k1")
     answer = harness.act(person, payment, path, body)
     assert answer.status_code in (200, 403, 409), answer.text

@@ -1,4 +1,4 @@
-"""Who waits for the read model is told when it moves, and nobody looks while nobody waits."""
+"""Waiters are notified when the read model advances; without waiters it is not polled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUIET_SECONDS = 20 * LOOK_S
 
 
 class Offsets:
-    """The part of a Reader that is asked here."""
+    """The part of a Reader used here."""
 
     def __init__(self) -> None:
         self.now = {(topology.EVENTS, 0): 3, (topology.EVENTS, 1): 5, (topology.OUTCOMES, 1): 1}
@@ -53,7 +53,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(LOOK_S)
 
 
-def test_only_who_waits_for_the_partition_that_moved_is_told(
+def test_only_waiters_on_the_partition_that_advanced_are_notified(
     model: Offsets, movement: ProjectionWatcher
 ) -> None:
     with movement.of(0) as other, movement.of(1) as first, movement.of(1) as second:
@@ -68,7 +68,9 @@ def test_only_who_waits_for_the_partition_that_moved_is_told(
         assert not other.wait(QUIET_SECONDS)
 
 
-def test_nobody_looks_while_nobody_waits(model: Offsets, movement: ProjectionWatcher) -> None:
+def test_the_read_model_is_not_polled_without_waiters(
+    model: Offsets, movement: ProjectionWatcher
+) -> None:
     with movement.of(0):
         until(lambda: model.looks > 2)
     time.sleep(2 * LOOK_S)
@@ -79,10 +81,10 @@ def test_nobody_looks_while_nobody_waits(model: Offsets, movement: ProjectionWat
         until(lambda: model.looks > looks)
 
 
-def test_what_moved_before_anybody_waited_is_told_at_the_first_look(
+def test_progress_before_the_wait_is_noticed_at_the_first_poll(
     model: Offsets, movement: ProjectionWatcher
 ) -> None:
-    """A waiter looks first and waits then: what came between the two must not be missed."""
+    """A waiter reads first and waits then: what happened in between must not be missed."""
     with movement.of(0):
         until(lambda: model.looks > 2)
     model.now[topology.EVENTS, 1] += 1
@@ -90,10 +92,10 @@ def test_what_moved_before_anybody_waited_is_told_at_the_first_look(
         assert moved.wait(SECONDS_MAX)
 
 
-def test_everybody_is_told_when_the_read_model_is_away(
+def test_all_waiters_are_notified_when_the_read_model_is_unavailable(
     model: Offsets, movement: ProjectionWatcher
 ) -> None:
-    """They find out by themselves, and are told again when it is back."""
+    """They are woken to see it themselves, and again when it is back."""
     with movement.of(0) as moved:
         until(lambda: model.looks > 2)
         moved.clear()

@@ -1,4 +1,4 @@
-"""Approvals over HTTP: bound to what they were given for, used once, in time."""
+"""Approvals over HTTP: bound to their parameters, used once, in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.api.command_harness import ApiHarness, problem
 
 pytestmark = pytest.mark.slow
 
-ALMOST_MS = 30_000  # more than what the harness itself spends while it waits
+ALMOST_MS = 30_000  # more than the harness itself needs while it waits
 
 
 def _almost_over(harness: ApiHarness, payment: str) -> None:
@@ -22,17 +22,17 @@ def _almost_over(harness: ApiHarness, payment: str) -> None:
     harness.world.driver.advance(left - ALMOST_MS // 2)
 
 
-def test_the_requester_can_not_approve(harness: ApiHarness) -> None:
+def test_the_requester_cannot_approve(harness: ApiHarness) -> None:
     """AP-05."""
     payment = harness.failed("k1")
-    asked = harness.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
-    path = f"approvals/{asked.json()['approvalId']}/approve"
+    requested = harness.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    path = f"approvals/{requested.json()['approvalId']}/approve"
     own = harness.act("both", payment, path, {"reason": "by myself"})
     assert problem(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
 
 
-def test_an_approval_works_once_and_only_for_what_it_was_given(harness: ApiHarness) -> None:
-    """AP-04: another requester, another action, another use; each named."""
+def test_an_approval_works_once_and_only_for_its_requester_and_action(harness: ApiHarness) -> None:
+    """AP-04: another requester, another action, a second use; each refusal says which."""
     payment = harness.failed("k1")
     approval = harness.approved(payment, "RETRY")
     named = {**RETRY, "approvalId": approval}
@@ -50,7 +50,7 @@ def test_an_approval_works_once_and_only_for_what_it_was_given(harness: ApiHarne
     assert problem(used)[1] == "POLICY_REJECTED"
 
 
-def test_an_approval_of_one_phase_does_not_open_another(harness: ApiHarness) -> None:
+def test_an_approval_in_one_phase_does_not_allow_another(harness: ApiHarness) -> None:
     """AP-04, OP-23: given in SENT, used in ACKNOWLEDGED."""
     payment = harness.sent("k1")
     harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
@@ -60,7 +60,7 @@ def test_an_approval_of_one_phase_does_not_open_another(harness: ApiHarness) -> 
     assert (answer.json()["expected"], answer.json()["actual"]) == ("SENT", "ACKNOWLEDGED")
 
 
-def test_an_approval_of_one_reason_does_not_open_another(harness: ApiHarness) -> None:
+def test_an_approval_for_one_reason_does_not_allow_another(harness: ApiHarness) -> None:
     """AP-04: bound to its parameters."""
     payment = harness.sent("k1")
     harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
@@ -68,8 +68,8 @@ def test_an_approval_of_one_reason_does_not_open_another(harness: ApiHarness) ->
     assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
 
 
-def test_an_approval_of_one_attempt_does_not_open_the_next(harness: ApiHarness) -> None:
-    """AP-04: sue's was given for att_001, and att_002 has failed since."""
+def test_an_approval_for_one_attempt_does_not_allow_the_next(harness: ApiHarness) -> None:
+    """AP-04: sue's was for att_001, and att_002 has failed since."""
     payment = harness.failed("k1")
     approval = harness.approved(payment, "RETRY", by="sue")
     harness.approved(payment, "RETRY")
@@ -84,13 +84,16 @@ def test_an_approval_of_one_attempt_does_not_open_the_next(harness: ApiHarness) 
     assert (answer.json()["expected"], answer.json()["actual"]) == ("1", "2")
 
 
-def test_an_approval_not_decided_in_time_is_over(harness: ApiHarness) -> None:
-    """AP-01, AP-04, fault row 25: decidable until its hour is over; then the list says EXPIRED,
-    the approver and the requester are told so, and a new request opens the action."""
+def test_an_approval_not_decided_in_time_expires(harness: ApiHarness) -> None:
+    """AP-01, AP-04, fault row 25: it can be decided for an hour; then the list says EXPIRED,
+    approver and requester get that refusal, and a new request allows the action.
+    """
     payments = [harness.failed("in time"), harness.failed("too late")]
-    asked = {"action": "RETRY", "reason": "please"}
+    requested = {"action": "RETRY", "reason": "please"}
     for payment in payments:
-        assert harness.act("olga", payment, "approvals", asked).json()["approvalId"] == "apr_001"
+        assert (
+            harness.act("olga", payment, "approvals", requested).json()["approvalId"] == "apr_001"
+        )
     _almost_over(harness, payments[0])
     path, body = "approvals/apr_001/approve", {"reason": "looks right"}
     assert harness.act("anna", payments[0], path, body).status_code == 200
@@ -106,9 +109,10 @@ def test_an_approval_not_decided_in_time_is_over(harness: ApiHarness) -> None:
     assert harness.act("olga", payments[1], "retry", RETRY).status_code == 200
 
 
-def test_an_approval_not_used_in_time_opens_nothing(harness: ApiHarness) -> None:
-    """AP-01, AP-04: usable until its quarter of an hour is over, at the engine's time; nothing has
-    happened, whoever asks, named or not."""
+def test_an_approval_not_used_in_time_allows_nothing(harness: ApiHarness) -> None:
+    """AP-01, AP-04: it can be used for a quarter of an hour of the engine's time; afterwards
+    nothing happens, whoever asks and whether or not the approval is named.
+    """
     payments = [harness.failed("in time"), harness.failed("too late")]
     for payment in payments:
         harness.approved(payment, "RETRY")
@@ -125,11 +129,11 @@ def test_an_approval_not_used_in_time_opens_nothing(harness: ApiHarness) -> None
     assert [each["status"] for each in shown["approvals"]] == ["EXPIRED"]
 
 
-def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
-    """AP-03: one decision joins the history, the other hears of it."""
+def test_two_simultaneous_approvers_decide_once(harness: ApiHarness) -> None:
+    """AP-03: one decision joins the history, the other is refused."""
     payment = harness.failed("k1")
-    asked = harness.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
-    path = f"approvals/{asked.json()['approvalId']}"
+    requested = harness.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    path = f"approvals/{requested.json()['approvalId']}"
 
     def decide(who: str, word: str) -> int:
         answer = harness.act(who, payment, f"{path}/{word}", {"reason": "mine"})
@@ -142,10 +146,10 @@ def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
     assert names.count("OperatorActionApproved") + names.count("OperatorActionRejected") == 1
 
 
-def test_asking_twice_for_the_same_approval_is_one_request(harness: ApiHarness) -> None:
+def test_repeating_an_approval_request_makes_one_request(harness: ApiHarness) -> None:
     """AP-02, API-08."""
     payment = harness.failed("k1")
-    asked = {"action": "RETRY", "reason": "please"}
-    first = harness.act("olga", payment, "approvals", asked).json()
-    again = harness.act("olga", payment, "approvals", asked).json()
+    requested = {"action": "RETRY", "reason": "please"}
+    first = harness.act("olga", payment, "approvals", requested).json()
+    again = harness.act("olga", payment, "approvals", requested).json()
     assert (again["duplicate"], again["approvalId"]) == (True, first["approvalId"])

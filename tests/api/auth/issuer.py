@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from api.auth.keys import KeySource
 from api.auth.tokens import Tokens, TokenSettings
-from engine.clock import HeldClock
+from tests.clock import HeldClock
 
 NOW_MS = 1_790_000_000_000
 NOW = NOW_MS // 1_000
@@ -52,7 +52,7 @@ def b64(value: bytes) -> str:
 
 
 def signed(header: Any, claims: Any, key: Any = KEY) -> str:
-    """A token over exactly these texts or values, whatever they are."""
+    """A token over exactly these texts or values, valid or not."""
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
     body = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     text = f"{b64(head)}.{b64(body)}"

@@ -1,4 +1,4 @@
-"""SEC-01, SEC-02: the table of roles is walked route by route, and nothing is outside of it."""
+"""SEC-01, SEC-02: every route in the table of roles, and no route outside it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from fastapi import APIRouter
 
 from api.app import check, create_app
 from api.auth import access
-from api.auth.access import ACCESS, ROLES
+from api.auth.access import ACCESS
 from api.auth.guard import GuardedRoute, router
+from control.acts.roles import ROLES
 from tests.api.harness import CLIENT, OTHER_CLIENT, ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,11 @@ def filled(path: str) -> str:
     return re.sub(r"{(\w+)}", lambda found: PLACES[found[1]], path)
 
 
-def test_every_row_has_its_route_and_every_route_its_row(harness: ApiHarness) -> None:
+def test_the_rows_name_every_role_and_no_other() -> None:
+    assert frozenset().union(*ACCESS.values()) == ROLES
+
+
+def test_every_row_has_a_route_and_every_route_a_row(harness: ApiHarness) -> None:
     routes = {
         (method, route.path_format)
         for route in harness.app.routes
@@ -46,7 +51,7 @@ def test_every_row_has_its_route_and_every_route_its_row(harness: ApiHarness) ->
     assert routes == set(ACCESS)
 
 
-def test_nothing_else_than_the_probes_and_the_document_is_open(harness: ApiHarness) -> None:
+def test_only_the_probes_and_the_document_are_open(harness: ApiHarness) -> None:
     paths = {r.path for r in harness.app.routes if not isinstance(r, GuardedRoute)}  # type: ignore[attr-defined]
     assert paths == {"/openapi.json", "/livez", "/readyz"}
 
@@ -64,7 +69,9 @@ def test_a_route_without_a_row_or_without_the_guard_does_not_start() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS)
-def test_without_a_token_nothing_is_answered(harness: ApiHarness, method: str, path: str) -> None:
+def test_without_a_token_every_route_answers_401(
+    harness: ApiHarness, method: str, path: str
+) -> None:
     for headers in ({}, {"Authorization": "Basic b3BzOng="}, {"Authorization": "Bearer "}):
         answer = harness.http.request(method, filled(path), headers=headers)
         assert (answer.status_code, answer.json()["rule"]) == (401, "TOKEN_MISSING")
@@ -72,10 +79,10 @@ def test_without_a_token_nothing_is_answered(harness: ApiHarness, method: str, p
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS)
-def test_each_role_gets_in_where_the_table_says_and_nowhere_else(
+def test_each_role_is_admitted_where_the_table_says_and_nowhere_else(
     harness: ApiHarness, method: str, path: str
 ) -> None:
-    """SEC-02: a wrong role is POLICY_REJECTED and names the role that is needed."""
+    """SEC-02: a wrong role is POLICY_REJECTED naming the required role."""
     for role in sorted(ROLES):
         if path == "/api/stream" and role in ACCESS[method, path]:
             continue  # an endless answer; see test_api_stream
@@ -98,7 +105,7 @@ def test_each_role_gets_in_where_the_table_says_and_nowhere_else(
         assert harness.notes.kept[0]["rule"] == "MISSING_ROLE"  # AUD-02
 
 
-def test_a_token_without_a_known_role_opens_nothing(harness: ApiHarness) -> None:
+def test_a_token_without_a_known_role_is_refused_everywhere(harness: ApiHarness) -> None:
     token = harness.token("viewer")
     principal = harness.tokens.verify(token)
     assert principal.roles == {"viewer"}
@@ -106,7 +113,7 @@ def test_a_token_without_a_known_role_opens_nothing(harness: ApiHarness) -> None
     assert answer.json()["rule"] == "MISSING_ROLE"
 
 
-def test_a_refused_token_is_answered_and_noted_without_the_token(harness: ApiHarness) -> None:
+def test_a_refused_token_is_answered_and_audited_without_the_token(harness: ApiHarness) -> None:
     harness.notes.kept.clear()
     answer = harness.http.get("/api/session", headers={"Authorization": "Bearer secret.token.x"})
     assert (answer.status_code, answer.json()["rule"]) == (401, "TOKEN_REFUSED")
@@ -116,7 +123,7 @@ def test_a_refused_token_is_answered_and_noted_without_the_token(harness: ApiHar
     assert "secret" not in str(note)
 
 
-def test_a_submitter_sees_payments_of_its_own_source_only(harness: ApiHarness) -> None:
+def test_a_submitter_sees_only_payments_of_its_own_source(harness: ApiHarness) -> None:
     known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
     for suffix in ("", "/events"):
         path = f"/api/payments/{known}{suffix}"
@@ -126,7 +133,7 @@ def test_a_submitter_sees_payments_of_its_own_source_only(harness: ApiHarness) -
             assert (answer.status_code, answer.json()["code"]) == (404, "PAYMENT_NOT_FOUND")
 
 
-def test_personal_data_is_shown_to_those_who_may_see_it(harness: ApiHarness) -> None:
+def test_personal_data_is_shown_to_permitted_roles_only(harness: ApiHarness) -> None:
     known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
     for role in sorted(ROLES - {"submitter"}):
         texts = [harness.get(f"/api/payments/{known}{s}", role).text for s in ("", "/events")]
@@ -134,8 +141,8 @@ def test_personal_data_is_shown_to_those_who_may_see_it(harness: ApiHarness) -> 
         assert seen == [(role in access.PERSONAL,) * 2] * 2, role
 
 
-def test_an_action_refused_at_the_edge_is_noted(harness: ApiHarness) -> None:
-    """AUD-02: with code and rule, though it never became a command."""
+def test_an_action_refused_at_the_edge_is_audited(harness: ApiHarness) -> None:
+    """AUD-02: with code and rule, although it never became a command."""
     known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
     harness.notes.kept.clear()
     answer = harness.post(f"/api/payments/{known}/retry", "operator", content=b'{"reason":"x"}')

@@ -1,4 +1,4 @@
-"""The keys that tokens are verified by: asked for seldom, and the key server may be away."""
+"""The keys that verify tokens: fetched rarely, and the key server may be unavailable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 
 from api.auth.keys import ASK_S_MIN, REFRESH_S, STALE_S_MAX, from_address, from_file, trusted
 from api.auth.sign_in import KeysDown, NotSignedIn
-from engine.clock import HeldClock
 from tests.api.auth.issuer import (
     CLAIMS,
     HEADER,
@@ -27,36 +26,37 @@ from tests.api.auth.issuer import (
     signed,
     tokens,
 )
+from tests.clock import HeldClock
 
 pytestmark = pytest.mark.slow
 
 
 class Issuer:
-    """A key server that can be away; counts how often it was asked."""
+    """A key server that can be unavailable; counts its requests."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requested = 0
         self.keys: Any = JWKS
 
     def __call__(self) -> Any:
-        self.asked += 1
+        self.requested += 1
         return self.keys
 
 
-def test_unknown_keys_are_asked_for_seldom_however_many_tokens_come() -> None:
+def test_unknown_keys_are_fetched_rarely_however_many_tokens_come() -> None:
     issuer, clock = Issuer(), HeldClock(NOW_MS)
     sign_in = tokens(issuer, clock)
     for number in range(100):
         with pytest.raises(NotSignedIn):
             sign_in.verify(signed({**HEADER, "kid": f"x{number}"}, CLAIMS))
-    assert issuer.asked == 1
+    assert issuer.requested == 1
     clock.advance(int(ASK_S_MIN * 1_000))
     issuer.keys = {"keys": [*JWKS["keys"], listed(OTHER, "new")]}
     assert sign_in.verify(signed({**HEADER, "kid": "new"}, CLAIMS, OTHER)).id == "ops_001"
-    assert issuer.asked == 2
+    assert issuer.requested == 2
 
 
-def test_fault_18_while_the_key_server_is_down_known_keys_go_on_for_a_bounded_time() -> None:
+def test_fault_18_while_the_key_server_is_down_known_keys_stay_valid_for_a_bounded_time() -> None:
     issuer, clock = Issuer(), HeldClock(NOW_MS)
     sign_in = tokens(issuer, clock)
     sign_in.verify(OK)
@@ -76,12 +76,12 @@ def test_fault_18_while_the_key_server_is_down_known_keys_go_on_for_a_bounded_ti
     assert sign_in.verify(signed(HEADER, good(iat=later, nbf=later, exp=later + 60)))
 
 
-def test_fault_18_a_key_server_that_never_answered_lets_nobody_in() -> None:
+def test_fault_18_with_a_key_server_that_never_answered_every_token_is_refused() -> None:
     with pytest.raises(KeysDown):
         tokens(lambda: None).verify(OK)
 
 
-def test_a_key_that_was_withdrawn_counts_no_longer_than_the_refresh() -> None:
+def test_a_withdrawn_key_is_valid_no_longer_than_the_refresh_interval() -> None:
     issuer, clock = Issuer(), HeldClock(NOW_MS)
     sign_in = tokens(issuer, clock)
     sign_in.verify(OK)
@@ -93,7 +93,7 @@ def test_a_key_that_was_withdrawn_counts_no_longer_than_the_refresh() -> None:
 
 
 @pytest.mark.parametrize("found", [{}, {"keys": {}}, {"keys": [{}] * 101}])
-def test_what_is_no_key_set_changes_nothing(found: Any) -> None:
+def test_an_invalid_key_set_changes_nothing(found: Any) -> None:
     issuer, clock = Issuer(), HeldClock(NOW_MS)
     sign_in = tokens(issuer, clock)
     sign_in.verify(OK)
@@ -126,10 +126,10 @@ ODD: dict[str, tuple[list[Any], int]] = {
 
 
 @pytest.mark.parametrize(("odd", "malformed"), ODD.values(), ids=ODD)
-def test_one_member_of_a_key_set_never_hides_the_good_ones(
+def test_one_invalid_member_of_a_key_set_does_not_hide_the_others(
     tmp_path: Path, odd: list[Any], malformed: int
 ) -> None:
-    """RFC 7517 section 5: it is left out, logged and counted."""
+    """RFC 7517 section 5: it is ignored, logged and counted."""
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [*odd, GOOD]}))
     sign_in = tokens(from_file(file))
@@ -146,7 +146,7 @@ def test_one_member_of_a_key_set_never_hides_the_good_ones(
         (b'{"keys": [' + b"[" * 500 + b"]" * 500 + b", %s]}", 1),
     ],
 )
-def test_bytes_that_are_no_text_cost_at_most_their_own_member(
+def test_bytes_that_are_not_utf_8_affect_at_most_their_own_member(
     tmp_path: Path, content: bytes, malformed: int
 ) -> None:
     """A key set file that is not UTF-8 throughout."""
@@ -158,8 +158,8 @@ def test_bytes_that_are_no_text_cost_at_most_their_own_member(
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000, b'{"keys": 1}', b""])
-def test_a_file_that_is_no_key_set_changes_nothing(tmp_path: Path, content: bytes) -> None:
-    """Known keys go on; nobody gets a 500."""
+def test_a_file_without_a_key_set_changes_nothing(tmp_path: Path, content: bytes) -> None:
+    """Known keys stay valid, and no request gets a 500."""
     file, clock = tmp_path / "jwks.json", HeldClock(NOW_MS)
     file.write_text(json.dumps(JWKS))
     sign_in = tokens(from_file(file), clock)
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_key_set_changes_nothing(tmp_path: Path, content: byte
     assert sign_in.verify(signed(HEADER, good(jti="t-2"))).id == "ops_001"
 
 
-def test_a_private_or_symmetric_key_in_the_set_is_not_taken() -> None:
+def test_a_private_or_symmetric_key_in_the_set_is_ignored() -> None:
     assert trusted(KEY.as_dict(private=True)) is None
     assert trusted({"kty": "oct", "k": "c2VjcmV0"}) is None
     assert trusted({"kty": "OKP", "crv": "X25519", "x": KEY.as_dict(private=False)["x"]}) is None
@@ -177,7 +177,7 @@ def test_a_private_or_symmetric_key_in_the_set_is_not_taken() -> None:
 
 @pytest.fixture
 def key_server() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A real HTTP server with what it answers."""
+    """A real HTTP server and its response."""
     says: dict[str, Any] = {"status": 200, "body": json.dumps(JWKS).encode()}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -198,7 +198,7 @@ def key_server() -> Iterator[tuple[str, dict[str, Any]]]:
     server.server_close()
 
 
-def test_keys_come_over_http_and_neither_redirects_nor_floods_are_followed(
+def test_keys_come_over_http_and_redirects_and_oversized_answers_are_not_followed(
     key_server: tuple[str, dict[str, Any]],
 ) -> None:
     url, says = key_server

@@ -9,15 +9,15 @@ import pytest
 
 from api.auth.keys import KeySource, from_file
 from api.auth.local import LocalIssuer
-from app import api_settings, settings
+from app.config import api_settings, settings
 from app.exits import Problem
-from engine.clock import HeldClock
 from tests.api.auth.issuer import AUDIENCE, ISSUER, NOW_MS
+from tests.clock import HeldClock
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_local_issuers_key_is_its_owners_alone_and_kept(tmp_path: Path) -> None:
+def test_the_local_issuers_key_is_kept_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     first = LocalIssuer(tmp_path, HeldClock(NOW_MS))
     again = LocalIssuer(tmp_path, HeldClock(NOW_MS))
     assert first.key_id == again.key_id

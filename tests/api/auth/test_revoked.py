@@ -1,4 +1,6 @@
-"""A session is ended before its token ends: by the token's id, or all of a person's (ASVS 7.4)."""
+"""A session ends before its token does: by the token's id, or all sessions of a person
+(ASVS 7.4).
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ from api.auth.keys import KeySource
 from api.auth.revoked import RevokedFile
 from api.auth.sign_in import NotSignedIn
 from api.auth.tokens import Tokens, TokenSettings
-from app import api_settings
+from app.config import api_settings
+from app.config.settings import load
 from app.exits import Problem
-from app.settings import load
-from engine.clock import HeldClock
 from tests.api.auth.issuer import AUDIENCE, CLAIMS, HEADER, ISSUER, JWKS, NOW, NOW_MS, good, signed
 from tests.api.harness import ApiHarness
 from tests.api.stream.test_stream import FOREVER, streams_of, take
+from tests.clock import HeldClock
 
 pytestmark = pytest.mark.slow
 
@@ -65,8 +67,8 @@ def until(seconds: float) -> str:
         {"persons": {CLAIMS["sub"].upper(): until(0)}},
     ],
 )
-def test_a_revoked_session_counts_no_more_within_a_second(sign_in: SignIn, listed: Any) -> None:
-    """Remembered or not; another token of the person, made since, counts."""
+def test_a_revoked_session_is_refused_within_a_second(sign_in: SignIn, listed: Any) -> None:
+    """Cached or not; a later token of the same person is valid."""
     token = signed(HEADER, good())
     assert sign_in.tokens.verify(token).id == CLAIMS["sub"]
     assert sign_in.tokens.known(token) is not None
@@ -82,10 +84,10 @@ def test_a_revoked_session_counts_no_more_within_a_second(sign_in: SignIn, liste
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", '{"tokens": 7}', '{"person": {}}', "x" * 2_000_000])
-def test_a_list_that_can_not_be_read_keeps_the_last_one_and_says_so(
+def test_an_unreadable_list_keeps_the_last_one_and_is_reported(
     sign_in: SignIn, broken: str
 ) -> None:
-    """No fail open: who is signed out stays so."""
+    """It does not fail open: revoked sessions stay revoked."""
     token = signed(HEADER, good())
     sign_in.tokens.verify(token)
     sign_in.write({"tokens": [CLAIMS["jti"]]})
@@ -98,8 +100,8 @@ def test_a_list_that_can_not_be_read_keeps_the_last_one_and_says_so(
     assert sign_in.tokens.ready() is None
 
 
-def test_what_is_open_ends_too(tmp_path: Path) -> None:
-    """A live stream, with the reason."""
+def test_open_streams_of_a_revoked_session_end_too(tmp_path: Path) -> None:
+    """A live stream ends with the reason."""
     harness = ApiHarness(tmp_path)
 
     async def run() -> None:
@@ -112,7 +114,7 @@ def test_what_is_open_ends_too(tmp_path: Path) -> None:
     harness.close()
 
 
-def test_a_list_that_is_named_and_not_there_stops_the_start(tmp_path: Path) -> None:
+def test_a_configured_list_that_is_missing_stops_the_start(tmp_path: Path) -> None:
     environment = load(
         {
             "NPP_PROFILE": "test",
@@ -124,8 +126,8 @@ def test_a_list_that_is_named_and_not_there_stops_the_start(tmp_path: Path) -> N
         api_settings.tokens(environment, HeldClock(NOW_MS))
 
 
-def test_how_somebody_has_signed_in_counts_where_it_is_asked_for(tmp_path: Path) -> None:
-    """ASVS 6.8.4, 10.3.4: the issuer's word for several factors, by configuration."""
+def test_the_sign_in_method_counts_where_it_is_required(tmp_path: Path) -> None:
+    """ASVS 6.8.4, 10.3.4: the issuer's statement about multiple factors, by configuration."""
     sign_in = SignIn(tmp_path, acr="mfa")
     strong = signed(HEADER, {**good(), "acr": "mfa"})
     assert sign_in.tokens.verify(strong).id == CLAIMS["sub"]

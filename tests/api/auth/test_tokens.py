@@ -1,4 +1,4 @@
-"""SEC-01: a token counts only when everything about it is right."""
+"""SEC-01: a token is valid only if everything about it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from joserfc import jws
 
 from api.auth.sign_in import NotSignedIn
 from api.auth.tokens import LEEWAY_S, LIFETIME_S_MAX
-from engine.clock import HeldClock
 from tests.api.auth.issuer import (
     AUDIENCE,
     CLAIMS,
@@ -32,6 +31,7 @@ from tests.api.auth.issuer import (
     signed,
     tokens,
 )
+from tests.clock import HeldClock
 
 pytestmark = pytest.mark.slow
 
@@ -146,7 +146,7 @@ HOSTILE: dict[str, str] = {
 }  # fmt: skip
 
 
-def test_a_token_with_all_that_is_needed_says_who_calls() -> None:
+def test_a_token_with_all_required_claims_identifies_the_caller() -> None:
     found = tokens().verify(OK)
     assert (found.id, set(found.roles), found.token_id) == ("ops_001", {"operator"}, "t-1")
     assert found.expires_at == (NOW + 600 + LEEWAY_S) * 1_000
@@ -156,12 +156,12 @@ def test_a_token_with_all_that_is_needed_says_who_calls() -> None:
     ("key", "kid", "alg"),
     [(EC, "ec", "ES256"), (RSA, "rsa", "RS256"), (RSA, "rsa", "PS256"), (KEY, "k1", "EdDSA")],
 )
-def test_each_allowed_algorithm_counts_with_a_key_of_its_kind(key: Any, kid: str, alg: str) -> None:
+def test_each_allowed_algorithm_works_with_a_key_of_its_kind(key: Any, kid: str, alg: str) -> None:
     assert tokens().verify(by(key, kid, alg)).id == "ops_001"
 
 
 @pytest.mark.parametrize("token", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_token_is_refused_and_never_remembered(token: str) -> None:
+def test_a_hostile_token_is_refused_and_never_cached(token: str) -> None:
     sign_in = tokens()
     with pytest.raises(NotSignedIn) as refused:
         sign_in.verify(token)
@@ -169,12 +169,12 @@ def test_a_hostile_token_is_refused_and_never_remembered(token: str) -> None:
     assert len(token) < 20 or token not in str(refused.value)
 
 
-def test_roles_that_are_not_ours_count_for_nothing() -> None:
+def test_unknown_roles_are_ignored() -> None:
     found = tokens().verify(signed(HEADER, good(roles=["root", "operator", "ADMIN"])))
     assert found.roles == {"operator"}
 
 
-def test_a_verified_token_is_remembered_until_it_ends() -> None:
+def test_a_verified_token_is_cached_until_it_expires() -> None:
     clock = HeldClock(NOW_MS)
     sign_in = tokens(clock=clock)
     assert sign_in.known(OK) is None

@@ -1,4 +1,4 @@
-"""STOP, resume and redrives over HTTP take two persons; and what the audit log keeps."""
+"""STOP, resume and redrives over HTTP under dual control, and the audit log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from api.audit.writer import SINGLE_COUNT_MAX, shown_path
 from control import quarantine
-from core import records
+from core import control_records, records
 from core.values import PaymentIntentId
 from schemas import topology
 from tests.api.command_harness import ApiHarness, Response, problem
@@ -34,7 +34,7 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
 
 def proof(harness: ApiHarness, *, chain: bool = True) -> None:
     """A replay passes."""
-    passed = records.ProofPassed(
+    passed = control_records.ProofPassed(
         scope="all",
         fold=True,
         chain=chain,
@@ -52,31 +52,31 @@ def latest(harness: ApiHarness) -> int:
 
 def resume(harness: ApiHarness, stop_id: str, person: str = "ada") -> Response:
     """A signed request to end the stop."""
-    asked = records.ResumeRequested(
+    requested = control_records.ResumeRequested(
         stop_id=stop_id, proof_offset=latest(harness), reason="proven", requested_at=1,
         actor=person,
     )  # fmt: skip
-    return harness.carry(RESUME.format(stop_id), asked)
+    return harness.carry(RESUME.format(stop_id), requested)
 
 
 def agree(harness: ApiHarness, stop_id: str, offset: int, person: str) -> Response:
-    agreed = records.ResumeConfirmed(
+    agreed = control_records.ResumeConfirmed(
         stop_id=stop_id, request_offset=offset, confirmed_at=1, actor=person
     )
     return harness.carry(f"{RESUME.format(stop_id)}/{offset}/confirm", agreed)
 
 
 def redrive(harness: ApiHarness, *offsets: int, to: str | None = None) -> Response:
-    asked = records.RedriveRequested(
+    requested = control_records.RedriveRequested(
         request_id=f"rdr_{len(harness.written(topology.CONTROL))}", partition=0, offsets=offsets,
         reason="mended", requested_at=1, actor="ada",
         payment_intent_id=None if to is None else PaymentIntentId(to),
     )  # fmt: skip
-    return harness.carry(REDRIVES, asked)
+    return harness.carry(REDRIVES, requested)
 
 
 def agree_to(harness: ApiHarness, name: str, person: str) -> Response:
-    agreed = records.RedriveConfirmed(request_id=name, confirmed_at=1, actor=person)
+    agreed = control_records.RedriveConfirmed(request_id=name, confirmed_at=1, actor=person)
     return harness.carry(f"{REDRIVES}/{name}/confirm", agreed)
 
 
@@ -86,14 +86,14 @@ def stopped(harness: ApiHarness) -> str:
     return stop_id
 
 
-def test_a_stop_ends_by_two_persons_and_a_passed_replay(harness: ApiHarness) -> None:
+def test_a_stop_is_ended_under_dual_control_with_a_passed_replay(harness: ApiHarness) -> None:
     """OP-07, SEC-02."""
     stop_id = stopped(harness)
     assert problem(resume(harness, stop_id))[2] == "RESUME_NOT_POSSIBLE"
     proof(harness)
-    asked = resume(harness, stop_id)
-    assert asked.status_code == 200, asked.text
-    offset = asked.json()["offset"]
+    requested = resume(harness, stop_id)
+    assert requested.status_code == 200, requested.text
+    offset = requested.json()["offset"]
     own = agree(harness, stop_id, offset, "ada")
     assert problem(own) == (403, "POLICY_REJECTED", "RESUME_NOT_POSSIBLE")
     assert harness.world.control.stopped()
@@ -104,7 +104,7 @@ def test_a_stop_ends_by_two_persons_and_a_passed_replay(harness: ApiHarness) -> 
     assert problem(agree(harness, stop_id, offset, "adam"))[2] == "STOP_NOT_OPEN"
 
 
-def test_a_proof_older_than_the_stop_or_a_weak_one_does_not_serve(harness: ApiHarness) -> None:
+def test_a_proof_older_than_the_stop_or_too_weak_is_refused(harness: ApiHarness) -> None:
     """Domain, evidence: fold and chain, since the stop."""
     proof(harness)
     stop_id = stopped(harness)
@@ -129,13 +129,13 @@ def test_only_admins_stop_and_resume(harness: ApiHarness) -> None:
 
 
 def undecodable(harness: ApiHarness) -> None:
-    """Rubbish on a command topic: quarantined, at 0/0."""
+    """Garbage on a command topic: quarantined, at 0/0."""
     harness.world.driver.pipe(topology.COMMANDS, b"pi_x", b"\x01rubbish")
     harness.work()
 
 
-def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> None:
-    """OP-34: what would be published where, two persons, and a list of what became of it."""
+def test_a_redrive_is_previewed_requested_and_confirmed(harness: ApiHarness) -> None:
+    """OP-34: what would be published where, two people, and a list of the results."""
     undecodable(harness)
     chosen = {"partition": 0, "offsets": [0]}
     preview = harness.post("ada", f"{REDRIVES}/preview", chosen)
@@ -144,40 +144,42 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     assert (shown["topic"], shown["reason"], shown["bytes"]) == (
         topology.COMMANDS, quarantine.UNDECODABLE, 8,
     )  # fmt: skip
-    asked = redrive(harness, 0).json()
-    name = asked["requestId"]
+    requested = redrive(harness, 0).json()
+    name = requested["requestId"]
     assert problem(agree_to(harness, name, "ada"))[2] == "SELF_APPROVAL"
     done = agree_to(harness, name, "adam").json()
     assert (done["status"], done["requestedBy"], done["confirmedBy"]) == (
         "CONFIRMED", "ada", "adam",
     )  # fmt: skip
-    assert list(harness.world.control.redrives_confirmed) == [asked["requestId"]]
+    assert list(harness.world.control.redrives.confirmed) == [requested["requestId"]]
     again = agree_to(harness, name, "adam").json()
     assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
     confirmed = [r for r in harness.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
     assert len(confirmed) == 1
-    done = records.RedriveDone(
+    done = control_records.RedriveDone(
         request_id=name, redriven=1, refused=None, done_at=5, actor="redriver"
     )
     harness.commands.write_control(done)
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
-    assert listed["status"] == "CONFIRMED", "nobody has signed that it is done"
+    assert listed["status"] == "CONFIRMED", "its result is not signed yet"
     (item,) = harness.get("vera", "/api/quarantine").json()["items"]
     assert item["redriveId"] is None
     harness.commands.write_control(harness.sign(done))
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
     assert agree_to(harness, name, "adam").json()["status"] == "DONE"
-    assert harness.world.control.redrives_confirmed == {}
+    assert harness.world.control.redrives.confirmed == {}
 
 
 ZEROS = bytes(3 * 1024 * 1024)
 
 
-def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
+def test_a_record_too_large_to_copy_is_shown_and_previewed_by_reference(
     harness: ApiHarness,
 ) -> None:
-    """Domain §5: size and SHA-256 of the original, its place, and the first KiB."""
+    """Domain §5: size and SHA-256 of the original, its topic, partition and offset, and the first
+    KiB.
+    """
     harness.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
     undecodable(harness)
     listed = harness.get("audra", "/api/quarantine").json()["items"]
@@ -194,43 +196,43 @@ def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
     assert shown == {large["offset"]: (len(ZEROS), True), small["offset"]: (8, False)}
 
 
-def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness) -> None:
-    """People see that it has ended, why, and which records it did put back."""
+def test_a_redrive_refused_midway_says_what_was_put_back(harness: ApiHarness) -> None:
+    """Operators see that it has ended, why, and which records were redriven."""
     undecodable(harness)
     undecodable(harness)
-    asked = redrive(harness, 0, 1).json()["requestId"]
-    agree_to(harness, asked, "adam")
+    requested = redrive(harness, 0, 1).json()["requestId"]
+    agree_to(harness, requested, "adam")
     why = "1 of its records were put back, in order; then: too large"
-    refused = records.RedriveDone(
-        request_id=asked, redriven=1, refused=why, done_at=5, actor="redriver"
+    refused = control_records.RedriveDone(
+        request_id=requested, redriven=1, refused=why, done_at=5, actor="redriver"
     )
     harness.commands.write_control(harness.sign(refused))
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
     items = harness.get("vera", "/api/quarantine").json()["items"]
-    assert {item["offset"]: item["redriveId"] for item in items} == {0: asked, 1: None}
+    assert {item["offset"]: item["redriveId"] for item in items} == {0: requested, 1: None}
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("body", "said"),
     [
         ({"partition": 0, "offsets": [99]}, "holds no record"),
         ({"partition": 0, "offsets": [0], "paymentIntentId": "pi_" + "a" * 26}, "UNMATCHED"),
     ],
 )
-def test_what_the_redriver_would_refuse_is_refused_at_once(
-    harness: ApiHarness, asked: dict[str, Any], said: str
+def test_a_request_that_the_redriver_would_refuse_is_refused_at_once(
+    harness: ApiHarness, body: dict[str, Any], said: str
 ) -> None:
     """OP-24, OP-34: nothing is written, and it is audited."""
     undecodable(harness)
-    requested = redrive(harness, *asked["offsets"], to=asked.get("paymentIntentId"))
-    for answer in (harness.post("ada", f"{REDRIVES}/preview", asked), requested):
+    requested = redrive(harness, *body["offsets"], to=body.get("paymentIntentId"))
+    for answer in (harness.post("ada", f"{REDRIVES}/preview", body), requested):
         assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
         assert said in answer.json()["sentence"]
     assert [e.action for e in harness.audited()] == ["REQUEST_REDRIVE", "PREVIEW_REDRIVE"]
 
 
-def test_nobody_confirms_what_nobody_asked_for(harness: ApiHarness) -> None:
+def test_a_redrive_that_was_not_requested_cannot_be_confirmed(harness: ApiHarness) -> None:
     answer = agree_to(harness, "rdr_x", "ada")
     assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
 
@@ -238,8 +240,8 @@ def test_nobody_confirms_what_nobody_asked_for(harness: ApiHarness) -> None:
 # --- audit ----------------------------------------------------------------------------------------
 
 
-def test_refused_sign_ins_can_not_flood_the_audit_log(harness: ApiHarness) -> None:
-    """AUD-02: some one by one, the rest counted; never a part of the token."""
+def test_refused_sign_ins_cannot_flood_the_audit_log(harness: ApiHarness) -> None:
+    """AUD-02: some individually, the rest counted; never any part of the token."""
     for _ in range(3 * SINGLE_COUNT_MAX):
         harness.audit.note(
             None, "SIGN_IN", method="POST", path="/api/payments/x/retry", status=401,
@@ -254,20 +256,20 @@ def test_refused_sign_ins_can_not_flood_the_audit_log(harness: ApiHarness) -> No
     assert json.loads(summary.detail or "")["times"] == 2 * SINGLE_COUNT_MAX
 
 
-def test_a_refusal_that_can_not_be_audited_is_503(harness: ApiHarness) -> None:
-    """AUD-02: written before the answer."""
+def test_a_refusal_that_cannot_be_audited_is_503(harness: ApiHarness) -> None:
+    """AUD-02: the audit record is written before the response."""
     harness.log.away = True
     answer = harness.post("vera", "/api/control/stop", {"reason": "x"})
     assert answer.status_code == 503
 
 
-def test_nothing_as_long_as_a_token_stays_in_a_path() -> None:
+def test_nothing_as_long_as_a_token_is_kept_in_a_path() -> None:
     """SEC-05."""
     assert shown_path("/api/payments/" + "e" * 65 + "/retry?token=x") == "/api/payments/.../retry"
     assert shown_path("/api/\n\u202ex") == "/api/??x"
 
 
-def test_every_refusal_at_the_edge_stands_in_the_audit_list(harness: ApiHarness) -> None:
+def test_every_refusal_at_the_edge_is_in_the_audit_list(harness: ApiHarness) -> None:
     """AUD-01, AUD-03: by operator, with the six fields."""
     payment = harness.failed("k1")
     harness.act("olga", payment, "cancel", {"reason": "why not", "operatorId": "oskar"})

@@ -1,4 +1,4 @@
-"""What stands around every answer: headers, limits, problem shapes, bodies, texts as they were."""
+"""For every response: headers, limits, problem format, bodies, unchanged texts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from api.edge import bodies
 from api.edge.limits import BUCKETS_COUNT_MAX, Buckets, LimitSettings, Rate
 from api.edge.middleware import BODY_BYTES_MAX
 from api.edge.problems import Problem
-from engine.clock import HeldClock
 from readmodel.ports import ReadModelDown
 from tests.api.harness import ApiHarness, mixed_harness
+from tests.clock import HeldClock
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_every_answer_carries_the_security_headers(
     assert "strict-transport-security" in limited(harness, https=True).get("/livez").headers
 
 
-def test_a_request_id_is_taken_over_when_it_is_one(harness: ApiHarness) -> None:
+def test_a_valid_request_id_is_kept(harness: ApiHarness) -> None:
     assert (
         harness.get("/api/session", headers={"X-Request-Id": "r-1"}).headers["x-request-id"]
         == "r-1"
@@ -74,8 +74,8 @@ def test_a_foreign_host_name_is_not_served(harness: ApiHarness) -> None:
     assert http.get("/livez", headers={"Host": "evil.test"}).status_code == 421
 
 
-def test_problem_details_say_what_rfc_9457_wants(harness: ApiHarness) -> None:
-    """ERR-01: code, rule and a sentence; the advice of the rule too."""
+def test_problem_details_follow_rfc_9457(harness: ApiHarness) -> None:
+    """ERR-01: code, rule and a sentence, and the rule's advice."""
     answer = harness.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
@@ -119,7 +119,7 @@ def test_problem_details_say_what_rfc_9457_wants(harness: ApiHarness) -> None:
         ("/api/" + "a" * 600, 400, "FIELD_INVALID"),
     ],
 )
-def test_what_is_not_well_asked_is_refused_by_name(
+def test_an_invalid_request_is_refused_by_name(
     harness: ApiHarness, path: str, status: int, rule: str
 ) -> None:
     answer = harness.http.get(path, headers={"Authorization": f"Bearer {harness.token('viewer')}"})
@@ -151,10 +151,10 @@ def test_what_is_not_well_asked_is_refused_by_name(
         (b"not json", "body"),
     ],
 )
-def test_a_body_that_is_not_as_declared_is_refused_naming_the_field(
+def test_a_body_that_does_not_match_its_schema_is_refused_naming_the_field(
     harness: ApiHarness, content: bytes, field: str
 ) -> None:
-    """API-13: and nothing is published, which would say 503 here."""
+    """API-13: nothing is published; publishing would answer 503 here."""
     answer = harness.post(
         "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry", "operator", content=content
     )
@@ -163,7 +163,7 @@ def test_a_body_that_is_not_as_declared_is_refused_naming_the_field(
     assert "att_002" not in answer.text
 
 
-def test_sign_in_and_role_come_before_the_body(harness: ApiHarness) -> None:
+def test_sign_in_and_role_are_checked_before_the_body(harness: ApiHarness) -> None:
     path = "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry"
     assert harness.http.post(path, content=b"not json").status_code == 401
     assert harness.post(path, "viewer", content=b"not json").status_code == 403
@@ -184,13 +184,13 @@ def test_a_body_of_another_type_or_size_is_refused(harness: ApiHarness) -> None:
     headers = {"Authorization": f"Bearer {harness.token('operator')}"}
     unsized = harness.http.post(path, content=trickle(), headers=headers)
     assert unsized.status_code == 413
-    assert harness.post(path, "operator", content=good).status_code == 503  # as it should be
+    assert harness.post(path, "operator", content=good).status_code == 503  # a valid one gets this
 
 
-def test_one_who_asks_too_much_is_told_when_to_come_back(harness: ApiHarness) -> None:
+def test_a_client_over_its_rate_limit_is_told_when_to_retry(harness: ApiHarness) -> None:
     http = limited(harness, limits=LimitSettings(principal=SLOW))
     mine = {"Authorization": f"Bearer {harness.token('viewer', subject='eager')}"}
-    other = {"Authorization": f"Bearer {harness.token('viewer', subject='calm')}"}
+    other = {"Authorization": f"Bearer {harness.token('viewer', subject='until_no_enquiries')}"}
     assert [http.get("/api/session", headers=mine).status_code for _ in range(4)] == [200] * 3 + [
         429
     ]
@@ -200,7 +200,7 @@ def test_one_who_asks_too_much_is_told_when_to_come_back(harness: ApiHarness) ->
     assert http.get("/api/session", headers=other).status_code == 200
 
 
-def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(harness: ApiHarness) -> None:
+def test_guessed_tokens_are_limited_without_affecting_signed_in_users(harness: ApiHarness) -> None:
     """SEC-08."""
     http = limited(harness, limits=LimitSettings(refused=SLOW))
     known = {"Authorization": f"Bearer {harness.token('viewer')}"}
@@ -211,7 +211,7 @@ def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(harness: 
     assert http.get("/api/session", headers=known).status_code == 200
 
 
-def test_buckets_fill_up_again_and_their_number_is_bounded() -> None:
+def test_rate_limits_refill_and_their_number_is_bounded() -> None:
     clock = HeldClock(1_000_000)
     buckets = Buckets(Rate(per_s=2.0, burst=2.0), clock)
     assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.5]
@@ -222,7 +222,7 @@ def test_buckets_fill_up_again_and_their_number_is_bounded() -> None:
     assert len(buckets._levels) == BUCKETS_COUNT_MAX
 
 
-def test_a_read_model_that_is_down_is_503_and_says_when_to_ask_again(
+def test_an_unavailable_read_model_is_a_503_with_a_retry_time(
     harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: object) -> None:
@@ -235,7 +235,7 @@ def test_a_read_model_that_is_down_is_503_and_says_when_to_ask_again(
     assert "secret" not in answer.text
 
 
-def test_a_defect_is_a_500_without_a_word_about_it(
+def test_a_defect_is_a_500_without_details(
     harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -249,7 +249,7 @@ def test_a_defect_is_a_500_without_a_word_about_it(
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
-def test_free_text_in_a_body_is_kept_as_it_is(text: str) -> None:
+def test_free_text_in_a_body_is_kept_unchanged(text: str) -> None:
     assert bodies.read_json(json.dumps({"reason": text}).encode()) == {"reason": text}
 
 
@@ -260,7 +260,7 @@ def test_deep_nesting_is_refused_at_its_limit() -> None:
         bodies.read_json(b"[[" + deep + b"]]")
 
 
-def test_metrics_count_by_route_and_never_by_id(harness: ApiHarness) -> None:
+def test_metrics_are_counted_by_route_and_never_by_id(harness: ApiHarness) -> None:
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()

@@ -47,7 +47,7 @@ def post(api: ApiHarness, path: str, body: Any, *roles: str) -> Any:
 
 
 def follow(api: ApiHarness, link: str) -> Any:
-    """The answer to the download link that was given."""
+    """The response at the returned download link."""
     path, _, query = link.partition("?")
     return api.get(path, AUDITOR, **dict(parse_qsl(query)))
 
@@ -57,27 +57,27 @@ def place(payment: str, rest: str = "") -> str:
 
 
 @pytest.mark.parametrize(("form", "ending"), [("JSON", "json"), ("PDF", "pdf")])
-def test_generate_download_and_verify_work_as_the_runbook_prints_them(
+def test_generate_download_and_verify_work_as_in_the_runbook(
     api: ApiHarness, payment: str, form: str, ending: str
 ) -> None:
     """API-10, API-11, API-12, EP-05, EP-06, OP-12: the runbook's three steps."""
     answer = post(api, place(payment), {"format": form, "includeReplayProof": True})
     assert answer.status_code == 200
-    said = answer.json()
-    file = follow(api, said["download"])
+    body = answer.json()
+    file = follow(api, body["download"])
     name = f"evidence_pack_{payment}.{ending}"
     assert file.headers["content-disposition"] == f'attachment; filename="{name}"'
     if form == "JSON":
-        assert hashlib.sha256(file.content).hexdigest() == said["hash"]
-        assert json.loads(file.content)["asOf"] == said["asOf"]
+        assert hashlib.sha256(file.content).hexdigest() == body["hash"]
+        assert json.loads(file.content)["asOf"] == body["asOf"]
     else:
         text = pypdf.PdfReader(io.BytesIO(file.content)).pages[0].extract_text()
-        assert said["hash"] in text
+        assert body["hash"] in text
     checked = post(api, place(payment, "/verify"), None).json()
-    assert (checked["verified"], checked["hash"]) == (True, said["hash"])
+    assert (checked["verified"], checked["hash"]) == (True, body["hash"])
 
 
-def test_download_without_parameters_gives_the_json_of_now(api: ApiHarness, payment: str) -> None:
+def test_download_without_parameters_gives_the_current_json(api: ApiHarness, payment: str) -> None:
     """OP-12."""
     file = api.get(place(payment, "/download"), AUDITOR)
     assert file.headers["content-type"] == "application/json"
@@ -85,10 +85,10 @@ def test_download_without_parameters_gives_the_json_of_now(api: ApiHarness, paym
     assert answer["verified"] is True
 
 
-def test_the_proof_can_be_left_out(api: ApiHarness, payment: str) -> None:
+def test_the_proof_can_be_omitted(api: ApiHarness, payment: str) -> None:
     """EP-03."""
-    said = post(api, place(payment), {"format": "JSON", "includeReplayProof": False}).json()
-    pack = follow(api, said["download"]).json()
+    body = post(api, place(payment), {"format": "JSON", "includeReplayProof": False}).json()
+    pack = follow(api, body["download"]).json()
     assert (pack["includesReplayProof"], "replayProof" in pack) == (False, False)
 
 
@@ -105,7 +105,7 @@ def test_an_uploaded_pack_is_verified_too(api: ApiHarness, payment: str) -> None
     assert answer["problem"]["place"] == "pack: state.moneyOutcome"
 
 
-def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHarness, payment: str) -> None:
+def test_each_export_is_audited_before_it_is_returned(api: ApiHarness, payment: str) -> None:
     """EP-10, AUD-01."""
     body = {"format": "PDF", "includeReplayProof": True, "reason": "dispute", "reference": "R-7"}
     said = post(api, place(payment), body).json()
@@ -121,7 +121,7 @@ def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHarness, payme
     assert (detail["asOf"], detail["sha256"]) == (said["asOf"], said["hash"])
 
 
-def test_what_can_not_be_put_on_record_is_not_handed_out(
+def test_an_export_that_cannot_be_audited_is_not_returned(
     api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EP-10."""
@@ -135,7 +135,7 @@ def test_what_can_not_be_put_on_record_is_not_handed_out(
 
 
 @pytest.mark.parametrize("role", ["viewer", "approver"])
-def test_those_who_may_not_see_personal_data_get_a_masked_view(
+def test_roles_without_personal_data_get_a_masked_view(
     api: ApiHarness, payment: str, role: str
 ) -> None:
     """SEC-02."""
@@ -147,7 +147,7 @@ def test_those_who_may_not_see_personal_data_get_a_masked_view(
     assert answer.json()["problem"]["kind"] == "VIEW"
 
 
-def test_what_can_not_be_done_is_said(api: ApiHarness, payment: str) -> None:
+def test_an_impossible_request_says_why(api: ApiHarness, payment: str) -> None:
     assert post(api, place(UNKNOWN), {"format": "JSON"}).status_code == 404
     assert api.get(place(UNKNOWN, "/download"), "viewer").status_code == 404
     assert post(api, place(UNKNOWN, "/verify"), None).status_code == 404
@@ -159,7 +159,7 @@ def test_what_can_not_be_done_is_said(api: ApiHarness, payment: str) -> None:
     assert post(api, place(payment, "/verify"), {"any": "thing"}).json()["verified"] is False
 
 
-def test_an_empty_upload_is_an_error_and_not_the_payment_s_verification(
+def test_an_empty_upload_is_an_error_and_not_the_payments_verification(
     api: ApiHarness, payment: str
 ) -> None:
     """EP-07: a file that arrives empty is never answered "verified"."""
@@ -192,7 +192,7 @@ def test_packs_of_several_payments_come_in_one_file_each_verified(
     assert post(api, "/api/evidence-packs", body).content == answer.content
 
 
-def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
+def test_a_list_with_one_invalid_payment_gives_nothing_and_names_it(
     api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EP-09."""
@@ -215,7 +215,7 @@ def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
     assert not [n for n in api.notes.kept if n["action"] == "EVIDENCE_PACKS" and not n.get("code")]
 
 
-def test_the_keys_are_fit_for_the_verifier_s_own_file(api: ApiHarness) -> None:
+def test_the_keys_are_accepted_by_the_standalone_verifier(api: ApiHarness) -> None:
     listed = api.get("/api/keys").json()
     key = listed["keys"][0]
     assert v.read_keys(key["pem"].encode()).keys() == {key["keyId"]}

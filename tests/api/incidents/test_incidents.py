@@ -1,4 +1,4 @@
-"""The incident summary names every broken invariant, whoever broke it, and each of them once."""
+"""The incident summary lists every violated invariant once, whoever violated it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core import records
+from core import control_records as records
 from schemas import topology
 from tests.api.command_harness import ApiHarness, problem
 
@@ -27,13 +27,13 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
 
 
 def fired(harness: ApiHarness) -> tuple[list[dict[str, Any]], int]:
-    """The violations of the last hour, and how many there are said to be."""
+    """The violations of the last hour, and their stated number."""
     harness.work()
     answer = harness.get("vera", SUMMARY)
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert said["leftOff"] == {"fired": 0, "payments": 0, "unread": []}
-    return [each for each in said["fired"] if each["violation"]], said["violations"]
+    body = answer.json()
+    assert body["leftOff"] == {"fired": 0, "payments": 0, "unread": []}
+    return [each for each in body["fired"] if each["violation"]], body["violations"]
 
 
 def kinds(harness: ApiHarness) -> Counter[str]:
@@ -42,8 +42,10 @@ def kinds(harness: ApiHarness) -> Counter[str]:
     return Counter(each["kind"] for each in found)
 
 
-def test_an_upstreams_and_an_operators_violation_are_both_listed_once(harness: ApiHarness) -> None:
-    """ESC-02, ESC-04, ERR-02: an idempotency key for another amount, and a retry that is unsafe."""
+def test_violations_by_upstream_and_by_an_operator_are_each_listed_once(
+    harness: ApiHarness,
+) -> None:
+    """ESC-02, ESC-04, ERR-02: an idempotency key with another amount, and an unsafe retry."""
     payment = harness.failed("k1")
     assert kinds(harness) == {}
     harness.world.create("k1", amount=99_999)
@@ -64,7 +66,7 @@ def test_an_upstreams_and_an_operators_violation_are_both_listed_once(harness: A
 def test_a_conflict_a_parked_payment_and_an_automatic_stop_are_violations(
     harness: ApiHarness,
 ) -> None:
-    """ESC-02, ESC-04, OP-07: also what no command asked for; a stop by hand is none."""
+    """ESC-02, ESC-04, OP-07: also violations that no command caused; a manual stop is none."""
     contradicted = harness.failed("k1")
     harness.report(contradicted, "SETTLED")
     assert kinds(harness) == {"CONFLICT": 1}
@@ -93,10 +95,10 @@ def test_a_conflict_a_parked_payment_and_an_automatic_stop_are_violations(
     assert {each["paymentIntentId"] for each in found} == {contradicted, parked, None}
 
 
-def test_a_stop_that_the_read_model_has_not_got_is_listed_and_later_not_twice(
+def test_a_stop_not_yet_in_the_read_model_is_listed_and_later_not_twice(
     harness: ApiHarness,
 ) -> None:
-    """ESC-02, SEC-03: what stops the projector too is in the summary at once."""
+    """ESC-02, SEC-03: a finding that stops the projector too is in the summary at once."""
     harness.work()
     now = harness.clock.now_ms()
     harness.commands.write_control(
@@ -108,19 +110,34 @@ def test_a_stop_that_the_read_model_has_not_got_is_listed_and_later_not_twice(
             actor="verifier",
         )
     )
-    said = harness.get("vera", SUMMARY).json()
-    (before,) = [each for each in said["fired"] if each["kind"] == "STOP"]
-    assert (before["kind"], before["violation"], said["violations"]) == ("STOP", True, 1)
+    body = harness.get("vera", SUMMARY).json()
+    (before,) = [each for each in body["fired"] if each["kind"] == "STOP"]
+    assert (before["kind"], before["violation"], body["violations"]) == ("STOP", True, 1)
     assert "stp_1: unauthorised state mutation" in before["detail"]
     after, count = fired(harness)
     assert (after, count) == ([before], 1)
 
 
-def test_what_policy_or_shape_refuses_is_no_violation(harness: ApiHarness) -> None:
-    """ERR-01: the other three codes are everyday answers."""
+def test_a_policy_or_validation_refusal_is_no_violation(harness: ApiHarness) -> None:
+    """ERR-01: the other three codes are ordinary answers."""
     payment = harness.failed("k1")
     assert problem(harness.act("olga", payment, "retry", RETRY))[1] == "POLICY_REJECTED"
     assert problem(harness.act("vera", payment, "retry", RETRY))[1] == "POLICY_REJECTED"
     assert problem(harness.act("olga", payment, "retry", {}))[1] == "VALIDATION_FAILED"
     assert len(harness.written(topology.OPERATOR_COMMANDS)) == 1
     assert kinds(harness) == {}
+
+
+def test_only_the_requested_number_of_payments_is_looked_up(harness: ApiHarness) -> None:
+    """The page shows a few and requests no more; the report says how many it left out."""
+    for key in ("one", "two", "three"):
+        harness.park(harness.failed(key))
+    harness.work()
+    whole = harness.get("vera", SUMMARY).json()
+    assert len(whole["payments"]) == 3
+    some = harness.get("vera", f"{SUMMARY}?payments=2").json()
+    assert some["payments"] == whole["payments"][-2:]
+    assert some["leftOff"]["payments"] == 1
+    assert some["fired"] == whole["fired"]
+    for wrong in ("0", "201", "x"):
+        assert harness.get("vera", f"{SUMMARY}?payments={wrong}").status_code == 400

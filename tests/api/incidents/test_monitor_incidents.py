@@ -1,4 +1,4 @@
-"""The monitor's incidents from their topic to the API: as they were last, newest first."""
+"""The monitor's incidents from their topic to the API: in their latest state, newest first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from api.services import NoProofs
 from api.summary.figures import Summary
 from core.monitoring import Incident
+from core.words import IncidentRule
 from engine.records import LogRecord
 from schemas.topology import INCIDENTS
 from tests.api.command_harness import ApiHarness
@@ -30,7 +31,7 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
     made.close()
 
 
-def incident(rule: str, opened_at: int) -> Incident:
+def incident(rule: IncidentRule, opened_at: int) -> Incident:
     return Incident(
         incident_id=f"inc_{rule}_{opened_at}", rule=rule, status="OPEN", part=3, whole=20,
         limit_per_mille=100, limit_ms=None, since=opened_at - 10_000, opened_at=opened_at,
@@ -39,7 +40,7 @@ def incident(rule: str, opened_at: int) -> Incident:
 
 
 def give(harness: ApiHarness, *incidents: Incident) -> None:
-    """The monitor's topic, and the projector has read it."""
+    """Write to the monitor's topic and project it."""
     held = harness._source.log[INCIDENTS, 0]
     for each in incidents:
         value = CODEC.encode(INCIDENTS, each)
@@ -55,8 +56,8 @@ def listed(harness: ApiHarness, query: str = "") -> list[dict[str, Any]]:
     return items
 
 
-def test_an_incident_opens_and_is_resolved_under_one_id(harness: ApiHarness) -> None:
-    """DSH-03: the active ones are counted and listed."""
+def test_an_incident_opens_and_resolves_under_one_id(harness: ApiHarness) -> None:
+    """DSH-03: the open ones are counted and listed."""
     first, second = incident("retry", OPENED_MS), incident("success", OPENED_MS + 5)
     give(harness, first, second)
     assert [each["incidentId"] for each in listed(harness)] == [
@@ -85,7 +86,7 @@ def test_the_summary_has_the_open_ones(harness: ApiHarness) -> None:
     assert [each.rule for each in Summary(services).get().incidents] == ["retry"]
 
 
-def test_a_list_goes_on_by_its_cursor(harness: ApiHarness) -> None:
+def test_a_list_continues_from_its_cursor(harness: ApiHarness) -> None:
     give(harness, *(incident("retry", OPENED_MS + n) for n in range(3)))
     first = harness.get("vera", "/api/incidents?limit=2").json()
     rest = listed(harness, f"?limit=2&cursor={first['next']}")

@@ -1,4 +1,4 @@
-"""Why a payment needs attention, told by its state alone."""
+"""Why a payment needs attention, derived from its state alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def why(*commands: Any) -> list[str]:
     return why_attention(case.payment, case.payment.decided_at)
 
 
-def test_a_forced_debit_that_was_only_just_asked_for_is_not_silence() -> None:
-    """Deposits Core has had no time to answer: what people should see is the debit itself."""
+def test_a_forced_debit_just_requested_is_not_called_unanswered() -> None:
+    """Deposits Core has had no time to answer: the hint is the debit itself."""
     assert why(*SETTLED_LATE) == ["FUNDS_FORCED"]
 
 
-def test_a_forced_debit_whose_answer_is_overdue_is_silence_too() -> None:
-    """Asked for again after the rules' first wait."""
+def test_a_forced_debit_whose_answer_is_overdue_is_called_unanswered_too() -> None:
+    """It was repeated after the rules' first wait."""
     case = given(*SETTLED_LATE)
     case.timer_until("FUNDS_REPEAT")
     assert why_attention(case.payment, case.payment.decided_at) == ["FUNDS_FORCED", "FUNDS_SILENT"]
@@ -37,16 +37,16 @@ def test_a_forced_debit_whose_answer_is_overdue_is_silence_too() -> None:
 
 
 @pytest.mark.parametrize("operation", ["CAPTURE", "RELEASE"])
-def test_an_ordinary_request_is_silent_only_once_it_was_asked_for_again(operation: str) -> None:
-    """Domain, money and funds: silence, not waiting, needs people."""
+def test_an_ordinary_request_is_unanswered_only_once_it_was_repeated(operation: str) -> None:
+    """Domain, money and funds: silence needs people, waiting does not."""
     case = given(*(d.SETTLED if operation == "CAPTURE" else d.FAILED_SAFE))
     assert not needs_attention(case.payment)
     case.timer_until("FUNDS_REPEAT")
     assert why_attention(case.payment, case.payment.decided_at) == ["FUNDS_SILENT"]
 
 
-def test_an_unreadable_answer_is_silence_at_once() -> None:
-    """The adapter had tried for its whole time before it said so."""
+def test_an_unreadable_answer_is_unanswered_at_once() -> None:
+    """The adapter had already retried for its whole time."""
     assert why(*d.SETTLED, d.deposits("CAPTURE", "FAILED")) == ["FUNDS_SILENT"]
     assert why(*SETTLED_LATE, d.deposits("DEBIT_FORCED", "FAILED")) == [
         "FUNDS_FORCED",
@@ -61,9 +61,10 @@ TWICE = [
 ]
 
 
-def test_a_second_settlement_that_nobody_has_debited_says_so() -> None:
-    """Ruling 5: true after all, it is debited only with an approval of its own. No answer of
-    anybody is missing: a person has to decide."""
+def test_a_second_settlement_without_a_debit_says_so() -> None:
+    """Ruling 5: SETTLED_AFTER_ALL debits it only with a separate approval. No answer is missing: a
+    person must decide.
+    """
     assert why(*TWICE) == ["SECOND_SETTLEMENT"]
     case = given(*TWICE)
     now_ms = case.payment.decided_at
@@ -71,7 +72,7 @@ def test_a_second_settlement_that_nobody_has_debited_says_so() -> None:
     assert "DEBIT_AGAIN" in next_actions(case.payment)
 
 
-def test_a_second_settlement_whose_debit_was_approved_says_it_no_more() -> None:
+def test_a_second_settlement_with_an_approved_debit_no_longer_says_so() -> None:
     case = given(*TWICE, *d.approved("DEBIT_AGAIN", 3, attempt=1), d.debit_again())
     now_ms = case.payment.decided_at
     assert why_attention(case.payment, now_ms) == ["FUNDS_FORCED"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from core.values import payment_intent_id
 from schemas import topology
@@ -35,16 +36,27 @@ def create(harness: ApiHarness, key: str = "key-1", **changed: Any) -> Response:
     return harness.post(CLIENT, "/api/payments", {**BODY, **changed}, **{"Idempotency-Key": key})
 
 
+def test_the_access_log_names_the_payment_and_the_callers_trace(harness: ApiHarness) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    given = {"Idempotency-Key": "key-1", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    with capture_logs() as lines:
+        made = harness.post(CLIENT, "/api/payments", BODY, **given).json()["paymentIntentId"]
+        harness.act("olga", made, "retry", {"attemptId": "att_002", "reason": "x"})
+    created, retried = [each for each in lines if each["event"] == "request"]
+    assert (created["payment_intent_id"], created["trace_id"]) == (made, trace)
+    assert (retried["payment_intent_id"], retried["trace_id"]) == (made, None)
+
+
 def test_a_payment_is_created_under_the_clients_source(harness: ApiHarness) -> None:
-    """SM-07, SEC-06, API-03: id by construction, on the API's own topic, shown at once."""
+    """SM-07, SEC-06, API-03: computed id, on the API's own topic, shown at once."""
     answer = create(harness)
     assert answer.status_code == 200, answer.text
-    said = answer.json()
+    body = answer.json()
     payment = payment_intent_id(CLIENT_SOURCE, "key-1")
-    assert (said["paymentIntentId"], said["result"], said["state"]) == (
+    assert (body["paymentIntentId"], body["result"], body["state"]) == (
         payment, "ACCEPTED", "CREATED",
     )  # fmt: skip
-    assert said["events"][0]["type"] == "PaymentIntentCreated"
+    assert body["events"][0]["type"] == "PaymentIntentCreated"
     (command,) = harness.written(topology.API_COMMANDS)
     assert (command.source, command.idempotency_key) == (CLIENT_SOURCE, "key-1")
     parties = open_parties(command.parties)
@@ -53,13 +65,13 @@ def test_a_payment_is_created_under_the_clients_source(harness: ApiHarness) -> N
 
 
 def test_the_outcome_of_an_accepted_creation_can_be_read_again(harness: ApiHarness) -> None:
-    """OP-10: it has no outcome record; its first event says whose it is."""
+    """OP-10: it has no outcome record; its first event identifies it."""
     link = create(harness).json()["outcome"]
     assert harness.get(CLIENT, link).json()["result"] == "ACCEPTED"
 
 
-def test_the_same_key_and_content_give_the_first_result(harness: ApiHarness) -> None:
-    """IDM-02; a client that lost the answer asks again."""
+def test_the_same_key_and_content_return_the_first_result(harness: ApiHarness) -> None:
+    """IDM-02: a client that lost the response repeats the request."""
     first = create(harness).json()
     again = create(harness).json()
     assert (again["result"], again["duplicate"]) == ("DUPLICATE", True)
@@ -114,7 +126,7 @@ def test_the_same_key_for_another_payment_names_the_first_difference(
         ({"uetr": "no"}, (409, "INVARIANT_VIOLATION", "NPP_CONSTRAINT")),
     ],
 )
-def test_what_the_npp_does_not_allow_makes_no_payment(
+def test_a_payment_that_npp_does_not_allow_is_not_created(
     harness: ApiHarness, changed: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
     """SM-13, SM-14, OP-09."""
@@ -123,8 +135,8 @@ def test_what_the_npp_does_not_allow_makes_no_payment(
 
 
 @pytest.mark.parametrize("key", [None, "", "a b", "ümlaut", "x" * 129])
-def test_a_key_is_needed_and_is_plain_text(harness: ApiHarness, key: str | None) -> None:
-    """Domain §2: bounded, printable; nothing is published without one."""
+def test_a_key_is_required_and_is_plain_text(harness: ApiHarness, key: str | None) -> None:
+    """Domain §2: bounded and printable; nothing is published without one."""
     headers: dict[str, Any] = {} if key is None else {"Idempotency-Key": key.encode("latin-1")}
     answer = harness.post(CLIENT, "/api/payments", BODY, **headers)
     assert problem(answer)[:2] == (400, "VALIDATION_FAILED")
@@ -132,7 +144,7 @@ def test_a_key_is_needed_and_is_plain_text(harness: ApiHarness, key: str | None)
 
 
 def test_only_a_submitter_with_a_source_creates(harness: ApiHarness) -> None:
-    """SEC-06: an operator has no source; a client that is not configured has none either."""
+    """SEC-06: an operator has no source, nor has an unconfigured client."""
     headers = {"Idempotency-Key": "k"}
     operator = harness.post("olga", "/api/payments", BODY, **headers)
     assert problem(operator)[2] == "MISSING_ROLE"
@@ -144,7 +156,7 @@ def test_only_a_submitter_with_a_source_creates(harness: ApiHarness) -> None:
     assert [e.rule for e in harness.audited()] == ["MISSING_ROLE", "SOURCE_NOT_ENTITLED"]
 
 
-def test_one_key_posted_at_once_is_one_payment(harness: ApiHarness) -> None:
+def test_simultaneous_posts_of_one_key_make_one_payment(harness: ApiHarness) -> None:
     """IDM-01."""
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: create(harness), range(16)))
@@ -155,8 +167,8 @@ def test_one_key_posted_at_once_is_one_payment(harness: ApiHarness) -> None:
     assert names.count("PaymentIntentCreated") == 1
 
 
-def test_a_late_creation_says_where_to_look_and_has_no_end(harness: ApiHarness) -> None:
-    """OP-10: a creation has no notAfter; its key makes asking again safe."""
+def test_a_late_creation_says_where_to_look_and_has_no_not_after(harness: ApiHarness) -> None:
+    """OP-10: a creation has no notAfter; its key makes a repeat safe."""
     harness.log.stalled = True
     late = create(harness)
     assert (late.status_code, late.json()["notAfter"]) == (202, None)

@@ -1,4 +1,4 @@
-"""What people read: payments, events, lists with cursors, search, queues, figures."""
+"""Reads: payments, events, lists with cursors, search, queues, figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from api.summary.figures import Delay
 from core.values import external_ref
 from tests.api.harness import ApiHarness, mixed_harness
 
@@ -28,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     harness.close()
 
 
-def test_api_01_a_payment_says_where_it_stands(made: Made) -> None:
+def test_api_01_a_payment_shows_its_state(made: Made) -> None:
     harness, names = made
     shown = harness.get(f"/api/payments/{names['settled']}").json()
     payment = names["settled"]
@@ -41,7 +40,7 @@ def test_api_01_a_payment_says_where_it_stands(made: Made) -> None:
     assert shown["nextActions"] == ["REVERSE"]
 
 
-def test_esc_01_a_contradicted_payment_says_why_and_what_it_waits_for(made: Made) -> None:
+def test_esc_01_a_contradicted_payment_shows_why_and_what_it_waits_for(made: Made) -> None:
     harness, names = made
     shown = harness.get(f"/api/payments/{names['conflict']}").json()
     assert (shown["state"], shown["moneyOutcome"]) == ("FAILED", "CONTRADICTED")
@@ -52,7 +51,7 @@ def test_esc_01_a_contradicted_payment_says_why_and_what_it_waits_for(made: Made
     assert shown["nextActions"] == ["RESOLVE_RECONCILIATION"]
 
 
-def test_rt_09_attempts_are_shown_one_by_one(made: Made) -> None:
+def test_rt_09_attempts_are_shown_separately(made: Made) -> None:
     harness, names = made
     shown = harness.get(f"/api/payments/{names['retried']}").json()
     first, second = shown["attempts"]
@@ -63,7 +62,7 @@ def test_rt_09_attempts_are_shown_one_by_one(made: Made) -> None:
     assert (first["funds"]["released"], second["funds"]["captured"]) == (5000, 5000)
 
 
-def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> None:
+def test_api_04_events_are_in_order_chained_and_show_both_states(made: Made) -> None:
     harness, names = made
     path = f"/api/payments/{names['retried']}/events"
     events = harness.get(path, "auditor").json()["items"]
@@ -85,7 +84,7 @@ def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> N
     assert cursor["cursor"] is None
 
 
-def test_what_was_sent_comes_back_as_it_was(made: Made) -> None:
+def test_free_text_is_returned_unchanged(made: Made) -> None:
     harness, names = made
     shown = harness.get(f"/api/payments/{names['nasty']}", "operator")
     assert shown.json()["parties"]["remittance"] == NASTY
@@ -99,7 +98,7 @@ def test_what_was_sent_comes_back_as_it_was(made: Made) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_by_pages_is_the_whole_list_once(made: Made, path: str) -> None:
+def test_the_pages_of_a_list_contain_each_item_once(made: Made, path: str) -> None:
     harness, _ = made
     whole = harness.get(path, limit=200).json()
     assert whole["next"] is None
@@ -117,7 +116,7 @@ def test_a_list_by_pages_is_the_whole_list_once(made: Made, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*LISTS, "/api/audit"])
-def test_a_cursor_of_ones_own_making_is_refused(made: Made, path: str) -> None:
+def test_a_made_up_cursor_is_refused(made: Made, path: str) -> None:
     harness, _ = made
     page = harness.get(path, "auditor", limit=1).json()
     wrong = ["x", "%", "a" * 900, "W10", "bnVsbA", "WzEsMl0"]
@@ -141,7 +140,7 @@ def test_api_09_a_key_finds_its_one_payment_or_an_empty_list(made: Made) -> None
     assert harness.get("/api/payments", idempotencyKey="never").json()["items"] == []
 
 
-def test_filters_hold_together(made: Made) -> None:
+def test_filters_are_combined(made: Made) -> None:
     harness, names = made
     found = harness.get("/api/payments", state="FAILED", moneyOutcome="CONTRADICTED").json()[
         "items"
@@ -153,7 +152,7 @@ def test_filters_hold_together(made: Made) -> None:
     assert harness.get("/api/payments", from_=created, reason="INVALID_ACCOUNT").json()["items"]
 
 
-def test_search_finds_a_payment_by_anything_that_names_it(made: Made) -> None:
+def test_search_finds_a_payment_by_any_identifier(made: Made) -> None:
     harness, names = made
     payment = names["settled"]
     event = harness.get(f"/api/payments/{payment}/events").json()["items"][-1]
@@ -173,7 +172,7 @@ def test_search_finds_a_payment_by_anything_that_names_it(made: Made) -> None:
         assert harness.get("/api/search", q=name).json()["items"] == [], name
 
 
-def test_api_02_the_event_store_is_asked_apart_from_the_read_model(made: Made) -> None:
+def test_api_02_the_journal_is_queried_separately_from_the_read_model(made: Made) -> None:
     harness, names = made
     shown = harness.get(f"/api/payments/{names['failed']}/event-store").json()
     assert (shown["inEventStore"], shown["inReadModel"], shown["offset"]) == (True, True, 0)
@@ -182,7 +181,7 @@ def test_api_02_the_event_store_is_asked_apart_from_the_read_model(made: Made) -
     assert (shown["inEventStore"], shown["inReadModel"], shown["offset"]) == (False, False, None)
 
 
-def test_outcomes_say_what_became_of_inputs_and_a_late_one_that_it_may_still_happen(
+def test_outcomes_show_the_result_of_inputs_and_that_a_late_one_may_still_happen(
     made: Made,
 ) -> None:
     harness, names = made
@@ -225,16 +224,7 @@ def test_the_figures_count_every_payment_once(made: Made) -> None:
     }
 
 
-def test_a_delay_is_counted_from_when_something_was_seen_to_be_missing() -> None:
-    delay = Delay()
-    assert delay.look({0: 5}, {0: 5}, 1_000) == 0
-    assert delay.look({0: 5}, {0: 7}, 2_000) == 0
-    assert delay.look({0: 6}, {0: 9}, 4_000) == 2_000
-    assert delay.look({0: 7}, {0: 12}, 5_000) == 0  # what was missing has come
-    assert delay.look({0: 12}, {0: 12}, 6_000) == 0
-
-
-def test_reading_waits_for_a_sequence_that_is_on_its_way(tmp_path: Path) -> None:
+def test_a_read_waits_for_a_sequence_on_its_way(tmp_path: Path) -> None:
     harness = ApiHarness(tmp_path)
     payment = harness.harness.world.settled("soon")
     timer = threading.Timer(0.3, harness.harness.project)

@@ -1,4 +1,4 @@
-"""What two persons ruled on records of the journal, said with the payment for ever."""
+"""Rulings on records of the journal are shown with the payment forever."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.records import TAKEN_AS_RECORDED
+from core.control_records import TAKEN_AS_RECORDED
 from schemas import topology as t
 from tests.api.harness import ApiHarness
 from tests.processors.payments.clean_history import Outside
@@ -23,7 +23,7 @@ def api(tmp_path: Path) -> Iterator[ApiHarness]:
     made.close()
 
 
-def test_a_foreign_record_is_gone_and_the_payment_says_what_two_persons_ruled(
+def test_a_foreign_record_is_gone_and_the_payment_shows_the_ruling(
     api: ApiHarness,
 ) -> None:
     world = api.harness.world
@@ -36,9 +36,9 @@ def test_a_foreign_record_is_gone_and_the_payment_says_what_two_persons_ruled(
     assert api.get(f"/api/payments/{payment}").json()["state"] == "ACKNOWLEDGED"
     rule(world, foreign)
     api.harness.project()
-    said = api.get(f"/api/payments/{payment}", "auditor").json()
-    assert (said["state"], said["sequence"]) == (before["state"], before["sequence"])
-    (ruling,) = said["rulings"]
+    body = api.get(f"/api/payments/{payment}", "auditor").json()
+    assert (body["state"], body["sequence"]) == (before["state"], before["sequence"])
+    (ruling,) = body["rulings"]
     assert ruling.pop("requestedAt")
     assert ruling.pop("confirmedAt")
     assert len(ruling.pop("eventHash")) == 64
@@ -56,7 +56,7 @@ def test_a_foreign_record_is_gone_and_the_payment_says_what_two_persons_ruled(
     assert seen["eventHash"] is None, "it confirms what is guessed of personal data"
 
 
-def test_one_person_alone_rules_nothing_and_what_is_taken_as_recorded_stays(
+def test_a_ruling_needs_two_people_and_a_record_taken_as_recorded_stays(
     api: ApiHarness,
 ) -> None:
     world = api.harness.world
@@ -70,11 +70,15 @@ def test_one_person_alone_rules_nothing_and_what_is_taken_as_recorded_stays(
     said = api.get(f"/api/payments/{payment}").json()
     assert said["state"] == "ACKNOWLEDGED"
     assert [each["ruling"] for each in said["rulings"]] == ["TAKEN_AS_RECORDED"]
+    events = api.get(f"/api/payments/{payment}/events").json()["items"]
+    marked = {each["sequence"]: each["ruling"] for each in events if each["ruling"]}
+    assert marked == {said["sequence"]: "TAKEN_AS_RECORDED"}, "that event, and no other"
+    assert events[-1]["place"]["offset"] == foreign.offset
 
 
-def test_a_payment_that_only_the_foreign_record_made_is_not_found(api: ApiHarness) -> None:
+def test_a_payment_created_only_by_the_foreign_record_is_not_found(api: ApiHarness) -> None:
     other = Outside()
-    payment = other.create("never asked for")
+    payment = other.create("not requested")
     made = next(r for r in other.driver.committed(t.EVENTS) if r.key == payment.encode())
     world = api.harness.world
     foreign = world.driver._append(t.EVENTS, made.partition, made.key, made.value, [], None)

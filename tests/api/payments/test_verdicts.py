@@ -1,4 +1,4 @@
-"""Before a person chooses: the verdicts that fit an open conflict, and what follows from each."""
+"""Before a person chooses: the verdicts that fit an open conflict, and the consequence of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
 
 
 def settled_otherwise(harness: ApiHarness, key: str) -> str:
-    """A payment in SENT whose settlement names another amount than was asked."""
+    """A payment in SENT whose settlement has an amount other than the instructed one."""
     payment = harness.sent(key)
     report = commands.RailReport(
         header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
@@ -55,10 +55,10 @@ def listed(harness: ApiHarness, payment: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_an_open_conflict_lists_the_verdicts_that_fit_with_their_consequence(
+def test_an_open_conflict_lists_the_fitting_verdicts_with_their_consequences(
     harness: ApiHarness,
 ) -> None:
-    """Ruling 5: in the list and with the payment, as core's own matrix says."""
+    """Ruling 5: in the list and with the payment, as in core's own matrix."""
     payment = settled_otherwise(harness, "k1")
     state = harness.world.known(payment).payment
     expected = [
@@ -72,26 +72,26 @@ def test_an_open_conflict_lists_the_verdicts_that_fit_with_their_consequence(
     assert any(OTHER in each["consequence"] for each in expected)
 
 
-def test_every_listed_verdict_can_be_asked_for_and_no_other(harness: ApiHarness) -> None:
+def test_every_listed_verdict_can_be_requested_and_no_other(harness: ApiHarness) -> None:
     """Ruling 5: the others are refused VERDICT_NOT_APPLICABLE."""
     payment = settled_otherwise(harness, "k1")
     fit = [each["verdict"] for each in listed(harness, payment)["verdicts"]]
     for verdict in VERDICTS:
-        asked = {
+        requested = {
             "action": "RESOLVE_RECONCILIATION", "reason": "rail ticket 91", "attemptId": 1,
             "conflictId": "cnf_001", "verdict": verdict,
         }  # fmt: skip
         if verdict == "RETURNED":
-            asked["amount"] = 500
-        answer = harness.act("sue", payment, "approvals", asked)
+            requested["amount"] = 500
+        answer = harness.act("sue", payment, "approvals", requested)
         if verdict in fit:
             assert answer.status_code == 200, answer.text
         else:
             assert problem(answer)[2] == "VERDICT_NOT_APPLICABLE"
 
 
-def test_a_conflict_s_amount_is_written_as_people_read_it(harness: ApiHarness) -> None:
-    """Cents were printed as dollars, in the event, the list and the summary."""
+def test_a_conflicts_amount_is_formatted(harness: ApiHarness) -> None:
+    """Cents used to be shown as dollars in the event, the list and the summary."""
     payment = settled_otherwise(harness, "k1")
     found = listed(harness, payment)
     assert (found["amount"], found["currency"], found["amountText"]) == (OTHER_CENTS, "AUD", OTHER)
@@ -118,8 +118,8 @@ def test_a_resolved_conflict_lists_no_verdict(harness: ApiHarness) -> None:
     assert found["amountText"] == OTHER
 
 
-def test_a_refused_approval_names_amounts_as_people_read_them(harness: ApiHarness) -> None:
-    """What the approval was given for, and what the action would move."""
+def test_a_refused_approval_formats_amounts(harness: ApiHarness) -> None:
+    """The approved amount, and the amount that the action would move."""
     payment = harness.sent("k1")
     harness.approved(payment, "CANCEL", amount=OTHER_CENTS)
     answer = harness.act("olga", payment, "cancel", {"reason": "x"})
@@ -139,15 +139,15 @@ CONFLICT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("words", [["show", CONFLICT["paymentIntentId"]], ["list"]])
-def test_the_command_line_shows_the_verdicts_that_fit(
+def test_the_command_line_shows_the_fitting_verdicts(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ruling 5: `npp conflict`, with the amount in its own currency."""
     body = msgspec.json.decode(msgspec.json.encode({"items": [CONFLICT], "next": None}))
     monkeypatch.setattr(conflict, "fetch", lambda *_, **__: Reply(200, body, b"", {}))
     assert run_cli(["conflict", *words]) == ExitCode.OK
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for each in CONFLICT["verdicts"]:
-        assert each["verdict"] in said
-        assert words == ["list"] or each["consequence"] in said
-    assert words == ["list"] or "NZD 18.58" in said
+        assert each["verdict"] in output
+        assert words == ["list"] or each["consequence"] in output
+    assert words == ["list"] or "NZD 18.58" in output

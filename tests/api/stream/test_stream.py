@@ -1,4 +1,4 @@
-"""Live events: resumed where one was, bounded for each watcher, ended with the sign-in."""
+"""Live events: resumed where the client was, bounded per client, ended with the session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def streams_of(harness: ApiHarness) -> Streams:
 
 
 def parsed(chunk: bytes) -> dict[str, Any]:
-    """One server-sent event as a browser reads it; a retry line may be before it."""
+    """One server-sent event as a browser reads it, possibly after a retry line."""
     lines = dict(line.split(": ", 1) for line in chunk.decode().strip().split("\n"))
     return {"id": lines["id"], "event": lines["event"], "data": json.loads(lines["data"])}
 
@@ -85,10 +85,10 @@ def test_new_events_come_in_order_of_their_payment(harness: ApiHarness) -> None:
     assert found[-1]["data"]["toState"] == "SETTLED"
 
 
-def test_who_comes_back_with_an_id_misses_nothing_and_sees_nothing_twice(
+def test_a_client_that_resumes_with_an_id_misses_and_repeats_nothing(
     harness: ApiHarness,
 ) -> None:
-    """For every place at which a watcher can have been cut off."""
+    """For every point at which a client may have been disconnected."""
     payments = [harness.harness.world.settled(f"p{n}") for n in range(3)]
     harness.harness.project()
 
@@ -107,7 +107,7 @@ def test_who_comes_back_with_an_id_misses_nothing_and_sees_nothing_twice(
     asyncio.run(run())
 
 
-def test_one_payment_is_watched_alone(harness: ApiHarness) -> None:
+def test_the_stream_of_one_payment_has_no_other_events(harness: ApiHarness) -> None:
     harness.harness.world.settled("a")
     wanted = harness.harness.world.settled("b")
     harness.harness.project()
@@ -120,7 +120,7 @@ def test_one_payment_is_watched_alone(harness: ApiHarness) -> None:
     asyncio.run(run())
 
 
-def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(
+def test_a_slow_client_is_dropped_with_its_position(
     harness: ApiHarness,
 ) -> None:
     async def run() -> None:
@@ -133,13 +133,16 @@ def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(
         slow.waiting._maxsize = 5  # type: ignore[attr-defined]
         harness.harness.project()
         assert len(await take(other, 11)) == 11
-        (told,) = await take(stream, 1)
-        assert told["event"] == "dropped"
+        (reported,) = await take(stream, 1)
+        assert reported["event"] == "dropped"
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
         assert streams.count == 1
         again = await take(
-            streams.watch(streams.admit("slow", None), from_id(told["id"], PARTITIONS), FOREVER), 12
+            streams.watch(
+                streams.admit("slow", None), from_id(reported["id"], PARTITIONS), FOREVER
+            ),
+            12,
         )
         assert len(again) == 12
 
@@ -147,7 +150,7 @@ def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(
     assert BUFFER_COUNT_MAX >= 1_000
 
 
-def test_a_stream_ends_with_the_sign_in(harness: ApiHarness) -> None:
+def test_a_stream_ends_with_the_session(harness: ApiHarness) -> None:
     async def run() -> None:
         streams = streams_of(harness)
         until = SystemClock().now_ms() + 200
@@ -157,7 +160,7 @@ def test_a_stream_ends_with_the_sign_in(harness: ApiHarness) -> None:
     asyncio.run(run())
 
 
-def test_there_are_only_so_many_streams(harness: ApiHarness) -> None:
+def test_the_number_of_streams_is_limited(harness: ApiHarness) -> None:
     streams = streams_of(harness)
     for _ in range(WATCHERS_OF_ONE_MAX):
         streams.admit("one", None)
@@ -170,7 +173,7 @@ def test_there_are_only_so_many_streams(harness: ApiHarness) -> None:
         streams.admit("another", None)
 
 
-def test_an_id_is_the_vector_of_offsets_and_nothing_else() -> None:
+def test_an_event_id_is_the_vector_of_offsets_and_nothing_else() -> None:
     assert from_id(to_id({0: 7, 3: 0}), PARTITIONS) == {0: 7, 3: 0}
     for wrong in ("7", "0-", "0-1.", "-1-1", "0-1,1-2", "9-1", "0-1 ", "٠-1", "0-1" * 9_000, "x"):
         with pytest.raises(Problem):
@@ -178,7 +181,7 @@ def test_an_id_is_the_vector_of_offsets_and_nothing_else() -> None:
 
 
 def test_over_http_the_stream_is_an_event_stream(harness: ApiHarness) -> None:
-    """The answer's head and first event; an id that is none is refused."""
+    """The response's head and first event; an invalid id is refused."""
     bad = harness.get("/api/stream", headers={"Last-Event-ID": "x"})
     assert (bad.status_code, bad.json()["field"]) == (400, "Last-Event-ID")
     harness.app.state.streams.close()

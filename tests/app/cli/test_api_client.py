@@ -1,4 +1,4 @@
-"""The command line's way to the API: refusals in words, late outcomes followed, curl lines."""
+"""The command line's API client: refusals as text, late outcomes followed, curl lines."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LATE = {"commandId": "cmd-1", "notAfter": "2100-01-01T00:00:00.000Z", "outcome":
 
 
 class FakeApi(ThreadingHTTPServer):
-    """Answers by path, the next of its answers each time, and keeps what it was asked."""
+    """Answers by path, each time with the next response, and records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Clerk)
         self.answers: dict[str, list[tuple[int, Any]]] = {}
-        self.asked: list[tuple[str, str, str, bytes]] = []
+        self.requested: list[tuple[str, str, str, bytes]] = []
 
     @property
     def url(self) -> str:
@@ -38,7 +38,7 @@ class Clerk(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         size = int(self.headers.get("content-length") or 0)
         token = self.headers.get("authorization", "")
-        self.server.asked.append((self.command, self.path, token, self.rfile.read(size)))
+        self.server.requested.append((self.command, self.path, token, self.rfile.read(size)))
         answers = self.server.answers[self.path]
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
         content = json.dumps(body).encode()
@@ -67,7 +67,7 @@ def test_the_token_goes_with_the_call(fake_api: FakeApi) -> None:
     fake_api.answers["/x?limit=5"] = [(200, {"items": []})]
     with Api(fake_api.url, "t0k") as api:
         assert api.ask(Call("GET", "/x", (("limit", "5"),))).body == {"items": []}
-    assert fake_api.asked == [("GET", "/x?limit=5", "Bearer t0k", b"")]
+    assert fake_api.requested == [("GET", "/x?limit=5", "Bearer t0k", b"")]
 
 
 @pytest.mark.parametrize(
@@ -99,21 +99,23 @@ def test_a_refusal_becomes_a_sentence_and_an_exit_code(
     assert refusal.value.code == code
 
 
-def test_a_late_outcome_is_followed_where_the_answer_says(fake_api: FakeApi) -> None:
+def test_a_late_outcome_is_followed_at_the_given_url(fake_api: FakeApi) -> None:
     fake_api.answers["/x"] = [(202, LATE)]
     fake_api.answers["/api/outcomes/1"] = [(202, LATE), (200, {"result": "ACCEPTED"})]
-    told: list[str] = []
+    reported: list[str] = []
     with Api(fake_api.url, "t") as api:
-        assert api.command(Call("POST", "/x", body={}), told.append).body["result"] == "ACCEPTED"
-    assert [path for _, path, _, _ in fake_api.asked] == [
+        assert (
+            api.command(Call("POST", "/x", body={}), reported.append).body["result"] == "ACCEPTED"
+        )
+    assert [path for _, path, _, _ in fake_api.requested] == [
         "/x",
         "/api/outcomes/1",
         "/api/outcomes/1",
     ]
-    assert len(told) == 2
+    assert len(reported) == 2
 
 
-def test_an_outcome_that_can_not_happen_any_more_is_given_up(fake_api: FakeApi) -> None:
+def test_an_outcome_is_given_up_after_its_not_after(fake_api: FakeApi) -> None:
     fake_api.answers["/x"] = [(202, LATE | {"notAfter": "2020-01-01T00:00:00.000Z"})]
     with Api(fake_api.url, "t") as api, pytest.raises(Problem) as unknown:
         api.command(Call("POST", "/x", body={}), lambda _: None)
@@ -130,8 +132,8 @@ def test_an_api_that_does_not_listen_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize("text", ["plain", "it's", '"$(reboot)"', "`x`; y", "a\nb", "ä 💶"])
-def test_the_curl_line_carries_any_text_as_it_is(text: str) -> None:
-    """Read as a shell reads it, the body is the same; the token's value is not in the line."""
+def test_the_curl_line_keeps_any_text_unchanged(text: str) -> None:
+    """Parsed by a shell, the body is the same; the token's value is not in the line."""
     line = curl_of("http://h:1", Call("POST", "/x", body={"reason": text}))
     words = shlex.split(line)
     assert json.loads(words[words.index("-d") + 1]) == {"reason": text}

@@ -23,7 +23,7 @@ PAYMENT = "pi_pdkz22ub6ujnprx6nas575vbxy"
 
 
 def every_command() -> list[list[str]]:
-    """The words of every command that people are shown, groups included."""
+    """Every visible command, groups included."""
     found: list[list[str]] = [[]]
 
     def walk(group: object, words: list[str]) -> None:
@@ -40,7 +40,7 @@ def every_command() -> list[list[str]]:
 COMMANDS = every_command()
 
 
-def test_the_commands_of_the_product_are_there() -> None:
+def test_the_products_commands_exist() -> None:
     wanted = (
         "run payments;run adapters;run verifier;run projector;run monitor;run api;run replay;"
         "top;trial up;trial status;trial down;"
@@ -77,7 +77,7 @@ def test_the_help_of_npp_fits_one_screen_and_says_where_to_begin(
     lines = capsys.readouterr().out.strip("\n").splitlines()
     assert len(lines) <= SCREEN_LINES
     assert max(len(line) for line in lines) <= SCREEN_COLUMNS
-    assert "Begin with `npp demo`" in " ".join(lines)
+    assert "Start with `npp demo`" in " ".join(lines)
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if not is_group(w)], ids=" ".join)
@@ -91,16 +91,14 @@ def test_every_command_has_json_and_a_data_folder(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*words, "--help"]) == 0
     assert "Usage:" in capsys.readouterr().out
 
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> pytest.MonkeyPatch:
-    """No cluster is named, and no demo runs."""
+    """No cluster is configured, and no demo runs."""
     monkeypatch.delenv("NPP_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.delenv("NPP_SCHEMA_REGISTRY_URL", raising=False)
     monkeypatch.setenv("NPP_DATA_DIR", str(tmp_path))
@@ -108,14 +106,14 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> pytest.MonkeyP
     return monkeypatch
 
 
-def test_without_a_cluster_the_variable_to_set_is_named(
+def test_without_a_cluster_the_message_names_the_variable_to_set(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli(["payment", "show", PAYMENT]) == ExitCode.USAGE
     assert "NPP_BOOTSTRAP_SERVERS" in capsys.readouterr().err
 
 
-def test_a_cluster_that_does_not_listen_is_unreachable_at_once(
+def test_an_unreachable_cluster_is_reported_at_once(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
@@ -133,7 +131,7 @@ def test_a_cluster_that_does_not_listen_is_unreachable_at_once(
         ["payment", "mark-failed", PAYMENT, "--reason", "RAIL", "--details", "d", "--as", "a"],
     ],
 )
-def test_nobody_acts_on_payments_by_hand_in_production(
+def test_payment_commands_over_kafka_are_refused_in_production(
     words: list[str], nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere.setenv("NPP_PROFILE", "production")
@@ -156,7 +154,9 @@ def test_nobody_acts_on_payments_by_hand_in_production(
     ],
     ids=" ".join,
 )
-def test_what_can_not_be_meant_is_usage(words: list[str], nowhere: pytest.MonkeyPatch) -> None:
+def test_meaningless_arguments_are_a_usage_error(
+    words: list[str], nowhere: pytest.MonkeyPatch
+) -> None:
     assert run_cli(words) == ExitCode.USAGE
 
 
@@ -179,24 +179,24 @@ def test_the_demo_rule_set_is_refused_in_production(
         (b'{"idempotencyKey": 1}', "another form"),
     ],
 )
-def test_a_line_that_can_not_be_read_is_refused_with_its_number_and_why(
+def test_an_unreadable_line_is_refused_with_its_number_and_reason(
     nowhere: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     line: bytes,
     says: str,
 ) -> None:
-    """A key given twice is refused and named; no traceback for what is no text."""
+    """A duplicate key is refused and named; a non-text value gives no traceback."""
     file = tmp_path / "payments.jsonl"
     file.write_bytes(b"\n" + line + b"\n")
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     assert run_cli(["payment", "publish", "--file", str(file)]) == ExitCode.USAGE
-    said = " ".join(capsys.readouterr().err.split())
-    assert "line 2" in said
-    assert says in said
+    output = " ".join(capsys.readouterr().err.split())
+    assert "line 2" in output
+    assert says in output
 
 
-def test_amounts_become_cents_without_a_float() -> None:
+def test_amounts_are_parsed_to_cents_without_a_float() -> None:
     assert cents("12.50") == 1250
     assert cents("0.29") == 29
     assert cents("90071992547409.93") == 9007199254740993
@@ -224,14 +224,14 @@ ACTIONS: list[tuple[str, str, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("words", "path", "body"), ACTIONS, ids=lambda each: str(each)[:40])
-def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
+def test_an_action_accepts_an_attempt_by_number_or_name_and_amounts_in_dollars(
     nowhere: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     words: str,
     path: str,
     body: dict[str, object],
 ) -> None:
-    """`npp conflict resolve --attempt 1` is what the docs print."""
+    """`npp conflict resolve --attempt 1` is in the docs."""
     assert run_cli([*words.split(), "--curl"]) == ExitCode.OK
     line = shlex.split(capsys.readouterr().out)
     assert line[line.index("POST") + 1].endswith(f"/{path}")
@@ -240,7 +240,7 @@ def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
 
 
 @pytest.mark.parametrize("attempt", ["0", "²", "att_", "one", "1000", "-1", "1 "])
-def test_what_names_no_attempt_is_usage(
+def test_an_invalid_attempt_is_a_usage_error(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], attempt: str
 ) -> None:
     """Findings 10 and 16."""
@@ -250,7 +250,7 @@ def test_what_names_no_attempt_is_usage(
 
 
 @pytest.mark.parametrize("words", [each for each, _, _ in ACTIONS if "request" not in each])
-def test_no_command_takes_the_first_attempt_when_none_is_named(
+def test_no_command_defaults_to_the_first_attempt(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
     """Silently meaning att_001 could move the funds of another attempt."""
@@ -259,7 +259,7 @@ def test_no_command_takes_the_first_attempt_when_none_is_named(
     assert "--attempt" in capsys.readouterr().err
 
 
-def test_times_go_to_the_api_as_iso_8601_in_utc(
+def test_times_are_sent_to_the_api_as_iso_8601_in_utc(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["payment", "list", "--from", "2026-03-01T09:30:00+11:00", "--curl"]
@@ -282,23 +282,25 @@ def test_times_go_to_the_api_as_iso_8601_in_utc(
 @pytest.mark.parametrize(
     "given", ["1772317800000", "2026-03-01", "2026-03-01T09:30:00", "yesterday", "12:00Z"]
 )
-def test_what_is_no_time_with_its_zone_is_usage_and_says_what_is(
+def test_an_invalid_time_is_a_usage_error_with_the_format(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, given: str
 ) -> None:
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     assert run_cli([*words.split(), given]) == ExitCode.USAGE
-    said = capsys.readouterr().err
-    assert words.split()[-1] in said
-    assert "2026-02-28T22:30:00Z" in said
+    output = capsys.readouterr().err
+    assert words.split()[-1] in output
+    assert "2026-02-28T22:30:00Z" in output
 
 
 @pytest.mark.parametrize(
     "words", [["--payment", ""], ["--payment="], ["--to-time", ""], ["--keyring", ""]]
 )
-def test_an_empty_value_is_usage_and_never_means_all(
+def test_an_empty_value_is_a_usage_error_and_never_means_all(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    """A variable that is not set: the replay of one payment became the replay of the whole log."""
+    """With an unset variable, the replay of one payment would become the replay of the
+    whole log.
+    """
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     assert run_cli(["replay", "verify", *words]) == ExitCode.USAGE
     assert f"The value of {words[0].rstrip('=')} is empty" in capsys.readouterr().err
@@ -313,7 +315,7 @@ def test_an_empty_value_is_usage_and_never_means_all(
         ("2026-03-01T09:30:00.999999+11:00", 1_772_317_800_999),
     ],
 )
-def test_a_time_is_milliseconds_without_a_float(text: str, ms: int) -> None:
+def test_a_time_is_parsed_to_milliseconds_without_a_float(text: str, ms: int) -> None:
     assert epoch_ms(text, "--at") == ms
 
 
@@ -325,13 +327,13 @@ def test_a_time_is_milliseconds_without_a_float(text: str, ms: int) -> None:
         (2**63 - 1, str(2**63 - 1)),
     ],
 )
-def test_a_time_is_shown_as_iso_8601_or_as_the_number_that_no_calendar_has(
+def test_a_time_is_shown_as_iso_8601_or_as_a_number_beyond_any_calendar(
     ms: int, shown: str
 ) -> None:
     assert time_of(ms) == shown
 
 
-def test_access_rules_let_nobody_but_the_processor_write_the_journal() -> None:
+def test_access_rules_let_only_the_processor_write_the_journal() -> None:
     rules = acl_specs(catalogue.load())
     writers = {
         rule.principal
@@ -343,7 +345,7 @@ def test_access_rules_let_nobody_but_the_processor_write_the_journal() -> None:
     assert everywhere == {"admin", "installer", "recovery"}
 
 
-def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
+def test_every_declared_topic_has_partitions_in_both_profiles() -> None:
     topics = catalogue.load()
     for profile, payments in (("embedded", 6), ("production", 48)):
         specs = {spec.name: spec for spec in topic_specs(topics, profile)}
@@ -352,7 +354,7 @@ def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
         assert specs["npp.payment.events.v1"].config["retention.ms"] == "-1"
 
 
-def test_a_resumption_is_asked_for_or_confirmed(nowhere: pytest.MonkeyPatch) -> None:
+def test_a_resume_is_either_requested_or_confirmed(nowhere: pytest.MonkeyPatch) -> None:
     """SEC-02: each is an act of its own."""
     resume = ["payment", "resume", PAYMENT, "--reason", "mended"]
     for wrong in ([], ["--request", "--confirm"]):

@@ -1,4 +1,4 @@
-"""The command line against a real Kafka and a real registry, without any processor running."""
+"""The command line against a real Kafka and registry, without any processor running."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from app import settings
 from app.cli.cluster import doctor
 from app.cli.cluster.doctor_reading import LAST_OFFSETS
 from app.cli.npp import run_cli
 from app.cluster import Cluster
+from app.config import settings
 from app.exits import ExitCode
 from app.platform import broker
 from app.platform.registry import Registry
@@ -47,7 +47,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Runs `npp` with these words: exit code, and what was written to both outputs."""
+    """Run `npp` with these arguments; return the exit code and both outputs."""
     monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", fresh_cluster().bootstrap)
     monkeypatch.setenv("NPP_SCHEMA_REGISTRY_URL", fresh_registry.url)
     monkeypatch.setenv("NPP_PROFILE", "test")
@@ -62,7 +62,7 @@ def run(
     return call
 
 
-def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeated(
+def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_is_repeatable(
     run: Run, tmp_path: Path
 ) -> None:
     for process in ("payments", "adapters", "projector"):
@@ -76,7 +76,7 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
 
     assert run("schemas", "register")[0] == 0
     ids = (tmp_path / "npp" / "ids.lock").read_bytes()
-    assert run("topics", "drift")[0] == 0  # the topics were made by the first try
+    assert run("topics", "drift")[0] == 0  # the first try created the topics
     code, text = run("doctor")
     assert code == ExitCode.FAILED
     assert "npp topics apply" in text
@@ -97,18 +97,18 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     assert "npp-rail has not run yet" in text
     assert "none hangs" in text
 
-    _a_transaction_that_hangs_is_named(run)
-    _rules_only_rise(run)
-    _nothing_runs(run)
-    _what_is_not_there_is_neither_redriven_nor_proven(run)
-    _stop_is_not_ended_unproven(run)
+    _a_hanging_transaction_is_named(run)
+    _the_rule_set_number_only_rises(run)
+    _without_processors_every_command_says_so(run)
+    _missing_records_are_neither_redriven_nor_proved(run)
+    _a_stop_is_not_ended_without_a_proof(run)
     _changed_ids_stop_everything(run, tmp_path)
-    _a_resumption_names_who_asked_for_it(run)
-    _a_batch_that_can_not_be_read_is_named(run)
+    _a_resume_names_its_requester(run)
+    _an_unreadable_batch_is_named(run)
 
 
-def _what_is_not_there_is_neither_redriven_nor_proven(run: Run) -> None:
-    """A mistyped offset was signed by two persons; a replay of an unknown payment passed."""
+def _missing_records_are_neither_redriven_nor_proved(run: Run) -> None:
+    """A mistyped offset used to be signed by two people; a replay of an unknown payment passed."""
     words = ("--kafka", "--request", "--as", "ann", "--reason", "r")
     for place in (("--offset", "7"), ("--offset", "0", "--partition", "99")):
         code, text = run("quarantine", "redrive", *words, *place)
@@ -124,15 +124,15 @@ def _what_is_not_there_is_neither_redriven_nor_proven(run: Run) -> None:
     assert (code, "There is no journal offset 5000000" in text) == (ExitCode.NOT_FOUND, True)
 
 
-def _rules_only_rise(run: Run) -> None:
+def _the_rule_set_number_only_rises(run: Run) -> None:
     code, text = run("control", "rules", "1", "--as", "ann")
     assert code == ExitCode.USAGE
     assert "Numbers only rise" in text
     assert "in force already" in run("control", "rules", "9001", "--as", "ann")[1]
 
 
-def _a_transaction_that_hangs_is_named(run: Run) -> None:
-    """Open for longer than the broker lets ours be; one that ends while it is looked at is well."""
+def _a_hanging_transaction_is_named(run: Run) -> None:
+    """Open for longer than the broker allows ours; one that ends during the check is fine."""
     config: dict[str, Any] = {
         "bootstrap.servers": os.environ["NPP_BOOTSTRAP_SERVERS"], "transactional.id": "hangs",
         "transaction.timeout.ms": 300_000,
@@ -154,8 +154,8 @@ def _a_transaction_that_hangs_is_named(run: Run) -> None:
     ending.join()
 
 
-def _nothing_runs(run: Run) -> None:
-    """A payment is published; nobody decides it, and every command says so."""
+def _without_processors_every_command_says_so(run: Run) -> None:
+    """A payment is published and not decided, and every command reports that."""
     words = ("payment", "publish", "--key", "k1", "--amount", "12.50", "--wait", "0.5", "--json")
     code, text = run(*words)
     assert code == 0
@@ -173,7 +173,7 @@ def _nothing_runs(run: Run) -> None:
     assert json.loads(text)["inputs"]["pending"] == 2
 
 
-def _stop_is_not_ended_unproven(run: Run) -> None:
+def _a_stop_is_not_ended_without_a_proof(run: Run) -> None:
     assert (
         run("control", "resume", "--request", "--as", "ann", "--reason", "r")[0]
         == ExitCode.NOT_FOUND
@@ -185,7 +185,7 @@ def _stop_is_not_ended_unproven(run: Run) -> None:
     assert "no replay has passed" in text
     assert run("replay", "verify", "--publish")[0] == 0
     code, text = run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
-    assert code == ExitCode.FAILED  # no verifier has signed anything, so no chain is proven
+    assert code == ExitCode.FAILED  # no verifier has signed anything, so no chain is proved
     assert "fold and chain" in text
 
 
@@ -202,8 +202,8 @@ def _changed_ids_stop_everything(run: Run, tmp_path: Path) -> None:
     assert "other ids" in text
 
 
-def _a_resumption_names_who_asked_for_it(run: Run) -> None:
-    """SEC-02: the command carries the first person of the control topic, whoever is named."""
+def _a_resume_names_its_requester(run: Run) -> None:
+    """SEC-02: the command carries the first person from the control topic, whoever is named."""
     of_bob = ("--as", "bob", "--reason", "mended")
     of_ann = ("--as", "ann", "--reason", "mended")
     resume = ("payment", "resume", PAYMENT_OF_KEY_1)
@@ -213,22 +213,25 @@ def _a_resumption_names_who_asked_for_it(run: Run) -> None:
         cluster.publish(topology.LIFECYCLE, partition, PAYMENT_OF_KEY_1, PARKED_RECORD)
     code, text = run(*resume, "--confirm", *of_ann)
     assert code == ExitCode.FAILED
-    assert "Nobody has requested" in text
+    assert "There is no request to resume" in text
     code, text = run(*resume, "--request", *of_bob)
     assert code == 0, text
     code, text = run(*resume, "--request", "--as", "nobody", "--reason", "mended")
     assert code == ExitCode.USAGE
     assert "has no key" in text
-    assert run(*resume, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # nobody decides
+    assert run(*resume, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # not decided
     with Cluster(settings.load()) as cluster:
         written = [e.record for e in cluster.read(topology.OPERATOR_COMMANDS, partition)]
-    asked = [each for each in written if isinstance(each, ResumeProcessing)]
-    assert [(each.requested_by, each.operator.operator_id) for each in asked] == [("bob", "ann")]
+    requested = [each for each in written if isinstance(each, ResumeProcessing)]
+    assert [(each.requested_by, each.operator.operator_id) for each in requested] == [
+        ("bob", "ann")
+    ]
 
 
-def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
-    """Topic, partition, offset and the client's words; wherever somebody reads next,
-    and at the end of every topic."""
+def _an_unreadable_batch_is_named(run: Run) -> None:
+    """Topic, partition, offset and the client's text, for the next offset to be read and for the
+    end of every topic.
+    """
     connection: Any = {"bootstrap.servers": os.environ["NPP_BOOTSTRAP_SERVERS"]}
     producer = Producer(
         {
@@ -246,11 +249,11 @@ def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
     for _ in range(2 * LAST_OFFSETS):
         producer.produce(place[0], b"x", b"k", place[1])
     assert producer.flush(KAFKA_S_MAX) == 0
-    assert read_on(run) == [("ok", "what each reader reads next can be read")]
+    assert read_on(run) == [("ok", "each reader's next record can be read")]
     consumer = Consumer({**connection, "group.id": "npp-payments"})
     for offset, said in (
         (at, [("failed", wanted)]),
-        (at + 1, [("ok", "what each reader reads next can be read")]),
+        (at + 1, [("ok", "each reader's next record can be read")]),
         (7_000, [("failed", f"npp-payments is to read {place[0]} partition {place[1]} from")]),
     ):
         consumer.commit(offsets=[TopicPartition(*place, offset)], asynchronous=False)
@@ -259,7 +262,7 @@ def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
 
 
 def read_on(run: Run) -> list[tuple[str, str]]:
-    """What the doctor says of reading, cut to what a test compares."""
+    """The doctor's findings about reading, reduced to what a test compares."""
     code, text = run("doctor", "--json")
     findings = json.loads(text[text.index("{") :])["findings"]
     found = [(f["level"], f["says"]) for f in findings if f["check"] == "reading"]

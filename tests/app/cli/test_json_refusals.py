@@ -1,4 +1,4 @@
-"""With --json a refusal is JSON, whatever the command and whoever refuses."""
+"""With --json a refusal is JSON, whatever the command and the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 REFUSAL = {"code": "FORBIDDEN", "rule": "ROLE_MISSING", "sentence": "no", "status": 403}
 STARTS_PROCESSES = {"demo", "broker", "trial", "run"}  # or never ends
-# What a required parameter is given; anything else gets a word.
+# Values for required parameters; any other gets a word.
 GIVEN = {
     "payment": PAYMENT, "payments": PAYMENT, "what": PAYMENT, "reason": "RAIL", "amount": "12.50",
     "attempt": "1", "action": "CANCEL", "operation": "CAPTURE", "offset": "1", "partition": "0",
@@ -54,7 +54,7 @@ def with_what_is_required(words: list[str]) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> pytest.MonkeyPatch:
-    """Kafka and the registry do not listen; no API is named."""
+    """Kafka and the registry do not listen; no API is configured."""
     monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("NPP_SCHEMA_REGISTRY_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("NPP_DATA_DIR", str(tmp_path))
@@ -76,7 +76,7 @@ def refusing(nowhere: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 
 def refusal_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any] | None:
-    """What the command said when it failed: one JSON document and nothing beside it."""
+    """The output of a failed command: exactly one JSON document."""
     code = run_cli(words)
     out, err = capsys.readouterr()
     if code == ExitCode.OK:
@@ -88,7 +88,7 @@ def refusal_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str
 
 
 @pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
-def test_without_kafka_and_api_every_command_says_so_in_json(
+def test_without_kafka_and_api_every_command_reports_it_in_json(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = refusal_of(with_what_is_required(words), capsys)
@@ -96,23 +96,21 @@ def test_without_kafka_and_api_every_command_says_so_in_json(
 
 
 @pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
-def test_what_the_api_refuses_every_command_gives_as_json(
+def test_an_apis_refusal_is_printed_as_json_by_every_command(
     words: list[str], refusing: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusal_of(with_what_is_required(words), capsys)
 
 
 @pytest.mark.parametrize("words", LOOKS_UP, ids=lambda words: " ".join(words[:2]))
-def test_a_refused_look_up_is_the_apis_own_answer(
+def test_a_refused_look_up_prints_the_apis_own_answer(
     words: list[str], refusing: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal_of([*words, "--json"], capsys) == REFUSAL
 
 
 @pytest.mark.parametrize("words", [["payment", "cancel"], ["no-such-command"]], ids=" ".join)
-def test_what_cannot_be_parsed_is_json_too(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_usage_error_is_json_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     found = refusal_of([*words, "--json"], capsys)
     assert found is not None
     assert found["code"] == "USAGE"

@@ -1,4 +1,4 @@
-"""What comes from outside is shown on a terminal as text: it moves no cursor and hides no line."""
+"""External text is inert on a terminal: it moves no cursor and hides no line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.cli.npp import say
 from app.cli.output import console, print_json
 from app.exits import Problem
 
-# Up and erase, title of the window, 8-bit CSI, bell, right to left, a line of one's own.
+# Cursor up and erase, window title, 8-bit CSI, bell, right-to-left, a forged line.
 NASTY = {
     "\x1b[9A\x1b[2KSETTLED": r"\x1b[9A\x1b[2KSETTLED",
     "\x1b]0;owned\x07": r"\x1b]0;owned\x07",
@@ -32,8 +32,8 @@ NASTY = {
 def test_text_from_outside_is_shown_inert(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SEC-09:
-    kubectl's CVE-2021-25743: a payment's endToEndId could paint another state over the real.
+    """SEC-09, as in kubectl's CVE-2021-25743: a payment's endToEndId could paint another state over
+    the real one.
     """
     show_fields({"endToEndId": said}, ["endToEndId"])
     show_list(Reply(200, {"items": [{"reason": said}]}, b"", {}), ["reason"])
@@ -47,7 +47,7 @@ def test_text_from_outside_is_shown_inert(
 
 
 @pytest.mark.parametrize(("said", "shown"), NASTY.items())
-def test_a_problem_that_quotes_the_outside_is_inert_too(
+def test_an_error_that_quotes_external_text_is_inert_too(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SEC-09."""
@@ -61,7 +61,7 @@ def test_a_problem_that_quotes_the_outside_is_inert_too(
 def test_json_on_a_terminal_is_inert_and_the_same_value(
     said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SEC-09: `--json` and `npp payment tail --json` are read by people too."""
+    """SEC-09: `--json` and `npp payment tail --json` are read on terminals too."""
     print_json({"reason": said, said: 1})
     out = capsys.readouterr().out
     assert json.loads(out) == {"reason": said, said: 1}

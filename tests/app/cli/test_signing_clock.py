@@ -1,4 +1,4 @@
-"""Domain §4: nothing is signed by a clock that is off; only a STOP is, which everybody obeys."""
+"""Domain §4: nothing is signed with a wrong clock, except a STOP, which every process obeys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.cli.api_client import Api, Call, Reply
 from app.cluster import Cluster
 from app.exits import Problem
 from control.fold import Control
-from core.records import ProcessingStopped, ResumeConfirmed
+from core.control_records import ProcessingStopped, ResumeConfirmed
 from engine.clients.publisher import Placed
 from schemas.topology import CONTROL
 from tests.control.log import CODEC, ControlLog
@@ -25,7 +25,7 @@ SHOWN: dict[str, Any] = {"clusterId": "c", "operators": {"persons": [ANN]}, "req
 
 
 class Answering:
-    """An API whose clock is so many seconds behind ours."""
+    """An API whose clock is that many seconds behind ours."""
 
     def __init__(self, behind_s: float) -> None:
         self._date = formatdate(time.time() - behind_s, usegmt=True)
@@ -34,12 +34,12 @@ class Answering:
         return Reply(200, SHOWN, b"", {"date": self._date})
 
 
-def by_api(behind_s: float) -> signing.Asked:
+def by_api(behind_s: float) -> signing.SigningContext:
     return signing.of_api(cast(Api, Answering(behind_s)))
 
 
-def by_topic(behind_s: float) -> signing.Asked:
-    """A control topic whose last record was appended then."""
+def by_topic(behind_s: float) -> signing.SigningContext:
+    """A control topic whose last record was appended at that time."""
     log = ControlLog()
     log.now_ms = int((time.time() - behind_s) * 1_000)
     control = Control(CODEC.decode, deployed=log.deployed)
@@ -48,44 +48,44 @@ def by_topic(behind_s: float) -> signing.Asked:
     return signing.of_control(control)
 
 
-def hand(asked: signing.Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def signer_of(requested: signing.SigningContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "open_key", lambda *_: key_of("ann"))
-    signing.hand(asked, "ann", None)
+    signing.signer_of(requested, "ann", None)
 
 
 @pytest.mark.parametrize("off_s", OFF_S)
-def test_a_clock_that_is_off_the_api_s_signs_nothing(
+def test_a_clock_that_differs_from_the_apis_signs_nothing(
     monkeypatch: pytest.MonkeyPatch, off_s: int
 ) -> None:
     with pytest.raises(Problem, match=r"This clock is \d+ s (ahead of|behind) theirs"):
-        hand(by_api(off_s), monkeypatch)
+        signer_of(by_api(off_s), monkeypatch)
 
 
-def test_a_clock_that_is_behind_what_the_broker_has_written_signs_nothing(
+def test_a_clock_behind_the_brokers_last_record_signs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(Problem, match="behind theirs: nothing is signed"):
-        hand(by_topic(-90), monkeypatch)
-    hand(by_topic(86_400), monkeypatch)  # nobody has written for a day
+        signer_of(by_topic(-90), monkeypatch)
+    signer_of(by_topic(86_400), monkeypatch)  # no record for a day
 
 
-def test_a_clock_that_agrees_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accurate_clock_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     for off_s in (0, 30, -30):
         assert abs(by_api(off_s).off_ms) < 60_000
         signing.require_clock(by_api(off_s).off_ms)
     monkeypatch.setattr(signing, "open_key", lambda *_: key_of("ann"))
-    assert signing.hand(by_topic(0), "ann", None).person == "ann"
+    assert signing.signer_of(by_topic(0), "ann", None).person == "ann"
 
 
 def test_a_stop_is_signed_by_any_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "open_key", lambda *_: key_of("ann"))
-    assert signing.hand_of_who_stops(by_topic(-3_600), "ann", None).person == "ann"
+    assert signing.signer_for_stop(by_topic(-3_600), "ann", None).person == "ann"
 
 
-def test_what_was_signed_too_far_from_the_broker_s_time_is_said_not_to_count(
+def test_a_signature_too_far_from_the_brokers_time_is_reported_as_invalid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A clock that is ahead of a quiet topic is found by the append time."""
+    """The append time reveals a clock that is ahead of a quiet topic."""
     log = ControlLog()
     act = log.sign(ResumeConfirmed(stop_id="s", request_offset=1, confirmed_at=0, actor="ann"))
     stop = log.sign(
@@ -94,7 +94,7 @@ def test_what_was_signed_too_far_from_the_broker_s_time_is_said_not_to_count(
     cluster: Any = Cluster.__new__(Cluster)
     appended = act.signature.signed_at - 601_000
     monkeypatch.setattr(Cluster, "publish", lambda *_: Placed(CONTROL, 0, 7, appended))
-    with pytest.raises(Problem, match="601000 ms off the broker's time: nobody obeys it"):
+    with pytest.raises(Problem, match="601000 ms off the broker's time: no process accepts it"):
         cluster.publish_control(act)
     assert cluster.publish_control(stop).offset == 7
     monkeypatch.setattr(Cluster, "publish", lambda *_: Placed(CONTROL, 0, 7, appended + 2_000))

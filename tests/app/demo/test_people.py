@@ -1,4 +1,4 @@
-"""The demo's simulated operators act on its own payments, and leave to people what is theirs."""
+"""The demo's simulated operators act on its own payments and leave the user's payments alone."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from app.cli.api_client import Call
-from app.demo.office import Office
+from app.demo.operator_calls import OperatorCalls
 from app.demo.people import People
 from app.demo.watcher import Watcher
 from core.header import EventHeader
 from core.payment import events
-from engine.clock import HeldClock
+from tests.clock import HeldClock
 
 COUNT = 40  # payments: some of a hundred are acted on
 
 
-class Asked:
-    """The office as far as people use it: what they ask for is kept."""
+class RecordedCalls:
+    """Records the operators' requests."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, Call]] = []
@@ -31,7 +31,7 @@ class Asked:
 
 
 class Situation:
-    """Payments that failed, so that somebody may want to retry them."""
+    """Failed payments that an operator may want to retry."""
 
     def __init__(self, own: bool) -> None:
         names = [f"pi_{number}" for number in range(COUNT)]
@@ -44,9 +44,9 @@ class Situation:
             changed=set(names),
             for_people=deque[Any](),
         )
-        self.office = Asked()
+        self.operator_calls = RecordedCalls()
         self.people = People(
-            cast(Office, cast(Any, self.office)),
+            cast(OperatorCalls, cast(Any, self.operator_calls)),
             self.clock,
             cast(Watcher, cast(Any, self.watcher)),
             lambda _: None,
@@ -54,13 +54,13 @@ class Situation:
         )
 
     def happens(self, *found: Any) -> list[tuple[str, str, Call]]:
-        """What people do when they hear this."""
-        self.office.calls.clear()
+        """The operators' actions on this event."""
+        self.operator_calls.calls.clear()
         self.watcher.for_people.extend(found)
         self.people.step(begin=True)
         self.clock.advance(5_000)
         self.people.step(begin=True)
-        return list(self.office.calls)
+        return list(self.operator_calls.calls)
 
 
 def _header(payment: str, approval: str) -> EventHeader:
@@ -72,7 +72,7 @@ def _header(payment: str, approval: str) -> EventHeader:
 
 def _requested(payment: str, requester: str) -> tuple[Any, Any]:
     header = _header(payment, "apr_001")
-    asked = events.OperatorActionRequested(
+    requested = events.OperatorActionRequested(
         header=header,
         action="RETRY",
         requester=requester,
@@ -93,14 +93,14 @@ def _requested(payment: str, requester: str) -> tuple[Any, Any]:
         policy_version="1",
         text=None,
     )
-    return asked, referred
+    return requested, referred
 
 
-def test_they_act_on_payments_of_the_load_and_decide_what_they_asked_for() -> None:
+def test_they_act_on_payments_of_the_load_and_decide_their_own_requests() -> None:
     situation = Situation(own=True)
-    asked = situation.happens()
-    assert len(asked) > 5
-    payment, person, _ = asked[0]
+    requested = situation.happens()
+    assert len(requested) > 5
+    payment, person, _ = requested[0]
     decided = situation.happens(*_requested(payment, person))
     assert {(name, call.path.split("/")[-2]) for name, _, call in decided} == {(payment, "apr_001")}
 
@@ -109,7 +109,7 @@ def test_they_leave_alone_payments_that_others_published() -> None:
     assert Situation(own=False).happens() == []
 
 
-def test_they_leave_an_approval_that_a_person_asked_for_to_people() -> None:
+def test_they_leave_a_users_approval_request_alone() -> None:
     situation = Situation(own=True)
     untouched = next(
         name

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs, without a terminal."""
+"""The demo's output while it runs, without a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from app.demo.table import LINE_EVERY_SECONDS, Display
 from app.demo.watcher import Watcher
-from engine.clock import HeldClock
+from tests.clock import HeldClock
 
 
 class Seen(SimpleNamespace):
-    """As much of a watcher as a line needs."""
+    """The part of a watcher that a line needs."""
 
     counts: Counter[str]
 
@@ -22,7 +22,7 @@ class Seen(SimpleNamespace):
         return self.counts
 
 
-def test_without_a_terminal_a_line_comes_only_when_it_says_something_new(
+def test_without_a_terminal_a_line_is_printed_only_when_it_changes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = HeldClock(0)

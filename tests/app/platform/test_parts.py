@@ -1,4 +1,4 @@
-"""The parts of the embedded platform that need no broker: locks, fetching, Java, ports, leashes."""
+"""The parts of the embedded platform without a broker: locks, downloads, Java, ports, children."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.platform.broker_properties import Node, node_properties
 from app.platform.children import end_child, free_ports, start_child, tail_of
 from app.platform.fetch import Artifact, FetchError, parse_lock
 from app.platform.java import JavaMissingError, find_java, java_major
-from engine.clock import HeldClock
+from tests.clock import HeldClock
 from tests.rooms import ROOT
 
 CONTENT = b"a jar, as far as this test goes"
@@ -62,7 +62,7 @@ def test_a_malformed_lock_line_is_named() -> None:
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Maven mirror on loopback that holds one artifact; yields the artifact's file there."""
+    """A Maven mirror on loopback with one artifact; yields the artifact's file."""
     home = tmp_path / "mirror"
     file = home / "org/example/thing/1.0/thing-1.0.jar"
     file.parent.mkdir(parents=True)
@@ -81,12 +81,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Tests have enough to say."""
+        """Keeps the test's output clean."""
 
 
 def download(into: Path, wanted: Artifact) -> Path:
-    said: list[str] = []
-    progress = fetch._Progress(wanted.size, said.append, HeldClock(0))
+    lines: list[str] = []
+    progress = fetch._Progress(wanted.size, lines.append, HeldClock(0))
     return fetch._download(wanted, into, progress)
 
 
@@ -94,36 +94,32 @@ def test_an_artifact_is_fetched_and_verified(mirror: Path, tmp_path: Path) -> No
     assert download(tmp_path / "cache", artifact()).read_bytes() == CONTENT
 
 
-def test_a_download_that_was_cut_off_is_fetched_again(mirror: Path, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_repeated(mirror: Path, tmp_path: Path) -> None:
     left_over = tmp_path / "cache" / mirror.relative_to(tmp_path / "mirror")
     left_over.parent.mkdir(parents=True)
     left_over.write_bytes(CONTENT[:5])
     assert download(tmp_path / "cache", artifact()).read_bytes() == CONTENT
 
 
-def test_an_artifact_with_another_hash_is_refused_and_not_kept(
-    mirror: Path, tmp_path: Path
-) -> None:
+def test_an_artifact_with_another_hash_is_refused_and_deleted(mirror: Path, tmp_path: Path) -> None:
     mirror.write_bytes(CONTENT.replace(b"a jar", b"b jar"))
     with pytest.raises(FetchError, match=r"SHA-256 of thing-1\.0\.jar differs"):
         download(tmp_path / "cache", artifact())
     assert list((tmp_path / "cache").rglob("*.jar")) == []
 
 
-def test_an_artifact_that_is_nowhere_is_an_error_after_bounded_tries(
-    mirror: Path, tmp_path: Path
-) -> None:
+def test_a_missing_artifact_is_an_error_after_bounded_tries(mirror: Path, tmp_path: Path) -> None:
     mirror.unlink()
     with pytest.raises(FetchError, match="not fetched in 4 tries"):
         download(tmp_path / "cache", artifact())
 
 
-def test_something_that_is_no_java_has_no_version() -> None:
+def test_a_program_that_is_not_java_has_no_version() -> None:
     assert java_major("/nowhere/java") == 0
     assert java_major(sys.executable) == 0
 
 
-def test_java_comes_with_the_environment_when_the_machine_has_none(
+def test_java_is_installed_when_the_machine_has_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("NPP_JAVA", "JAVA_HOME"):
@@ -133,7 +129,7 @@ def test_java_comes_with_the_environment_when_the_machine_has_none(
     assert java_major(find_java()) >= 17
 
 
-def test_a_java_that_is_too_old_is_not_taken() -> None:
+def test_a_java_that_is_too_old_is_ignored() -> None:
     with pytest.raises(JavaMissingError, match="no Java >= 999"):
         find_java(999)
 
@@ -142,8 +138,19 @@ def test_free_ports_are_distinct_and_outside_the_outgoing_range() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert max(ports) < 32_768
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", ports[0]))
+
+
+def test_no_other_process_finds_a_given_port_free_but_its_server_can_bind_it() -> None:
+    """Also while the server is not there: not started yet, or killed and started again."""
+    (port,) = free_ports(1)
+    address = ("127.0.0.1", port)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(address)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(address, 1.0)
+    for _ in range(2):
+        with socket.create_server(address), socket.create_connection(address, 1.0):
+            pass
 
 
 def test_a_child_started_by_a_thread_outlives_the_thread(tmp_path: Path) -> None:
@@ -161,7 +168,7 @@ def test_a_child_started_by_a_thread_outlives_the_thread(tmp_path: Path) -> None
     thread.start()
     thread.join()
     assert tail_of(log) == "up"
-    time.sleep(0.3)  # the kernel's signal, if it is sent, comes at the thread's end
+    time.sleep(0.3)  # if the kernel sends its signal, it does so at the thread's end
     assert end_child(children[0], 10.0) == -signal.SIGTERM
 
 

@@ -1,4 +1,4 @@
-"""The embedded Kafka and registry themselves, before anything of ours runs on them."""
+"""The embedded Kafka and registry by themselves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_topic(config: ClientConfig, name: str) -> None:
 
 
 def committed_values(config: ClientConfig, topic: str, count: int) -> list[bytes]:
-    """The first `count` values that a read_committed reader sees, and anything after them."""
+    """The first `count` values that a read_committed reader sees, and any that follow."""
     reading: ClientConfig = {
         **config,
         "group.id": "reader",
@@ -87,7 +87,7 @@ def test_a_committed_transaction_is_read_and_an_aborted_one_is_not(kafka: Kafka)
     assert committed_values(config, "platform.committed", 2) == [b"first", b"second"]
 
 
-def test_a_topic_nobody_made_does_not_come_into_being(kafka: Kafka) -> None:
+def test_topics_are_not_created_automatically(kafka: Kafka) -> None:
     producer = Producer({**kafka.client_config(), "message.timeout.ms": 3000})
     errors: list[object] = []
     producer.produce("platform.nobody", b"x", on_delivery=lambda error, _: errors.append(error))
@@ -96,7 +96,7 @@ def test_a_topic_nobody_made_does_not_come_into_being(kafka: Kafka) -> None:
     assert errors[0] is not None
 
 
-def test_what_was_committed_survives_the_kill_of_the_broker(
+def test_committed_records_survive_the_kill_of_the_broker(
     fresh_cluster: Callable[..., Cluster],
 ) -> None:
     cluster = fresh_cluster()
@@ -142,14 +142,14 @@ def test_with_scram_a_user_may_do_what_an_acl_allows_and_nothing_else(
     admin = AdminClient(cluster.client_config())
     for done in admin.create_acls([allow]).values():
         done.result(CLIENT_WAIT_SECONDS)
-    every: Any = AclBindingFilter  # its types do not know that None stands for all
+    every: Any = AclBindingFilter  # its types do not know that None means any
     rules = every(
         *(ResourceType.ANY, None, ResourcePatternType.ANY, None, None),
         *(AclOperation.ANY, AclPermissionType.ANY),
     )
     deadline = time.monotonic() + CLIENT_WAIT_SECONDS
     while not admin.describe_acls(rules).result(CLIENT_WAIT_SECONDS):
-        assert time.monotonic() < deadline, "the broker does not hear of the rule"
+        assert time.monotonic() < deadline, "the broker does not get the rule"
         time.sleep(0.05)
 
     def outcome_of(user: str) -> object:
@@ -167,7 +167,7 @@ def test_with_scram_a_user_may_do_what_an_acl_allows_and_nothing_else(
     assert outcome_of("stranger") == "TOPIC_AUTHORIZATION_FAILED"
 
 
-def test_three_nodes_go_on_when_one_is_killed(fresh_cluster: Callable[..., Cluster]) -> None:
+def test_three_nodes_continue_when_one_is_killed(fresh_cluster: Callable[..., Cluster]) -> None:
     cluster = fresh_cluster(nodes=3)
     make_topic(cluster.client_config(), "replicated")
     producer = Producer({**cluster.client_config(), "acks": "all"})
@@ -188,7 +188,9 @@ def test_three_nodes_go_on_when_one_is_killed(fresh_cluster: Callable[..., Clust
     assert sorted(values, key=int) == [str(number).encode() for number in range(200)]
 
 
-def test_a_broker_that_cannot_start_says_why(fresh_cluster: Callable[..., Cluster]) -> None:
+def test_a_broker_that_cannot_start_reports_the_reason(
+    fresh_cluster: Callable[..., Cluster],
+) -> None:
     with pytest.raises(BrokerError, match=r"num\.io\.threads"):
         fresh_cluster(properties={"num.io.threads": "none"})
 

@@ -6,13 +6,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from app.platform import supervisor as supervising
-from app.platform.supervisor import Program, Restart, Status, Supervisor, SupervisorError
-from engine.clock import HeldClock
+from app.platform.supervisor import MOVES, Program, Restart, Status, Supervisor, SupervisorError
+from engine.errors import WrongOrder
+from tests.clock import HeldClock
+from tests.drawings import drawn_moves
 
 WAIT_SECONDS = 20.0
 
@@ -39,22 +42,22 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("ready")
 while True:
-    time.sleep(0.05)  # one long sleep could begin between the signal and its handler
+    time.sleep(0.05)  # one long sleep could start between the signal and its handler
 """
 COUNTS = """
 import signal, sys, time
-heard = 0
-def hear(*_):
-    global heard
-    heard += 1
-signal.signal(signal.SIGTERM, hear)
+received = 0
+def receive(*_):
+    global received
+    received += 1
+signal.signal(signal.SIGTERM, receive)
 print("ready")
-while not heard:
+while not received:
     time.sleep(0.01)
 time.sleep(0.3)
-sys.exit(heard)
+sys.exit(received)
 """
-DEAF = """
+IGNORES_SIGTERM = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready")
@@ -65,12 +68,12 @@ time.sleep(60)
 def wait_for(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not what():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
 
 
 def ends_of(supervisor: Supervisor) -> list[supervising.Ended]:
-    """Tend until something has ended."""
+    """Tend until a child has ended."""
     found: list[supervising.Ended] = []
 
     def ended() -> bool:
@@ -88,7 +91,7 @@ def test_a_child_has_its_environment_and_its_own_log(supervisor: Supervisor) -> 
     assert supervisor.status() == {"one": Status.RUNNING}
 
 
-def test_a_killed_child_comes_back_at_once_as_another_process(supervisor: Supervisor) -> None:
+def test_a_killed_child_is_restarted_at_once_as_another_process(supervisor: Supervisor) -> None:
     first = supervisor.start(program("one", STAYS))
     assert supervisor.kill("one") == first
     [ended] = supervisor.tend()
@@ -96,7 +99,7 @@ def test_a_killed_child_comes_back_at_once_as_another_process(supervisor: Superv
     assert supervisor.pid("one") != first
 
 
-def test_any_number_of_kills_is_not_counted_as_falls(supervisor: Supervisor) -> None:
+def test_kills_are_not_counted_as_crashes(supervisor: Supervisor) -> None:
     supervisor.start(program("one", STAYS))
     for _ in range(supervising.RESTARTS_MAX + 2):
         supervisor.kill("one")
@@ -104,7 +107,7 @@ def test_any_number_of_kills_is_not_counted_as_falls(supervisor: Supervisor) -> 
     assert supervisor.status() == {"one": Status.RUNNING}
 
 
-def test_a_fallen_child_is_started_again_after_a_growing_wait(
+def test_a_crashed_child_is_restarted_after_growing_waits(
     supervisor: Supervisor, clock: HeldClock
 ) -> None:
     supervisor.start(program("one", "raise SystemExit(3)"))
@@ -121,7 +124,7 @@ def test_a_fallen_child_is_started_again_after_a_growing_wait(
     assert supervisor.status() == {"one": Status.GIVEN_UP}
 
 
-def test_falls_far_apart_do_not_add_up(supervisor: Supervisor, clock: HeldClock) -> None:
+def test_crashes_far_apart_do_not_add_up(supervisor: Supervisor, clock: HeldClock) -> None:
     supervisor.start(program("one", "raise SystemExit(3)"))
     for _ in range(supervising.RESTARTS_MAX + 2):
         ends_of(supervisor)
@@ -130,7 +133,7 @@ def test_falls_far_apart_do_not_add_up(supervisor: Supervisor, clock: HeldClock)
     assert supervisor.status() == {"one": Status.RUNNING}
 
 
-def test_a_child_that_has_done_its_work_is_not_started_again(supervisor: Supervisor) -> None:
+def test_a_child_that_has_finished_is_not_restarted(supervisor: Supervisor) -> None:
     supervisor.start(program("worker", "pass"))
     assert [ended.exit_code for ended in ends_of(supervisor)] == [0]
     supervisor.tend()
@@ -144,20 +147,22 @@ def test_a_child_never_to_be_restarted_stays_down(supervisor: Supervisor) -> Non
     assert supervisor.status() == {"once": Status.ENDED}
 
 
-def test_ending_all_gives_each_exit_code_and_kills_the_deaf(tmp_path: Path) -> None:
+def test_ending_all_returns_each_exit_code_and_kills_children_that_ignore_sigterm(
+    tmp_path: Path,
+) -> None:
     with Supervisor(tmp_path) as supervisor:
         supervisor.start(program("good", ENDS_WELL))
-        supervisor.start(program("deaf", DEAF))
+        supervisor.start(program("ignoring", IGNORES_SIGTERM))
         supervisor.start(program("plain", STAYS))
-        for name in ("good", "deaf"):
+        for name in ("good", "ignoring"):
             wait_for(lambda name=name: "ready" in supervisor.log_tail(name))  # type: ignore[misc]
         wait_for(lambda: "hello" in supervisor.log_tail("plain"))
         codes = supervisor.end_all(4.0)
-        assert codes == {"good": 0, "deaf": -signal.SIGKILL, "plain": -signal.SIGTERM}
+        assert codes == {"good": 0, "ignoring": -signal.SIGKILL, "plain": -signal.SIGTERM}
         assert supervisor.end_all() == {}
 
 
-def test_a_child_that_is_asked_to_end_hears_it_once(tmp_path: Path) -> None:
+def test_a_child_gets_one_sigterm(tmp_path: Path) -> None:
     """A second SIGTERM means "at once" to a processor and would abort its open batch."""
     with Supervisor(tmp_path) as supervisor:
         supervisor.start(program("counts", COUNTS))
@@ -178,3 +183,30 @@ def test_names_are_unique_and_known(supervisor: Supervisor) -> None:
         supervisor.start(program("one", STAYS))
     with pytest.raises(SupervisorError, match="no program is named two"):
         supervisor.kill("two")
+
+
+def test_the_drawing_has_every_allowed_move_and_no_other() -> None:
+    allowed = {(before.name, after.name) for before in Status for after in MOVES[before]}
+    assert drawn_moves(supervising.__doc__) == allowed
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))
+def test_only_an_allowed_move_is_made(before: Status, after: Status, tmp_path: Path) -> None:
+    child = supervising._Managed(program("one", "pass"), tmp_path / "log")
+    child.status = before
+    if after in MOVES[before]:
+        child.move(after)
+        assert child.status is after
+    else:
+        with pytest.raises(WrongOrder, match=f"one cannot go from {before.name} to {after.name}"):
+            child.move(after)
+        assert child.status is before
+
+
+@pytest.mark.parametrize("ended", [Status.ENDED, Status.GIVEN_UP])
+def test_a_child_that_is_over_is_never_started_again(ended: Status, tmp_path: Path) -> None:
+    child = supervising._Managed(program("one", "pass"), tmp_path / "log")
+    child.status = ended
+    with pytest.raises(WrongOrder):
+        child.start()
+    assert child.child is None

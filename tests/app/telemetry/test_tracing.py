@@ -1,4 +1,6 @@
-"""Spans to a collector: off and free without one, bounded and harmless with a dead one."""
+"""Spans to a collector: disabled and free without one, bounded and harmless with an unavailable
+one.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,9 @@ def count(registry: CollectorRegistry, result: str) -> float:
     return registry.get_sample_value("npp_trace_spans_total", {"result": result}) or 0.0
 
 
-def test_without_a_collector_there_is_no_tracer_and_nothing_of_opentelemetry_is_imported() -> None:
-    """What every process imports, and a process that asks for its tracer."""
+@pytest.mark.slow
+def test_without_a_collector_there_is_no_tracer_and_opentelemetry_is_not_imported() -> None:
+    """For the modules that every process imports, and for a process that uses its tracer."""
     program = (
         "import sys, app.wiring, api.app, web.app, app.process, app.telemetry.tracing\n"
         "from prometheus_client import CollectorRegistry\n"
@@ -71,7 +74,7 @@ def test_spans_reach_the_collector_below_their_parent_or_in_the_payments_own_tra
     assert (count(registry, "ended"), count(registry, "sent")) == (2, 2)
 
 
-def test_what_the_caller_does_not_sample_is_not_sent_and_passed_on_as_such(
+def test_a_trace_that_the_caller_does_not_sample_is_not_sent_and_passed_on_unsampled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Collector() as collector:
@@ -84,12 +87,13 @@ def test_what_the_caller_does_not_sample_is_not_sent_and_passed_on_as_such(
 
 
 def silent() -> socket.socket:
-    """A port that takes connections and never answers."""
+    """A port that accepts connections and never answers."""
     return socket.create_server(("127.0.0.1", 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["refuses", "never answers"])
-def test_a_dead_collector_costs_bounded_memory_no_waiting_and_a_bounded_end(
+def test_an_unavailable_collector_costs_bounded_memory_and_no_waiting(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     with silent() as server:
@@ -115,7 +119,7 @@ def test_a_dead_collector_costs_bounded_memory_no_waiting_and_a_bounded_end(
 
 
 @pytest.mark.parametrize("name", tracing.PROTOCOLS)
-def test_another_protocol_than_ours_is_refused_at_start(
+def test_an_unsupported_protocol_is_refused_at_start(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")

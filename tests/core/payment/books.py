@@ -1,4 +1,5 @@
-"""The money of one payment from its events alone, and the invariant of the funds rules (domain §3).
+"""Recomputes the money of one payment from its events alone, and checks the funds invariant (domain
+§3).
 
 It reads no state and calls none of core's sums, so that it can contradict them.
 """
@@ -15,7 +16,7 @@ from tests.core.payment.case import Case
 
 
 class Attempt:
-    """What the events say of one attempt. Amounts in cents."""
+    """What the events say about one attempt. Amounts in cents."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -24,7 +25,7 @@ class Attempt:
         self.settled = 0
         self.may_settle = False
         self.judged = False
-        self.open: dict[str, int] = {}  # fundsRef -> amount, while it is not answered
+        self.open: dict[str, int] = {}  # fundsRef -> amount of each unanswered request
         self.conflicts: set[str] = set()
         self.refused: set[str] = set()
 
@@ -32,22 +33,20 @@ class Attempt:
         return sum(amount for ref, amount in self.open.items() if ref[30] in letters)
 
     def close_releases(self) -> None:
-        """A hold that never stood ends the release that names it."""
+        """With nothing held, the release that names the hold has ended."""
         if self.held <= 0:
             self.open = {ref: amount for ref, amount in self.open.items() if ref[30] != "R"}
 
     @property
     def debited(self) -> int:
-        """Taken, less what was given back; what is on its way back, or waits for a person because
-        giving it back was refused, is not counted.
-        """
+        """Taken less given back. Excludes money with an open or refused refund request."""
         left = self.taken - self.given_back - self.opened("V", "K")
         return min(left, self.settled) if self.refused & {"REVERSE", "CREDIT"} else left
 
     @property
     def blocked(self) -> int:
-        """Held, or asked to be held. What is on its way back, or waits for a person because its
-        release was refused, is not counted; nor what a capture leaves over, until that is answered.
+        """Held or requested to be held. Excludes an open release, a refused release, and what a
+        capture leaves over until it is answered.
         """
         if "RELEASE" in self.refused:
             return 0
@@ -126,7 +125,7 @@ class Books:
         if reference is not None:
             mine.open.pop(reference, None)
 
-    # -- the laws ---------------------------------------------------------------------------------
+    # -- -- invariants -----------------------------------------------------------------------------
 
     def check(self) -> None:
         """Debited + held never exceeds what has settled plus what may still settle."""
@@ -155,7 +154,7 @@ class Books:
 
 
 class Watched(Case):
-    """A case whose books are checked after every input that appended something."""
+    """A case whose books are checked after every input that appends an event."""
 
     def give(self, command: Any, origin: str | None = None) -> Decision:
         decision = super().give(command, origin)

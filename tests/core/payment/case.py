@@ -1,6 +1,7 @@
-"""given(inputs).when(input).then(events): the smallest language for the core's tests.
+"""given(inputs).when(input).then(events): the test language of the core.
 
-Time is explicit; every accepted input is folded again. The inputs are in dsl."""
+Time is explicit, and every accepted input is folded again. The inputs are in dsl.py.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from core.payment.state import Payment, money_outcome, pack, unpack
 from core.refusals import NoEffectRule, Rule
 from tests.core.payment.dsl import SOURCE, START, head, open_parties, rules
 
-DEADLINES_MAX = 100  # of one payment in one test, so that none can go on for ever
+DEADLINES_MAX = 100  # per payment and test, so that no test loops forever
 
 
 ORIGIN: dict[type, str] = {
@@ -32,9 +33,7 @@ ORIGIN: dict[type, str] = {
 
 
 class Case:
-    """A payment with a clock. `when` decides one input twice: the second time it must
-    append nothing.
-    """
+    """A payment with a clock. `when` decides each input twice; the second appends nothing."""
 
     def __init__(self, number: int = 1) -> None:
         self.state: Payment | None = None
@@ -105,8 +104,8 @@ class Case:
         return self
 
     def then(self, *names: str) -> Self:
-        """The names of the appended events, in order; `Name:word` also looks for the word
-        in the event.
+        """The names of the appended events, in order. `Name:word` also requires the word in the
+        event.
         """
         assert isinstance(self.decision, Accepted), self.decision
         made = [type(event).__name__ for event in self.decision.events]
@@ -116,8 +115,8 @@ class Case:
             assert not word or f"'{word}'" in repr(event), f"{word} is not in {event}"
         return self
 
-    def asks(self, *kinds: str) -> Self:
-        """What the outside was asked: kind or operation of each instruction, in order."""
+    def instructs(self, *kinds: str) -> Self:
+        """The kind or operation of each instruction, in order."""
         assert isinstance(self.decision, Accepted), self.decision
         made = [
             getattr(x, "operation", None) or getattr(x, "kind", None) or type(x).__name__
@@ -147,7 +146,7 @@ class Case:
         assert isinstance(self.decision, Unmatched), self.decision
         return self
 
-    def stands(self, state: str, money: str | None = None, funds: str | None = None) -> Self:
+    def is_in(self, state: str, money: str | None = None, funds: str | None = None) -> Self:
         payment = self.payment
         assert payment.state == state
         assert money is None or money_outcome(payment) == money
@@ -156,29 +155,29 @@ class Case:
 
     @property
     def events(self) -> list[Any]:
-        """What the last decision appended."""
+        """The events that the last decision appended."""
         assert isinstance(self.decision, Accepted), self.decision
         return self.decision.events
 
     @property
     def instructions(self) -> list[Any]:
-        """What the last decision asked of the outside."""
+        """The instructions of the last decision."""
         assert isinstance(self.decision, Accepted), self.decision
         return self.decision.instructions
 
     @property
     def sentence(self) -> str:
-        """What the last refusal says to people."""
+        """The text of the last refusal."""
         assert isinstance(self.decision, Refusal), self.decision
         return self.decision.sentence
 
     def event(self, kind: type) -> Any:
-        """The last decision's only event of that kind."""
+        """The only event of that kind in the last decision."""
         (found,) = (event for event in self.events if isinstance(event, kind))
         return found
 
     def timer(self) -> Self:
-        """The payment's own deadline comes."""
+        """Fire the payment's own deadline."""
         payment = self.payment
         assert payment.deadline is not None, "the payment waits for no time"
         assert payment.deadline_kind is not None
@@ -188,7 +187,7 @@ class Case:
         )
 
     def timers_while(self, goes_on: Callable[[], bool]) -> Iterator[None]:
-        """Deadlines come as long as `goes_on` says so; after each the test may look."""
+        """Fire deadlines while `goes_on` is true; yield after each."""
         for _ in range(DEADLINES_MAX):
             if not goes_on():
                 return
@@ -197,13 +196,13 @@ class Case:
         raise AssertionError(f"it goes on after {DEADLINES_MAX} deadlines")
 
     def timers_until(self, done: Callable[[], bool]) -> Self:
-        """Deadlines come until `done` says so."""
+        """Fire deadlines until `done` is true."""
         for _ in self.timers_while(lambda: not done()):
             pass
         return self
 
     def timer_until(self, kind: str) -> Self:
-        """Deadlines of other kinds (repeats, enquiries) come first; the last one is of `kind`."""
+        """Fire deadlines up to and including the first of `kind`."""
         for _ in range(DEADLINES_MAX):
             due = self.payment.deadline_kind
             self.timer()

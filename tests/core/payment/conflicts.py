@@ -1,5 +1,5 @@
-"""Conflicts, by real inputs: every cell of golden/verdict_state.yaml that can be reached, and a
-person's verdict on one.
+"""Every reachable cell of golden/verdict_state.yaml, produced by real inputs, and the verdict on
+it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ GOLDEN = yaml.safe_load((Path(__file__).parent / "golden" / "verdict_state.yaml"
 LETTERS = GOLDEN["letters"]
 VERDICTS = tuple(LETTERS.values())
 LESS = d.AMOUNT - 45
-BACK = 1_000  # what a verdict RETURNED states here
+BACK = 1_000  # the amount of a RETURNED verdict
 
 
 def words(letters: str) -> tuple[str, ...]:
     return tuple(LETTERS[letter] for letter in letters)
 
 
-TIMERS = "until a conflict opens"  # instead of an input: deadlines come until one opens
-FOUND = "found"  # instead of an input: a recovery found an instruction for att_002
+TIMERS = "until a conflict opens"  # instead of an input: fire deadlines until a conflict opens
+FOUND = "found"  # instead of an input: recovery found an instruction for att_002
 
 
 def settled(amount: int = d.AMOUNT, *, currency: str = "AUD", **changes: Any) -> Any:
@@ -37,7 +37,7 @@ def came_back(amount: int | None, name: str = "r1") -> Any:
 
 
 def paid_by(verdict_number: int) -> list[Any]:
-    """The rail settles an attempt that has ended, and a person says so."""
+    """The rail settles an ended attempt, and an operator confirms it."""
     return [settled(rail_message_id="late"), *d.judged("SETTLED_AFTER_ALL", verdict_number)]
 
 
@@ -68,7 +68,7 @@ def all_of(before: dict[str, list[Any]], *after: Any) -> dict[str, list[Any]]:
 
 
 def then_ended(live: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The conflict opened while the attempt was under way, which then ended."""
+    """The conflict opened while the attempt was in progress; the attempt then ended."""
     last = live["ACKNOWLEDGED"]
     return live | {state: [*last, *end] for state, end in ENDS.items()}
 
@@ -196,7 +196,7 @@ CELLS = {
 
 
 def reached(name: str, state: str) -> tuple[Case, Conflict]:
-    """The payment and its conflict, the only open one of that kind."""
+    """The payment and its only open conflict of that kind."""
     case = Case()
     for each in SITUATIONS[name][state]:
         if each == FOUND:
@@ -215,10 +215,12 @@ def stated(verdict: str) -> int | None:
     return BACK if verdict == "RETURNED" else None
 
 
-def asked_for(conflict: Conflict, verdict: str) -> Any:
-    """The request of an approval of the verdict."""
+def approval_request(conflict: Conflict, verdict: str) -> Any:
+    """The approval request for the verdict."""
     fields: dict[str, Any] = {"conflict_id": conflict.id, "attempt": conflict.attempt}
-    return d.ask("RESOLVE_RECONCILIATION", verdict=verdict, amount=stated(verdict), **fields)
+    return d.request_approval(
+        "RESOLVE_RECONCILIATION", verdict=verdict, amount=stated(verdict), **fields
+    )
 
 
 def resolved(conflict: Conflict, verdict: str) -> Any:
@@ -226,7 +228,7 @@ def resolved(conflict: Conflict, verdict: str) -> Any:
 
 
 def judge(case: Case, conflict: Conflict, verdict: str) -> Case:
-    """Asked for, approved and given; the verdict is the case's decision."""
+    """Request and approve the verdict, then give it as the case's decision."""
     name = f"apr_{case.payment.approvals_made + 1:03d}"
-    case.given(asked_for(conflict, verdict), d.resolve_says(approval=name))
+    case.given(approval_request(conflict, verdict), d.resolve_decides(approval=name))
     return case.when(resolved(conflict, verdict))

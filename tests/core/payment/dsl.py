@@ -62,7 +62,7 @@ def open_parties(value: Sealed) -> Parties:
     return BOOK[value.bytes]
 
 
-# -- inputs ---------------------------------------------------------------------------------------
+# -- inputs ----------------------------------------------------------------------------------------
 
 
 def head() -> InputHeader:
@@ -142,13 +142,13 @@ def never_submitted() -> c.RailReport:
     return enquiry("STATUS", "UNKNOWN", adapter_stopped=True)
 
 
-def ask(action: Any, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
+def request_approval(action: Any, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
     return c.RequestApproval(
         header=head(), operator=by(person), action=action, reason="please", **changes
     )
 
 
-def resolve_says(
+def resolve_decides(
     verdict: Any = "APPROVED", approval: str = "apr_001", who: str = "policy"
 ) -> c.ApprovalDecision:
     return c.ApprovalDecision(
@@ -161,7 +161,7 @@ def resolve_says(
     )
 
 
-def person_says(
+def person_decides(
     verdict: Any = "APPROVED", approval: str = "apr_001", who: str = APPROVER
 ) -> c.DecideApproval:
     header = OperatorHeader(operator_id=who, roles=("approver",), token_id="token", not_after=2**60)
@@ -218,7 +218,7 @@ def judged(
     attempt: int = 1,
     amount: int | None = None,
 ) -> list[Any]:
-    """The verdict, asked for and approved before; `number` is the approval's."""
+    """The verdict, with its approval requested and granted first; `number` is the approval's."""
     words = {"conflict_id": conflict, "verdict": verdict, "attempt": attempt, "amount": amount}
     return [
         *approved("RESOLVE_RECONCILIATION", number, **words),
@@ -253,11 +253,15 @@ def repeat_funds(operation: Any, attempt: int = 1, person: str = SENIOR) -> c.Re
 
 
 def approved(action: str, number: int = 1, **changes: Any) -> list[Any]:
-    """Asked for by the senior operator and approved by Resolve; RETRY_UNCERTAIN by a person."""
+    """Requested by the senior operator, approved by Resolve; RETRY_UNCERTAIN by a person."""
     name = f"apr_{number:03d}"
     if action == "RETRY_UNCERTAIN":
-        return [ask(action, **changes), resolve_says("REFERRED", name), person_says(approval=name)]
-    return [ask(action, **changes), resolve_says(approval=name)]
+        return [
+            request_approval(action, **changes),
+            resolve_decides("REFERRED", name),
+            person_decides(approval=name),
+        ]
+    return [request_approval(action, **changes), resolve_decides(approval=name)]
 
 
 SENT: list[Any] = [create(), policy(), held()]

@@ -1,6 +1,6 @@
-"""Payments brought into each situation of the matrices by real inputs only; knows no rules.
+"""Payments brought into each situation of the matrices by real inputs only.
 
-`World` (world.py) gives inputs to `decide` one by one, keeps what came out, answers what was asked.
+`World` (world.py) decides the inputs one by one, keeps the results and answers the instructions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def named_report(world: World, name: str) -> c.RailReport:
     return world.report(kind, **changes)
 
 
-# -- situations -----------------------------------------------------------------------------------
+# -- situations ------------------------------------------------------------------------------------
 
 
 def none() -> World:

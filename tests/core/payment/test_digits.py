@@ -1,6 +1,6 @@
 """`decide` raises on no well-formed input, and a digit is one of 0 to 9.
 
-"²" is a digit to Python and no number; "٣" is both, and another id than "3".
+"²" is a digit to Python but no number; "٣" is both, and makes another id than "3".
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ INPUTS: list[Any] = [
     d.create(uetr="0b6d7a6e-5f7c-4f2e-8d7b-3f8f1d9f6a01", customer_id="cust_9"),
     d.expire(),
     d.expire(d.SENIOR),
-    d.ask("CANCEL"),
-    d.ask("RETRY"),
-    d.ask("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="REPORT_WRONG"),
-    d.ask("MARK_FAILED", failure_reason="RAIL"),
+    d.request_approval("CANCEL"),
+    d.request_approval("RETRY"),
+    d.request_approval("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="REPORT_WRONG"),
+    d.request_approval("MARK_FAILED", failure_reason="RAIL"),
     d.retry(),
     d.cancel(customer_id="cust_9"),
     d.mark_failed(),
@@ -38,8 +38,8 @@ INPUTS: list[Any] = [
     d.reverse(),
     d.debit_again(),
     d.repeat_funds("CAPTURE"),
-    d.person_says(),
-    d.resolve_says(),
+    d.person_decides(),
+    d.resolve_decides(),
     d.policy(),
     d.held(),
     d.deposits("RELEASE", "RELEASED"),
@@ -81,7 +81,7 @@ STATES: dict[str, list[Any]] = {
 
 
 def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every text of an input that is there."""
+    """The path of every text that an input contains."""
     for name in value.__struct_fields__:
         found = getattr(value, name)
         if isinstance(found, str):
@@ -91,7 +91,7 @@ def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def changed(value: Any, path: tuple[str, ...], new: str) -> Any:
-    """With `new` for the last character of the text at `path`."""
+    """The input with `new` as the last character of the text at `path`."""
     name, *rest = path
     found = getattr(value, name)
     mine = changed(found, tuple(rest), new) if rest else found[:-1] + new
@@ -101,7 +101,7 @@ def changed(value: Any, path: tuple[str, ...], new: str) -> Any:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("number", range(len(INPUTS)), ids=lambda n: type(INPUTS[n]).__name__)
 def test_no_text_of_any_input_makes_decide_raise(number: int, state: str) -> None:
-    """Each text of each input ends in a digit that is none of 0 to 9."""
+    """Each text of each input ends in a digit outside 0 to 9."""
     command = INPUTS[number]
     case = given(*STATES[state])
     before = None if case.state is None else pack(case.state)
@@ -115,8 +115,8 @@ def test_no_text_of_any_input_makes_decide_raise(number: int, state: str) -> Non
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
-    """Of the rail, of Deposits Core and of the policy check."""
+def test_a_reference_with_a_non_ascii_digit_matches_nothing(digit: str) -> None:
+    """References of the rail, of Deposits Core and of the policy check."""
     reference = d.REF[:-1] + digit
     assert payment_id_of_external_ref(reference) is None
     assert attempt_of_external_ref(reference) is None
@@ -130,11 +130,9 @@ def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
 
 
 @pytest.mark.parametrize(("ours", "other"), [("S", "ſ"), ("K", "\N{KELVIN SIGN}")])
-def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
-    ours: str, other: str
-) -> None:
-    """Domain §2: compared without case, which turns "ſ" into S and the Kelvin sign into k: a report
-    for another's reference would be taken for ours.
+def test_a_reference_with_a_non_ascii_letter_matches_nothing(ours: str, other: str) -> None:
+    """Domain §2: references are compared without case, which maps "ſ" to S and the Kelvin sign to
+    k: a report for another payment's reference would be taken for ours.
     """
     reference = d.REF.replace(ours, other)
     assert reference != d.REF
@@ -147,7 +145,7 @@ def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -> None:
+def test_an_attempt_or_conflict_with_a_non_ascii_digit_does_not_exist(digit: str) -> None:
     """`att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""
     case = given(*d.RETRYABLE, *d.approved("RETRY"))
     again = c.RetryPayment(
@@ -156,11 +154,11 @@ def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -
     case.when(again).refuses(r.FIELD_INVALID)
     conflict = given(*d.MARKED, d.rail("SETTLED"))
     conflict.when(d.resolve("REPORT_WRONG", f"cnf_00{digit}")).refuses(r.CONFLICT_NOT_OPEN)
-    conflict.when(d.person_says(approval=f"apr_00{digit}")).refuses(r.APPROVAL_NOT_FOUND)
+    conflict.when(d.person_decides(approval=f"apr_00{digit}")).refuses(r.APPROVAL_NOT_FOUND)
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: str) -> None:
+def test_a_bsb_account_or_payid_with_a_non_ascii_digit_breaks_a_constraint(digit: str) -> None:
     """Domain §7: ASCII digits."""
     good = d.PARTIES.debtor
     wrong = [
@@ -183,8 +181,8 @@ def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: st
         Case().when(d.create(parties=d.sealed(parties))).refuses(r.NPP_CONSTRAINT)
 
 
-def test_the_inputs_of_these_tests_are_well_formed() -> None:
-    """Each input is taken as it is somewhere, and every kind of input is among them."""
+def test_the_unchanged_inputs_of_these_tests_are_accepted() -> None:
+    """Each unchanged input is accepted somewhere, and every kind of input is covered."""
     assert {type(x) for x in INPUTS} == set(c.INPUTS)
     for command in INPUTS:
         answers = []

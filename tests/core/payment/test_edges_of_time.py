@@ -1,4 +1,4 @@
-"""The one millisecond that decides: at a limit, and after it (rulings 3 and 8, domain §4)."""
+"""Behaviour exactly at a time limit and one millisecond after it (rulings 3 and 8, domain §4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARGIN_MS = 6 * SECOND  # after it NEVER_HELD is final
 
 
 def test_unknown_is_certain_only_after_submit_before() -> None:
-    """Ruling 3: *after* submitBefore has passed; at that millisecond the adapter may still send."""
+    """Ruling 3: *after* submitBefore; at that millisecond the adapter may still send."""
     case = given(*d.MARKED)
     case.now = case.payment.attempt.submit_before
     case.given(d.never_submitted())
@@ -22,16 +22,16 @@ def test_unknown_is_certain_only_after_submit_before() -> None:
     assert case.payment.attempt.certain
 
 
-def test_an_approval_is_over_at_its_expiry() -> None:
+def test_an_approval_has_expired_at_its_expiry_time() -> None:
     """Domain §4: it expires by the engine's decision time."""
     case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="RAIL"))
     case.now = case.payment.approvals[0].expires_at
     case.when(d.mark_failed()).refuses(r.APPROVAL_EXPIRED)
     case.now -= 1
-    case.when(d.mark_failed()).stands("FAILED")
+    case.when(d.mark_failed()).is_in("FAILED")
 
 
-def test_a_command_runs_until_its_not_after() -> None:
+def test_a_command_is_accepted_until_its_not_after() -> None:
     """Domain §4: decided later than notAfter, it is rejected COMMAND_EXPIRED."""
     case = given(*d.SENT, *d.approved("CANCEL"))
     late = c.CancelPayment(
@@ -41,19 +41,19 @@ def test_a_command_runs_until_its_not_after() -> None:
     in_time = c.CancelPayment(
         header=d.head(), operator=d.by(d.SENIOR, not_after=case.now), reason="in time"
     )
-    case.when(in_time).stands("FAILED")
+    case.when(in_time).is_in("FAILED")
 
 
-def test_a_release_by_name_is_asked_again_when_never_held_becomes_final() -> None:
+def test_a_release_by_name_is_repeated_when_never_held_becomes_final() -> None:
     """Domain §3: NEVER_HELD is final only after notAfter and a margin. The payment ends long
-    before; whatever its pauses, the release is asked again at that time, and not at notAfter.
+    before. Whatever its pauses, the release is repeated at that time, not at notAfter.
     """
-    case = given(d.create(), d.policy("DECLINED")).stands("FAILED", "NOT_PAID")
+    case = given(d.create(), d.policy("DECLINED")).is_in("FAILED", "NOT_PAID")
     final = d.START + HOLD_MS + MARGIN_MS
-    asked = []
+    requested = []
     for _ in case.timers_while(lambda: case.now < final):
         case.then("FundsRequested:RELEASE")
-        asked.append(case.now - d.START)
-    assert asked == [30 * SECOND, 90 * SECOND, 390 * SECOND, HOLD_MS + MARGIN_MS]
+        requested.append(case.now - d.START)
+    assert requested == [30 * SECOND, 90 * SECOND, 390 * SECOND, HOLD_MS + MARGIN_MS]
     case.timer()
     assert case.now == final + 60 * d.MINUTE

@@ -1,5 +1,5 @@
-"""Intake by example: the happy path, identity, formats, and the order of checks. Each
-accepted input is asked twice.
+"""Intake by example: the happy path, identity, formats, and the order of checks. Each accepted
+input is decided twice.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1"
 def test_a_payment_is_created_held_and_checked_at_once() -> None:
     """SM-07, AP, INT-05."""
     case = given().when(d.create()).then("PaymentIntentCreated", "FundsRequested:HOLD")
-    case.asks("PolicyCheckRequest", "HOLD").stands("CREATED", "OPEN", "HOLD_REQUESTED")
+    case.instructs("PolicyCheckRequest", "HOLD").is_in("CREATED", "OPEN", "HOLD_REQUESTED")
     assert current_external_ref(case.payment) is None
 
 
-def test_it_is_sent_only_when_both_are_good() -> None:
-    """SM-08, SM-09, ruling 12: the second good answer authorises, makes the attempt and sends,
+def test_it_is_sent_only_when_funds_and_policy_both_pass() -> None:
+    """SM-08, SM-09, ruling 12: the second passing answer authorises, creates the attempt and sends,
     once.
     """
-    case = given(d.create()).when(d.held()).then("FundsHeld").asks()
+    case = given(d.create()).when(d.held()).then("FundsHeld").instructs()
     case.when(d.policy()).then(
         "PolicyChecked", "PaymentAuthorised", "PaymentAttemptCreated:att_001", "PaymentSentToRail"
-    ).asks("SUBMIT")
+    ).instructs("SUBMIT")
     submit = case.decision.instructions[0]  # type: ignore[union-attr]
     assert isinstance(submit, RailInstruction)
     assert (submit.external_ref, submit.parties) == (d.REF, d.SEALED)
@@ -59,15 +59,15 @@ def test_a_settlement_before_its_acknowledgement_implies_it_and_the_late_one_is_
     case = given(*d.SENT).when(SETTLE)
     case.then("PaymentAcknowledged:ACKNOWLEDGED", "PaymentSettled", "FundsRequested:CAPTURE")
     case.when(d.rail("ACCEPTED", "ACSP", rail_message_id="a1")).is_duplicate(8, 10)
-    case.given(d.deposits("CAPTURE", "CAPTURED")).stands("SETTLED", "PAID", "CAPTURED")
+    case.given(d.deposits("CAPTURE", "CAPTURED")).is_in("SETTLED", "PAID", "CAPTURED")
     assert at_rest(case.payment)
 
 
 def test_a_settled_payment_comes_back_only_as_a_return_credited_once() -> None:
     """Ruling 13, OP-32."""
     case = given(*d.CAPTURED).when(d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD"))
-    case.then("PaymentReturned", "FundsRequested:CREDIT").stands("SETTLED", "RETURNED")
-    case.given(d.deposits("CREDIT", "CREDITED")).stands("SETTLED", "RETURNED", "CREDITED")
+    case.then("PaymentReturned", "FundsRequested:CREDIT").is_in("SETTLED", "RETURNED")
+    case.given(d.deposits("CREDIT", "CREDITED")).is_in("SETTLED", "RETURNED", "CREDITED")
 
 
 # -- identity and the order of checks --------------------------------------------------------------
@@ -157,7 +157,9 @@ CREATES: list[tuple[str, dict[str, Any], Any]] = [
 
 @pytest.mark.parametrize(("_name", "changes", "rule"), CREATES, ids=[x[0] for x in CREATES])
 def test_a_create_is_refused_by_name(_name: str, changes: dict[str, Any], rule: r.Rule) -> None:
-    """SM-13, SM-14, OP-09: shape is VALIDATION_FAILED, what NPP forbids is INVARIANT_VIOLATION."""
+    """SM-13, SM-14, OP-09: a bad shape is VALIDATION_FAILED; what NPP forbids is
+    INVARIANT_VIOLATION.
+    """
     given().when(d.create(**changes)).refuses(rule)
 
 
@@ -210,8 +212,8 @@ def test_the_debtor_has_a_bsb_and_an_account(debtor: Party, rule: r.Rule) -> Non
     ).refuses(rule)
 
 
-def test_a_key_that_was_used_is_asked_about_before_the_amount_is_judged() -> None:
-    """D5: duplicate before invariant; role before duplicate; shape before role."""
+def test_a_used_key_is_checked_before_the_amount() -> None:
+    """D5: duplicate before invariant, role before duplicate, shape before role."""
     case = given(d.create())
     case.when(d.create(amount=-1)).refuses(r.IDEMPOTENCY_KEY_REUSED)
     case.sources = frozenset({"payroll-batch"})
@@ -252,16 +254,14 @@ ORDER: list[tuple[str, Any, list[Any], r.Rule]] = [
 
 
 @pytest.mark.parametrize(("_name", "command", "before", "rule"), ORDER, ids=[x[0] for x in ORDER])
-def test_checks_come_in_their_order(
-    _name: str, command: Any, before: list[Any], rule: r.Rule
-) -> None:
+def test_the_order_of_checks(_name: str, command: Any, before: list[Any], rule: r.Rule) -> None:
     """D5, OP-08."""
     given(*before).when(command).refuses(rule)
 
 
 def test_a_record_on_the_wrong_kind_of_topic_is_no_command() -> None:
-    """SEC-06: an operator's command counts only from the operators' topic, a report from
-    the rail's.
+    """SEC-06: an operator's command counts only from the operators' topic, a report only from the
+    rail's.
     """
     case = given(*d.SENT)
     case.when(d.cancel(), "upstream").refuses(r.WRONG_TOPIC)
@@ -272,7 +272,7 @@ def test_a_record_on_the_wrong_kind_of_topic_is_no_command() -> None:
 
 def test_reports_of_unknown_payments_and_attempts_match_nothing() -> None:
     """D2, OP-24."""
-    for report in (SETTLE, d.held(), d.policy(), d.resolve_says()):
+    for report in (SETTLE, d.held(), d.policy(), d.resolve_decides()):
         given().when(report).is_unmatched()
     given(*d.SENT).when(d.rail("SETTLED", attempt=2)).is_unmatched()
     given(*d.SENT).when(d.deposits("RELEASE", "RELEASED")).is_unmatched()
@@ -281,13 +281,13 @@ def test_reports_of_unknown_payments_and_attempts_match_nothing() -> None:
     given(*d.SENT).when(msgspec.structs.replace(foreign, external_ref=other)).refuses(r.ID_MISMATCH)
 
 
-def test_a_reference_comes_back_in_any_case() -> None:
-    """D2: compared without case."""
+def test_a_reference_may_come_back_in_any_case() -> None:
+    """D2: references are compared without case."""
     report = msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=d.REF.lower())
     given(*d.SENT).when(report).then("PaymentAcknowledged")
 
 
-def test_the_id_of_a_payment_is_the_published_vector() -> None:
+def test_the_payment_id_equals_the_published_vector() -> None:
     """D2, IDM-06: SHA-256 of source, NUL and key, 16 bytes, lower-case base32 without padding."""
     assert payment_intent_id("mobile-app", "key-0001") == "pi_pdkz22ub6ujnprx6nas575vbxy"
     for number in range(200):

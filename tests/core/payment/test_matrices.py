@@ -1,6 +1,7 @@
 """core against the golden files: every transition, report, command and input in every situation.
 
-The files under golden/ were written by hand from the rulings; a difference is a defect in one.
+The files under golden/ were written by hand from the rulings; a difference is a defect in one of
+them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ TIMERS_SPAN_MS = 30 * 60_000  # both overdue marks (5 and 10 minutes) and every 
 STATES = ["NONE", *TRANSITIONS["states"]]
 
 
-# -- one cell -------------------------------------------------------------------------------------
+# -- one cell --------------------------------------------------------------------------------------
 
 
 def facts(event: Any) -> dict[str, str]:
@@ -77,7 +78,7 @@ def compare_events(expected: list[str], events: list[Any], notes: set[str] = NOT
 
 
 def compare(cell: str | list[str], decision: Decision) -> None:
-    """Hold a decision against a golden cell; see the head of report_state.yaml for the words."""
+    """Compare a decision with a golden cell; the head of report_state.yaml explains the words."""
     events = decision.events if isinstance(decision, Accepted) else []
     if isinstance(cell, list):
         assert isinstance(decision, Accepted), f"expected {cell}, got {decision!r}"
@@ -115,11 +116,11 @@ def expand(row: dict[str, Any], columns: list[str]) -> list[tuple[str, Any]]:
     ]
 
 
-# -- transitions ----------------------------------------------------------------------------------
+# -- transitions -----------------------------------------------------------------------------------
 
 
 def any_event(kind: type, world: World, state_after: Any, reason: Any) -> Any:
-    """An event of this kind as the payment's next, made from its own field types."""
+    """The payment's next event, of this kind, built from its own field types."""
     sequence = 1 if world.payment is None else world.payment.sequence + 1
     attempt = 1 if world.payment is None else len(world.payment.attempts)
     if (
@@ -170,7 +171,7 @@ SITUATION_OF = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("kind", get_args(e.LifecycleEvent), ids=lambda k: k.__name__)
-def test_a_lifecycle_event_applies_exactly_where_the_table_says(kind: type, state: str) -> None:
+def test_a_lifecycle_event_applies_exactly_where_the_table_allows(kind: type, state: str) -> None:
     """SM-02, SM-04 to SM-06, SM-17: every (state, lifecycle event) pair; an impossible one is a
     corrupt history."""
     after = TRANSITIONS["events"][kind.__name__].get(state)
@@ -188,7 +189,7 @@ def test_a_lifecycle_event_applies_exactly_where_the_table_says(kind: type, stat
 
 
 def test_the_pairs_and_the_events_of_the_golden_file_agree() -> None:
-    """SM-06: the 7 x 7 pairs are what the eight events make of them."""
+    """SM-06: the 7 x 7 pairs follow from the eight events."""
     states = TRANSITIONS["states"]
     made = {
         (a, b) for moves in TRANSITIONS["events"].values() for a, b in moves.items() if a != "NONE"
@@ -203,7 +204,7 @@ def test_the_pairs_and_the_events_of_the_golden_file_agree() -> None:
     assert set(TRANSITIONS["events"]) == s.LIFECYCLE
 
 
-# -- reports, commands, other inputs --------------------------------------------------------------
+# -- reports, commands, other inputs ---------------------------------------------------------------
 
 REPORT_CELLS = [
     pytest.param(name, column, cell, id=f"{name}-{column}")
@@ -213,7 +214,7 @@ REPORT_CELLS = [
 
 
 @pytest.mark.parametrize(("report", "situation", "cell"), REPORT_CELLS)
-def test_each_report_does_in_each_situation_what_its_ruling_says(
+def test_each_report_in_each_situation_follows_its_ruling(
     report: str, situation: str, cell: Any
 ) -> None:
     """EV-01."""
@@ -243,7 +244,7 @@ COMMAND_CELLS = [
 
 
 @pytest.mark.parametrize(("command", "approval", "situation", "cell"), COMMAND_CELLS)
-def test_each_command_does_in_each_situation_what_its_ruling_says(
+def test_each_command_in_each_situation_follows_its_ruling(
     command: str, approval: str, situation: str, cell: Any
 ) -> None:
     """SM-04, SM-05, EV-01."""
@@ -260,8 +261,8 @@ def test_each_command_does_in_each_situation_what_its_ruling_says(
 @pytest.mark.parametrize(
     "command", ["CancelPayment", "MarkPaymentFailed", "RetryPayment", "ExpirePayment/operator"]
 )
-def test_an_accepted_command_given_again_is_the_first_result(command: str) -> None:
-    """RT-04, IDM-07: asked twice, done once; the duplicate names the first events."""
+def test_an_accepted_command_repeated_returns_the_first_result(command: str) -> None:
+    """RT-04, IDM-07: given twice, done once; the duplicate names the first events."""
     world = s.SITUATIONS["FAILED_RETRYABLE" if command == "RetryPayment" else "SENT"]()
     world.approve(command)
     first = world.must(world.command(command))
@@ -271,7 +272,7 @@ def test_an_accepted_command_given_again_is_the_first_result(command: str) -> No
 
 
 @pytest.mark.parametrize("row", COMMANDS["roles"], ids=lambda r: f"{r['command']}-{r['situation']}")
-def test_a_wrong_role_is_refused_before_everything_else(row: dict[str, Any]) -> None:
+def test_a_wrong_role_is_refused_before_any_other_check(row: dict[str, Any]) -> None:
     """SEC-02, domain §5."""
     world = s.SITUATIONS[row["situation"]]()
     world.approve(row["command"])
@@ -312,7 +313,7 @@ INPUT_CELLS = [
 
 
 @pytest.mark.parametrize(("name", "situation", "cell"), INPUT_CELLS)
-def test_each_answer_does_in_each_situation_what_its_ruling_says(
+def test_each_answer_in_each_situation_follows_its_ruling(
     name: str, situation: str, cell: Any
 ) -> None:
     world = s.SITUATIONS[situation]()
@@ -329,8 +330,8 @@ def test_each_answer_does_in_each_situation_what_its_ruling_says(
 
 
 @pytest.mark.parametrize(("situation", "cell"), expand(INPUTS["Timer"], s.COLUMNS))
-def test_timers_do_in_each_situation_what_their_ruling_says(situation: str, cell: Any) -> None:
-    """SM-12, MET-07: before SENT they end a payment, from SENT on they only mark it."""
+def test_timers_in_each_situation_follow_their_ruling(situation: str, cell: Any) -> None:
+    """SM-12, MET-07: before SENT they end a payment; from SENT on they only mark it."""
     world = s.SITUATIONS[situation]()
     made = world.run_timers(TIMERS_SPAN_MS)
     if cell == "quiet":
@@ -339,7 +340,7 @@ def test_timers_do_in_each_situation_what_their_ruling_says(situation: str, cell
         compare_events(cell, made)
 
 
-def test_decide_is_asked_without_a_payment_for_a_report_and_says_unmatched() -> None:
-    """OP-24: a report whose payment is unknown belongs into quarantine."""
+def test_a_report_without_a_payment_is_unmatched() -> None:
+    """OP-24: a report whose payment is unknown goes to quarantine."""
     world = World()
     assert isinstance(world.give(s.named_report(world, "ACCEPTED")), Unmatched)

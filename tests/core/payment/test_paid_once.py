@@ -1,4 +1,6 @@
-"""What was paid is never taken for unpaid, and never paid again (first law, rulings 2, 3 and 5)."""
+"""A paid payment is never treated as unpaid and never paid again (first law, rulings 2,
+3 and 5).
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,21 @@ CAME_BACK = d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD", rail_mes
     [d.SETTLED, d.CAPTURED, [*d.CAPTURED, CAME_BACK], LATE],
     ids=["settled", "captured", "returned", "settled after all"],
 )
-def test_what_was_paid_is_not_certainly_unpaid(paid: list[Any]) -> None:
-    """Ruling 3: certainty is of non-payment; what was paid, also what came back, has none."""
+def test_a_paid_attempt_is_not_certainly_unpaid(paid: list[Any]) -> None:
+    """Ruling 3: certainty is about non-payment; a paid attempt, even a returned one, has none."""
     assert not certain_for_all(given(*paid).payment)
     assert certain_for_all(given(*d.RETRYABLE).payment)
 
 
 @pytest.mark.parametrize("action", ["RETRY", "RETRY_UNCERTAIN"])
-def test_no_approval_pays_again_what_was_paid(action: str) -> None:
-    """Ruling 5: SETTLED_AFTER_ALL makes any retry ALREADY_PAID, which no approval opens."""
+def test_no_approval_allows_paying_again(action: str) -> None:
+    """Ruling 5: SETTLED_AFTER_ALL makes any retry ALREADY_PAID, whatever is approved."""
     case = given(*LATE, d.deposits("DEBIT_FORCED", "DEBITED"), *d.approved(action, 2))
     case.when(d.retry()).refuses(r.ALREADY_PAID)
 
 
 def risky(number: int) -> list[Any]:
-    """Marked failed, and retried at a person's risk; `number` is the next approval's."""
+    """Marked failed, then retried as RETRY_UNCERTAIN; `number` is the next approval's."""
     attempt = number // 2 + 2
     return [
         *d.approved("MARK_FAILED", number, failure_reason="RAIL"), d.mark_failed(),
@@ -49,8 +51,8 @@ def settled_all(attempt: int, number: int) -> list[Any]:
     return [d.rail("SETTLED", attempt=attempt), *verdict]
 
 
-def taking_asked(case: Case) -> list[list[str]]:
-    """By attempt, what was asked that takes the customer's money."""
+def debits_requested(case: Case) -> list[list[str]]:
+    """Per attempt, the requests that take the customer's money."""
     return [
         [
             ask.operation
@@ -66,8 +68,8 @@ def taken(case: Case) -> tuple[int, ...]:
 
 
 def test_of_two_second_settlements_one_is_debited_without_an_approval() -> None:
-    """Ruling 5: when the first settlement turns out not to be one, the next in order takes its
-    place, and every further one still needs a debit approval of its own.
+    """Ruling 5: if the first settlement turns out to be wrong, the next in order takes its place;
+    every further one needs a separate debit approval.
     """
     case = given(*d.SENT, *risky(1), *risky(3))
     case.given(*d.approved("MARK_FAILED", 5, failure_reason="RAIL"), d.mark_failed())
@@ -75,16 +77,16 @@ def test_of_two_second_settlements_one_is_debited_without_an_approval() -> None:
     case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
     case.given(d.rail("REJECTED", "AC01"), *d.judged("NOT_PAID", 9, conflict="cnf_004"))
     case.given(d.deposits("CREDIT", "CREDITED"))
-    asked = taking_asked(case)
-    assert asked[0] == ["DEBIT_FORCED"]
-    assert asked[1] == ["DEBIT_FORCED"], "it is the payment's first settlement now"
-    assert asked[2] == [], "it is the second one, and nobody approved its debit"
+    requested = debits_requested(case)
+    assert requested[0] == ["DEBIT_FORCED"]
+    assert requested[1] == ["DEBIT_FORCED"], "it is the payment's first settlement now"
+    assert requested[2] == [], "it is the second one, and its debit is not approved"
     assert held_cents(case.payment.attempts[2]) == d.AMOUNT, "what is paid keeps its hold"
 
 
-def test_a_settlement_that_stands_again_beside_one_that_was_debited_needs_an_approval() -> None:
-    """Ruling 5: the first settlement was denied and the second one debited in its place. Stands the
-    first one again, it is the second now, although its attempt is the earlier.
+def test_a_settlement_confirmed_again_after_another_was_debited_needs_an_approval() -> None:
+    """Ruling 5: the first settlement was denied and the second one debited in its place. If the
+    first is confirmed again, it is now the second, although its attempt is earlier.
     """
     case = given(*d.SENT, *risky(1), *settled_all(1, 3), d.deposits("DEBIT_FORCED", "DEBITED"))
     case.given(*settled_all(2, 4), d.rail("REJECTED", "AC01"))
@@ -93,14 +95,14 @@ def test_a_settlement_that_stands_again_beside_one_that_was_debited_needs_an_app
     assert taken(case) == (0, d.AMOUNT)
     case.given(d.rail("SETTLED", rail_message_id="again"))
     case.given(*d.judged("SETTLED_AFTER_ALL", 6, conflict="cnf_004"))
-    assert taking_asked(case)[0] == ["DEBIT_FORCED"], "nobody approved a second debit"
+    assert debits_requested(case)[0] == ["DEBIT_FORCED"], "a second debit is not approved"
     case.given(*d.approved("DEBIT_AGAIN", 7, attempt=1)).when(d.debit_again(1))
     assert case.events[-1].operation == "DEBIT_FORCED"
 
 
 def test_a_hold_does_not_wait_for_a_debit_that_waits_for_an_approval() -> None:
-    """Ruling 5, domain §3: two attempts settled, a third is certainly unpaid. Its hold serves
-    neither: the second settlement is debited by force, once a person approves it.
+    """Ruling 5, domain §3: two attempts settled, and a third is certainly unpaid. Its hold pays
+    neither: the second settlement is a forced debit once a person approves it.
     """
     case = given(*d.SENT, *risky(1), *risky(3))
     case.given(*settled_all(1, 5), d.deposits("DEBIT_FORCED", "DEBITED"), *settled_all(2, 6))
@@ -113,7 +115,7 @@ def test_a_hold_does_not_wait_for_a_debit_that_waits_for_an_approval() -> None:
     assert at_rest(case.payment)
 
 
-def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> None:
+def test_waived_and_returned_money_is_not_given_back_twice() -> None:
     """Ruling 13: the customer bears settled less the *greater* of returned and waived, not less
     both.
     """
@@ -123,20 +125,22 @@ def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> 
     case.given(*d.approved("REVERSE", 2, attempt=1), d.reverse())
     case.given(d.deposits("REVERSE", "REVERSED"))
     back: dict[str, Any] = {"amount": 5_000, "currency": "AUD", "rail_message_id": "m1"}
-    case.when(d.rail("RETURNED", "AC04", **back)).then("PaymentReturned").asks()
+    case.when(d.rail("RETURNED", "AC04", **back)).then("PaymentReturned").instructs()
 
 
 def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> None:
-    """Domain §3: nothing is held that the release by name could give back: the settlement's money
-    is taken at once.
+    """Domain §3: the release by name has nothing to release, so the settlement is
+    debited at once.
     """
     case = given(d.create(), d.policy(), d.rail("ACCEPTED"), *d.judged("SETTLED_AFTER_ALL"))
     assert case.payment.attempt.funds_requests[-1].operation == "RELEASE"
-    case.when(d.deposits("HOLD", "DECLINED")).asks("DEBIT_FORCED")
+    case.when(d.deposits("HOLD", "DECLINED")).instructs("DEBIT_FORCED")
 
 
-def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> None:
-    """Domain §3: given back never exceeds taken: a reversal is of what was captured and no more."""
+def test_a_capture_and_a_debit_are_each_given_back_by_their_own_operation() -> None:
+    """Domain §3: given back never exceeds taken: a reversal covers what was captured
+    and no more.
+    """
     more = d.rail("SETTLED", amount=d.AMOUNT + 55, currency="AUD")
     case = given(*d.SENT, more, *d.judged("AMOUNT_ACCEPTED"))
     case.given(d.deposits("CAPTURE", "CAPTURED"), d.deposits("DEBIT_FORCED", "DEBITED", amount=55))
@@ -147,16 +151,16 @@ def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> Non
 
 
 def test_a_recall_that_is_accepted_after_a_paid_verdict_is_a_conflict() -> None:
-    """Ruling 5: the rail took back what a person called paid: kept, never dropped."""
+    """Ruling 5: the rail took back what a person had confirmed as paid: recorded, never dropped."""
     case = given(*d.CANCELLED, d.rail("ALREADY_SUBMITTED", "SUBMITTED"), d.rail("SETTLED"))
-    case.given(*d.judged("SETTLED_AFTER_ALL", 2)).stands("FAILED", "PAID")
+    case.given(*d.judged("SETTLED_AFTER_ALL", 2)).is_in("FAILED", "PAID")
     case.when(d.rail("RECALL_ACCEPTED"))
-    case.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("FAILED", "CONTRADICTED")
+    case.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").is_in("FAILED", "CONTRADICTED")
 
 
-def test_a_found_settlement_of_another_amount_is_not_taken_for_the_payments() -> None:
-    """Ruling 5: the report of an attempt whose events were lost names its own amount; a person who
-    says SETTLED_AFTER_ALL would have the customer bear another one.
+def test_a_recovered_settlement_of_another_amount_is_not_taken_as_the_payments_amount() -> None:
+    """Ruling 5: the report for an attempt whose events were lost names its own amount. With
+    SETTLED_AFTER_ALL the customer would bear a different one.
     """
     case = given(*d.RETRYABLE)
     case.found = frozenset({d.REF2})
@@ -166,4 +170,6 @@ def test_a_found_settlement_of_another_amount_is_not_taken_for_the_payments() ->
     assert conflict.kind == "SUBMISSION_FOUND"
     assert "SETTLED_AFTER_ALL" not in verdicts
     words = {"conflict_id": conflict.id, "verdict": "SETTLED_AFTER_ALL"}
-    case.when(d.ask("RESOLVE_RECONCILIATION", **words)).refuses(r.VERDICT_NOT_APPLICABLE)
+    case.when(d.request_approval("RESOLVE_RECONCILIATION", **words)).refuses(
+        r.VERDICT_NOT_APPLICABLE
+    )

@@ -1,4 +1,4 @@
-"""What comes with PaymentSentToRail, and what may follow it."""
+"""What accompanies PaymentSentToRail, and what may follow it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.core.payment import dsl as d
 from tests.core.payment.case import given
 
 
-def test_it_is_sent_by_event_before_it_is_sent_to_the_rail() -> None:
-    """OP-25: PaymentSentToRail and the instruction with its time limit come in one decision."""
+def test_the_event_and_the_rail_instruction_come_in_one_decision() -> None:
+    """OP-25: PaymentSentToRail with the instruction and its time limit."""
     case = given(d.create(), d.policy()).when(d.held())
     case.then("FundsHeld", "PaymentAuthorised", "PaymentAttemptCreated", "PaymentSentToRail")
-    case.asks("SUBMIT")
+    case.instructs("SUBMIT")
     assert isinstance(case.decision, Accepted)
     (instruction,) = case.decision.instructions
     assert isinstance(instruction, RailInstruction)
@@ -24,7 +24,7 @@ def test_it_is_sent_by_event_before_it_is_sent_to_the_rail() -> None:
 
 
 @pytest.mark.parametrize("history", [d.SENT, d.ACKNOWLEDGED], ids=["SENT", "ACKNOWLEDGED"])
-def test_what_is_on_its_way_is_never_retried(history: list[Any]) -> None:
-    """OP-05: the way is enquiry, mark-failed with evidence, then retry."""
+def test_an_attempt_in_progress_is_never_retried(history: list[Any]) -> None:
+    """OP-05: first enquiry, then mark-failed with evidence, then retry."""
     case = given(*history).when(d.retry(approval="apr_001"))
     assert isinstance(case.decision, Refusal)

@@ -1,4 +1,4 @@
-"""The trace of a payment (domain §10): what brings none is in that of its creation."""
+"""The trace of a payment (domain §10): an input without a trace continues that of the creation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def traced(command: c.Input, traceparent: str | None) -> c.Input:
 CREATE = d.create(header=InputHeader(payment_intent_id=d.ID, traceparent=MINE))
 
 
-def test_answers_callbacks_and_timers_without_a_trace_are_in_the_creations() -> None:
+def test_answers_callbacks_and_timers_without_a_trace_use_the_creations() -> None:
     case = given(CREATE, *(traced(each, None) for each in d.SENT[1:]))
     case.when(traced(d.rail("ACCEPTED"), None))
     assert {event.header.traceparent for event in case.history} == {MINE}
@@ -31,10 +31,10 @@ def test_answers_callbacks_and_timers_without_a_trace_are_in_the_creations() -> 
     assert {event.header.traceparent for event in case.history} == {MINE}
 
 
-def test_what_brings_its_own_trace_keeps_it_and_its_instructions_too() -> None:
+def test_an_input_with_its_own_trace_keeps_it_and_so_do_its_instructions() -> None:
     case = given(CREATE).when(traced(d.held(), OTHER))
     assert [event.header.traceparent for event in case.history] == [MINE, MINE, OTHER]
-    case.when(traced(d.policy(), None)).asks("SUBMIT")
+    case.when(traced(d.policy(), None)).instructs("SUBMIT")
     instruction = case.decision.instructions[0]  # type: ignore[union-attr]
     assert instruction.header.traceparent == MINE
 

@@ -1,4 +1,4 @@
-"""One payment of the matrices: gives inputs to decide one by one, keeps what came out, answers."""
+"""One payment of the matrices: decides inputs, keeps the results, answers instructions."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def rules() -> Rules:
 
 
 class World:
-    """One payment, its clock, its history and the instructions that it gave."""
+    """One payment, its clock, its history and its instructions."""
 
     def __init__(self) -> None:
         self.payment: Any = None
@@ -121,7 +121,7 @@ class World:
         self.roles = ROLES
 
     def give(self, command: Any) -> Decision:
-        """Decide one input; when it is accepted, its state must be the fold of its events."""
+        """Decide one input. If it is accepted, its state must be the fold of its events."""
         self.now_ms += STEP_MS
         operator = getattr(command, "operator", None)
         origin = "operator" if operator is not None else ORIGINS.get(type(command), "upstream")
@@ -186,7 +186,7 @@ class World:
         return c.CreatePayment(**(fields | changes))
 
     def report(self, kind: str, **changes: Any) -> c.RailReport:
-        """A report of the current attempt; each has a message id of its own."""
+        """A report of the current attempt, with a new message id."""
         self.messages += 1
         fields: dict[str, Any] = {
             "header": self.header(), "external_ref": REF, "kind": kind, "adapter": "simulator",
@@ -197,8 +197,8 @@ class World:
         return c.RailReport(**(fields | changes))
 
     def deposits(self, operation: Any, result: Any) -> c.DepositsResult:
-        """The answer to the last request of `operation`; without one, to att_001's first."""
-        asked = [
+        """The answer to the last request of `operation`; if there is none, to att_001's first."""
+        requested = [
             r
             for r in self.instructions
             if isinstance(r, i.DepositsRequest) and r.operation == operation
@@ -206,17 +206,18 @@ class World:
         letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R"}[operation]
         return c.DepositsResult(
             header=self.header(),
-            funds_ref=asked[-1].funds_ref if asked else FundsRef(f"{REF}{letter}01"),
-            operation=operation, result=result, amount=Cents(asked[-1].amount if asked else AMOUNT),
+            funds_ref=requested[-1].funds_ref if requested else FundsRef(f"{REF}{letter}01"),
+            operation=operation, result=result,
+            amount=Cents(requested[-1].amount if requested else AMOUNT),
             hold_ref="HOLD-1", ledger_ref="LEDGER-1", verified_at=self.now_ms,
             code=None if result != "DECLINED" else "AM04",
         )  # fmt: skip
 
     def verdict(self, verdict: Any) -> c.PolicyVerdict:
-        asked = [r for r in self.instructions if isinstance(r, i.PolicyCheckRequest)]
+        requested = [r for r in self.instructions if isinstance(r, i.PolicyCheckRequest)]
         return c.PolicyVerdict(
-            header=self.header(), policy_ref=asked[-1].policy_ref, verdict=verdict,
-            phase=asked[-1].phase, rules_evaluated=("limits",), policy_version="1",
+            header=self.header(), policy_ref=requested[-1].policy_ref, verdict=verdict,
+            phase=requested[-1].phase, rules_evaluated=("limits",), policy_version="1",
             failure_reason="FRAUD" if verdict == "DECLINED" else None,
         )  # fmt: skip
 
@@ -292,7 +293,7 @@ class World:
     # -- approvals --------------------------------------------------------------------------------
 
     def approve(self, name: str) -> Decision:
-        """Ask for the approval that the command `name` needs and, if asked for, give it."""
+        """Request the approval that the command `name` needs and give it."""
         kind, _, variant = name.partition("/")
         action: Any = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
         request = c.RequestApproval(
@@ -304,23 +305,23 @@ class World:
         )  # fmt: skip
         decision = self.give(request)
         if isinstance(decision, Accepted):
-            asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
+            requested = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
             verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
             answer = c.ApprovalDecision(
                 header=self.header(),
-                approval_id=asked.approval_id,
+                approval_id=requested.approval_id,
                 verdict=cast(Any, verdict),
                 decided_by="apv_002",
-                rules_evaluated=("two persons",),
+                rules_evaluated=("two people",),
                 policy_version="1",
             )
             self.must(answer)
-            if verdict == "REFERRED":  # only a person gives this one (ruling 3)
-                self.must(self.decide_approval(asked.approval_id))
+            if verdict == "REFERRED":  # only a person approves this one (ruling 3)
+                self.must(self.decide_approval(requested.approval_id))
         return decision
 
     def decide_approval(self, approval_id: str) -> c.DecideApproval:
-        """A second person's yes."""
+        """The second person's approval."""
         approver = OperatorHeader(
             operator_id="apv_002",
             roles=("approver",),
@@ -342,7 +343,7 @@ class World:
     # -- time -------------------------------------------------------------------------------------
 
     def run_timers(self, span_ms: int) -> list[Any]:
-        """Every deadline that falls due within `span_ms`, in order; the events they made."""
+        """Fire every deadline due within `span_ms`, in order; return the events."""
         end, made, last = self.now_ms + span_ms, [], None
         for _ in range(50):
             deadline = self.payment.deadline

@@ -1,8 +1,8 @@
-"""The Grafana dashboards' one source; `python -m tests.deploy.grafana` writes their files.
+"""The single source of the Grafana dashboards; `python -m tests.deploy.grafana` writes their files.
 
 panels                              how a panel, a row and a dashboard become Grafana's JSON
 parts                               panels and expressions that all of them use
-operations, rail, engine, proof     what each shows
+operations, rail, engine, proof     the content of each
 """
 
 from tests.deploy.grafana.engine import ENGINE

@@ -1,4 +1,4 @@
-"""The payments processor and the projector: throughput, what waits, health."""
+"""The payments processor and the projector: throughput, backlog, health."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ENGINE: Final = Dashboard(
                 ),
                 Panel(
                     "Inputs that wait",
-                    "Before a partition that does not move. Alert above 2 minutes.",
+                    "In a partition that makes no progress. Alert above 2 minutes.",
                     [("max by (topic) (npp_engine_stalled_seconds)", "{{topic}}")],
                     unit="s",
                     steps=((GREEN, None), (RED, 120)),
@@ -82,8 +82,17 @@ ENGINE: Final = Dashboard(
                 ),
                 Panel(
                     "Open states",
-                    "Not at rest, held in memory.",
+                    "Not at rest.",
                     [("npp_engine_open_states", "{{instance}}")],
+                ),
+                Panel(
+                    "Caches",
+                    "Memory of states and store, and what they may take (NPP_CACHE_BYTES).",
+                    [
+                        ("npp_engine_cache_bytes", "{{instance}} {{kind}}"),
+                        ("npp_engine_cache_budget_bytes", "{{instance}} {{kind}}, allowed"),
+                    ],
+                    unit="bytes",
                 ),
             ],
         ),

@@ -26,6 +26,7 @@ OPERATIONS: Final = Dashboard(
                     "Mean from submission to the rail's technical answer, 5 minutes. "
                     "Target below 500 ms.",
                     "npp_business_rail_latency_seconds",
+                    width=3,
                     unit="s",
                     steps=((GREEN, None), (ORANGE, 0.5), (RED, 1)),
                 ),
@@ -34,6 +35,12 @@ OPERATIONS: Final = Dashboard(
                     "Retry rate",
                     "Retries to first attempts, 1 hour. Target below 5 %, alert above 10 %.",
                     ((GREEN, None), (ORANGE, 0.05), (RED, 0.10)),
+                ),
+                share(
+                    "retry_success",
+                    "Retry success rate",
+                    "Settled among the retries that ended in 24 hours, cancelled ones left out.",
+                    ((GREEN, None),),
                 ),
                 share(
                     "cancellation",
@@ -52,7 +59,15 @@ OPERATIONS: Final = Dashboard(
                     "Open incidents",
                     "Rules of the monitor whose breach has lasted.",
                     "sum(npp_incident_open)",
+                    width=3,
                     steps=ZERO_IS_WELL,
+                ),
+                stat(
+                    "Need attention",
+                    "Payments that will not complete without action.",
+                    'npp_read_model_queue{kind="attention"}',
+                    width=3,
+                    steps=((GREEN, None), (ORANGE, 1)),
                 ),
             ],
         ),
@@ -64,12 +79,21 @@ OPERATIONS: Final = Dashboard(
                     "All payments of the read model, now.",
                     [("npp_read_model_payments", "{{state}}")],
                     kind="piechart",
+                    width=6,
                 ),
                 Panel(
                     "Payments by money outcome",
                     "What is known about the money over all attempts.",
                     [("npp_read_model_money_outcomes", "{{outcome}}")],
                     kind="piechart",
+                    width=6,
+                ),
+                Panel(
+                    "Failures by reason, last 24 hours",
+                    "Attempts that ended as FAILED, cancelled ones included, as on the dashboard.",
+                    [("npp_business_failed_last_day", "{{reason}}")],
+                    kind="bargauge",
+                    width=6,
                 ),
                 Panel(
                     "Failures by reason, last hour",
@@ -81,6 +105,7 @@ OPERATIONS: Final = Dashboard(
                         )
                     ],
                     kind="bargauge",
+                    width=6,
                 ),
                 Panel(
                     "Decided in the last hour",
@@ -203,7 +228,7 @@ OPERATIONS: Final = Dashboard(
                 stat("Live streams", "Open event streams.", "sum(npp_api_streams_open)"),
                 stat(
                     "Keys unreadable",
-                    "Members of the token issuer's key set that are left out.",
+                    "Members of the token issuer's key set that are ignored.",
                     "sum(npp_api_malformed_keys)",
                     steps=ZERO_IS_WELL,
                 ),

@@ -23,7 +23,7 @@ Step = tuple[str, float | None]  # colour from this value on
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`text` says what is seen, its window and its limit: shown at the panel's corner."""
+    """`text` explains the figure, its window and its limit; it is shown in the panel's corner."""
 
     title: str
     text: str
@@ -93,14 +93,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """`name` is that of the file and of the address."""
+    """`name` is used for the file and the URL."""
 
     name: str
     title: str
     rows: Sequence[Row] = field(default_factory=tuple)
 
     def expressions(self) -> Iterator[str]:
-        """Everything that this dashboard asks Prometheus."""
+        """Every expression of this dashboard."""
         yield ALERTS
         for row in self.rows:
             for panel in row.panels:
@@ -132,7 +132,7 @@ class Dashboard:
 
 
 def _alerts() -> dict[str, Any]:
-    """A mark wherever an alert fired."""
+    """Marks the times at which an alert fired."""
     return {
         "name": "Alerts",
         "enable": True,
@@ -145,7 +145,7 @@ def _alerts() -> dict[str, Any]:
 
 
 def _placed(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """Left to right, and on to the next line when one is full."""
+    """Left to right, continuing on the next line."""
     number, y = 0, 0
     for row in rows:
         number += 1

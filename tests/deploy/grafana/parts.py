@@ -7,11 +7,11 @@ from typing import Final
 
 from tests.deploy.grafana.panels import GREEN, RED, Panel, Query, Step
 
-EVERY: Final = "$__rate_interval"  # Grafana puts four scrapes there at least
+EVERY: Final = "$__rate_interval"  # Grafana makes it at least four scrapes
 
 
 def per_second(metric: str, *by: str) -> list[Query]:
-    """Of a counter, one line for each value of these labels."""
+    """The rate of a counter, one line for each value of these labels."""
     legend = " ".join("{{" + label + "}}" for label in by) or "all"
     return [(f"sum by ({', '.join(by)}) (rate({metric}[{EVERY}]))", legend)]
 
@@ -27,15 +27,15 @@ def quantiles(histogram: str, by: str = "", where: str = "") -> list[Query]:
     ]
 
 
-def stat(title: str, text: str, expr: str, **more: object) -> Panel:
-    """One number."""
-    return Panel(title, text, [(expr, "")], kind="stat", width=4, **more)  # type: ignore[arg-type]
+def stat(title: str, text: str, expr: str, *, width: int = 4, **more: object) -> Panel:
+    """A single number."""
+    return Panel(title, text, [(expr, "")], kind="stat", width=width, **more)  # type: ignore[arg-type]
 
 
 def share(kind: str, title: str, text: str, steps: Sequence[Step]) -> Panel:
-    """One of the runbook's rates."""
+    """One of the business rates; eight key metrics are a line."""
     expr = f'npp_business_rate{{kind="{kind}"}}'
-    return stat(title, text, expr, unit="percentunit", steps=steps)
+    return stat(title, text, expr, width=3, unit="percentunit", steps=steps)
 
 
 ZERO_IS_WELL: Final[Sequence[Step]] = ((GREEN, None), (RED, 1))

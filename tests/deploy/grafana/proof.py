@@ -1,4 +1,4 @@
-"""What is proven: the whole log, the verifier's checkpoints, the monitor, control acts."""
+"""What is proved: the whole log, the verifier's checkpoints, the monitor, control acts."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ PROOF: Final = Dashboard(
                 ),
                 stat(
                     "Read model halted",
-                    "1: an event does not follow the one before it.",
+                    "1: an event does not continue the chain.",
                     "max(npp_projector_halted)",
                     steps=ZERO_IS_WELL,
                 ),
                 stat(
                     "Idempotency bypassed",
-                    "Payments under another id than their key gives.",
-                    "sum(npp_idempotency_bypassed_total)",
+                    "Payments whose id does not match their key.",
+                    "sum(npp_idempotency_bypassed)",
                     steps=ZERO_IS_WELL,
                 ),
                 stat(

@@ -1,4 +1,4 @@
-"""The rail and every adapter: latency, calls, callbacks, what waits."""
+"""The rail and every adapter: latency, calls, callbacks, backlog."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RAIL: Final = Dashboard(
                 stat(
                     "Fives of slow requests",
                     "In the last hour.",
-                    "increase(npp_business_rail_slow_fives_total[1h])",
+                    "increase(npp_business_rail_slow_runs_total[1h])",
                     steps=ZERO_IS_WELL,
                 ),
                 stat(
@@ -102,8 +102,15 @@ RAIL: Final = Dashboard(
                     [("npp_adapter_instructions_held", "{{adapter}}")],
                 ),
                 Panel(
+                    "Oldest instruction under way",
+                    "Since it was decided. A notification alerts above 10 minutes.",
+                    [("time() - npp_adapter_oldest_instruction_seconds", "{{adapter}}")],
+                    unit="s",
+                    steps=((GREEN, None), (RED, 600)),
+                ),
+                Panel(
                     "Instructions that wait",
-                    "Before a partition that does not move. Alert above 2 minutes.",
+                    "In a partition that makes no progress. Alert above 2 minutes.",
                     [("npp_adapter_stalled_seconds", "{{adapter}}")],
                     unit="s",
                     steps=((GREEN, None), (RED, 120)),

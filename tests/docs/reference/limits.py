@@ -1,4 +1,4 @@
-"""The reference page of the input limits: how long each text of each record may be."""
+"""The reference page of the input limits: the maximum length of each text of each record."""
 
 from __future__ import annotations
 

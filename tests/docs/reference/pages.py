@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from api.edge.metrics import ApiMetrics
 from app.config import build
+from app.config.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from app.exits import ExitCode
-from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from app.telemetry.tracing import TraceMetrics
 from control.metrics import ControlMetrics
 from core import refusals
@@ -104,7 +104,7 @@ def metrics() -> str:
 
 
 def _labels(registry: CollectorRegistry) -> dict[str, tuple[str, ...]]:
-    """Label names by metric: one that nothing was counted in yet has no sample to show them."""
+    """Label names by metric: a metric without samples does not show them."""
     found: dict[str, tuple[str, ...]] = {}
     for collector, names in registry._collector_to_names.items():
         for name in names:
@@ -117,8 +117,9 @@ def _labels(registry: CollectorRegistry) -> dict[str, tuple[str, ...]]:
 
 SAID_OF_CODE: Final = {
     refusals.POLICY_REJECTED: (
-        "Most of these say only that something else comes first. Compliance is meant where a row",
-        "names it: somebody may be trying what is not theirs. So is what nobody can explain.",
+        "Most of these only say that something else comes first. Compliance is meant where a row",
+        "names it: somebody may be attempting an action without the right to it. Escalate anything",
+        "unexplained too.",
         "",
     ),
     refusals.INVARIANT_VIOLATION: (
@@ -129,7 +130,7 @@ SAID_OF_CODE: Final = {
 
 
 def errors() -> str:
-    """Every code and rule, cause, what to do, and whom to escalate to."""
+    """Every code and rule with cause, remedy and escalation."""
     whom = {
         refusals.VALIDATION_FAILED: "the sender; then Level 2",
         refusals.POLICY_REJECTED: "Level 2",
@@ -206,7 +207,7 @@ def errors() -> str:
 
 
 def topics() -> str:
-    """topics.yaml for people."""
+    """topics.yaml as a page."""
     file = topics_catalogue.load()
     profiles = list(file.profiles)
     rows = []
@@ -219,7 +220,7 @@ def topics() -> str:
                 topic.role,
                 " / ".join(str(file.partition_count(topic.name, p)) for p in profiles),
                 config["cleanup.policy"],
-                "for ever" if kept == "-1" else _days(kept),
+                "forever" if kept == "-1" else _days(kept),
                 ", ".join(topic.producers),
                 ", ".join(topic.consumers),
             )
@@ -320,9 +321,9 @@ def cli() -> str:
     return page(
         "Command line",
         [
-            "Every command has `--help`, `--json` (one JSON document, or one a line where records "
-            "are followed), and `--data DIR`, which leads it to the demo that runs in that folder. "
-            "Times are ISO 8601 with their zone. Exit codes: "
+            "Every command has `--help`, `--json` (one JSON document, or one per line where "
+            "records are followed), and `--data DIR`, which leads it to the demo that runs in that "
+            "folder. Times are ISO 8601 with their zone. Exit codes: "
             + ", ".join(f"{code.value} {code.name}" for code in ExitCode)
             + "."
         ],
@@ -358,7 +359,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def main() -> int:
-    """Write every page; gives 0."""
+    """Write every page; returns 0."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8")

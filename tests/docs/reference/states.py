@@ -1,6 +1,6 @@
 """The reference page of the state machine: diagram, transitions, and the three matrices.
 
-The matrices are the golden files that the tests hold core against in every cell.
+The matrices are the golden files with which the tests compare core in every cell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.values import State
 from tests.docs.reference.markdown import page, table
 
 GOLDEN: Final = Path(__file__).resolve().parents[3] / "tests" / "core" / "payment" / "golden"
-# What the golden file of the verdicts leaves out.
+# Verdict rows that the golden file leaves out.
 VERDICT_NOTES: Final[tuple[str, ...]] = (
     "Of these the report and the sums may leave some out; `npp conflict show` lists what fits now.",
     "NOT_PAID is for an attempt that has ended, and makes it certain.",
@@ -32,7 +32,7 @@ VERDICT_NOTES: Final[tuple[str, ...]] = (
 
 
 def state_machine_page() -> str:
-    """Diagram, transitions, and what every report and command does in every situation."""
+    """Diagram, transitions, and the result of every report and command in every situation."""
     assert state_machine is not None
     diagram = state_machine.split("\n\n", 2)[1]
     states = [each.value for each in State]
@@ -90,7 +90,7 @@ def state_machine_page() -> str:
 
 
 def _verdicts(golden: dict[str, Any]) -> list[str]:
-    """One column for all states whose verdicts are the same for every kind of conflict."""
+    """One column for all states that have the same verdicts for every kind of conflict."""
     kinds, words = golden["verdicts"], golden["letters"]
     columns: dict[tuple[str, ...], list[str]] = {}
     for index, state in enumerate(golden["states"]):

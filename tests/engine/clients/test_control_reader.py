@@ -1,4 +1,4 @@
-"""Whoever obeys the control topic goes on obeying it after a broker was away."""
+"""A process follows the control topic again after a broker outage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACK_S_MAX = 20.0
 
 
 class Seen(Control):
-    """A control state that only keeps what came."""
+    """A control state that records what it is given."""
 
     def __init__(self) -> None:
         super().__init__(lambda *_: None)
@@ -35,10 +35,10 @@ def publish(bootstrap: str, value: bytes) -> None:
     assert producer.flush(20.0) == 0
 
 
-def test_control_is_readable_again_soon_after_a_broker_was_killed_and_came_back(
+def test_control_is_readable_soon_after_a_killed_broker_is_back(
     fresh_cluster: Callable[..., Cluster],
 ) -> None:
-    """Else an adapter would stay stopped, and money would wait, for minutes."""
+    """Otherwise an adapter would stay stopped for minutes."""
     cluster = fresh_cluster(heap_mb=384)
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
     admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result()

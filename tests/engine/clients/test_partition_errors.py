@@ -1,5 +1,6 @@
-"""Partitions that a client cannot read on: named, counted, tried again, and never a reason to
-replace the client (engine.md)."""
+"""Partitions that a client cannot read: named, counted, retried, and never a reason to replace the
+client (engine.md).
+"""
 
 from __future__ import annotations
 
@@ -9,21 +10,21 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry, generate_latest
 
-import engine.clients.reader
-import engine.clients.topics_reader
+import engine.clients.assigned_reader
 from engine.clients.partition_errors import (
     LOG_EVERY_S,
     PASSING_S,
     TRY_EVERY_S,
     PartitionErrorMetrics,
     PartitionErrors,
-    Rest,
+    RetryPauses,
 )
 from engine.clients.reader import PartitionReader
 from engine.clients.topics_reader import TopicsReader
-from engine.clock import HeldClock
 from engine.errors import ConsumerLost, Exit, PartitionError, check_message_error
 from engine.metrics import catalogue
+from tests.clock import HeldClock
+from tests.engine.clients.doubles import Record
 
 P4, P5 = ("t", 4), ("t", 5)
 WORDS = "Decompression of message at 7 failed"
@@ -31,7 +32,7 @@ BROKEN = PartitionError("t", 4, 7, "_BAD_COMPRESSION", WORDS, True)
 
 
 class Said:
-    """A message of the client that is an error."""
+    """A message of the client that carries an error."""
 
     def __init__(self, error: KafkaError, place: tuple[str, int, int] | tuple[()]) -> None:
         self._error = error
@@ -51,16 +52,15 @@ class Said:
 
 
 def said(error: KafkaError, *place: Any) -> Any:
-    """`place`: topic, partition and offset, if it speaks of them."""
+    """`place`: topic, partition and offset, if the error has them."""
     return Said(error, place)
 
 
-# -- what the client says
-# ------------------------------------------------------------------------------
+# -- errors of the client --------------------------------------------------------------------------
 
 
-def test_a_fatal_consumer_error_costs_the_consumer_and_a_broken_connection_does_not() -> None:
-    """Errors that are delivered in place of records; the client delivers a fatal one unmarked."""
+def test_a_fatal_consumer_error_replaces_the_consumer_and_a_broken_connection_does_not() -> None:
+    """Errors are delivered in place of records, and fatal ones are not marked as such."""
     for fatal in (True, False):
         with pytest.raises(ConsumerLost):
             check_message_error(said(KafkaError(KafkaError._FATAL, fatal=fatal)))
@@ -69,8 +69,8 @@ def test_a_fatal_consumer_error_costs_the_consumer_and_a_broken_connection_does_
     assert check_message_error(said(KafkaError(KafkaError._ALL_BROKERS_DOWN))) is None
 
 
-def test_what_the_client_says_of_one_partition_names_it() -> None:
-    """Topic, partition, offset and the client's words, in everything that follows."""
+def test_an_error_about_one_partition_names_it() -> None:
+    """Topic, partition, offset and the client's text, in the log, metric and exception."""
     broken = KafkaError(KafkaError._BAD_COMPRESSION, "Decompression of message at 7 failed")
     found = check_message_error(said(broken, "t", 4, 7))
     assert found is not None
@@ -86,8 +86,7 @@ def test_what_the_client_says_of_one_partition_names_it() -> None:
         check_message_error(off)
 
 
-# -- who remembers it
-# ----------------------------------------------------------------------------------
+# -- how long an error is remembered ---------------------------------------------------------------
 
 
 @pytest.fixture
@@ -95,10 +94,10 @@ def clock() -> HeldClock:
     return HeldClock(0)
 
 
-def test_an_error_is_shown_until_the_partition_is_read_on(
+def test_an_error_is_shown_until_the_partition_is_readable(
     clock: HeldClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the log now and then, in the metric all the time, with the client's words."""
+    """In the log occasionally and in the metric continuously, with the client's text."""
     process = PartitionErrors(clock)
     registry = CollectorRegistry()
     PartitionErrorMetrics(registry).watch(process)
@@ -131,7 +130,28 @@ def test_an_error_is_shown_until_the_partition_is_read_on(
     assert process.of("npp-payments") is errors
 
 
-def test_the_next_bad_batch_of_a_partition_is_a_new_one(
+@pytest.mark.parametrize(
+    ("records", "ends", "readable"),
+    [
+        ([6], {}, False),
+        ([6], {P4: 7}, False),
+        ([6, 7], {}, True),
+        ([], {P4: 8}, True),
+        ([8], {P4: 7}, True),  # the end came first
+        ([6], {P4: 8}, True),
+    ],
+)
+def test_a_poll_behind_the_bad_batch_makes_the_partition_readable(
+    clock: HeldClock, records: list[int], ends: dict[Any, int], readable: bool
+) -> None:
+    errors = PartitionErrors(clock).of("r")
+    errors.note(BROKEN)
+    polled: list[Any] = [Record("t", 4, offset) for offset in records]
+    errors.polled(polled, ends)
+    assert (P4 not in errors) == readable
+
+
+def test_the_next_bad_batch_of_a_partition_is_a_new_error(
     clock: HeldClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors = PartitionErrors(clock).of("r")
@@ -141,16 +161,16 @@ def test_the_next_bad_batch_of_a_partition_is_a_new_one(
     assert [each.offset for each in errors.all()] == [9]
 
 
-def test_other_partitions_are_read_from_now_on(clock: HeldClock) -> None:
-    """A rebalance: whoever has the partition now meets the batch itself."""
+def test_a_rebalance_forgets_the_errors(clock: HeldClock) -> None:
+    """The new owner of the partition finds the batch itself."""
     errors = PartitionErrors(clock).of("r")
     errors.note(BROKEN)
     errors.forget()
     assert errors.all() == []
 
 
-def test_what_passed_is_shown_long_enough_for_an_alert(clock: HeldClock) -> None:
-    """A position that was off the log: the adapter goes on elsewhere, and somebody must know."""
+def test_an_error_that_has_passed_is_shown_long_enough_for_an_alert(clock: HeldClock) -> None:
+    """A position outside the log: the adapter continues, and an operator must know."""
     errors = PartitionErrors(clock).of("r")
     errors.note_passing(BROKEN)
     assert P4 not in errors
@@ -160,7 +180,7 @@ def test_what_passed_is_shown_long_enough_for_an_alert(clock: HeldClock) -> None
     assert errors.all() == []
 
 
-def test_a_label_holds_so_many_words_and_no_more(clock: HeldClock) -> None:
+def test_a_label_has_a_maximum_length(clock: HeldClock) -> None:
     registry = CollectorRegistry()
     process = PartitionErrors(clock)
     PartitionErrorMetrics(registry).watch(process)
@@ -168,7 +188,7 @@ def test_a_label_holds_so_many_words_and_no_more(clock: HeldClock) -> None:
     assert len(generate_latest(registry)) < 1_000
 
 
-def test_the_metric_is_in_the_reference_with_its_labels_before_anything_went_wrong() -> None:
+def test_the_metric_is_in_the_reference_with_its_labels_before_any_error() -> None:
     registry = CollectorRegistry()
     PartitionErrorMetrics(registry)
     (line,) = catalogue(registry)
@@ -177,66 +197,44 @@ def test_the_metric_is_in_the_reference_with_its_labels_before_anything_went_wro
 
 
 class Pausing:
-    """What a consumer was told."""
+    """Records pauses and resumes."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, list[int]]] = []
+        self.calls: list[tuple[str, list[int]]] = []
 
     def pause(self, places: list[Any]) -> None:
-        self.told.append(("pause", [each.partition for each in places]))
+        self.calls.append(("pause", [each.partition for each in places]))
 
     def resume(self, places: list[Any]) -> None:
-        self.told.append(("resume", [each.partition for each in places]))
+        self.calls.append(("resume", [each.partition for each in places]))
 
 
-def test_a_bad_batch_is_tried_again_now_and_then(clock: HeldClock) -> None:
-    """Each try may unpack 100 MB; its neighbours are fetched all the time."""
+def test_a_bad_batch_is_retried_from_time_to_time(clock: HeldClock) -> None:
+    """Each try may unpack 100 MB; the other partitions are fetched all the time."""
     consumer: Any = Pausing()
     errors = PartitionErrors(clock).of("r")
-    rest = Rest(errors)
+    rest = RetryPauses(errors)
     rest.keep(consumer)
-    assert consumer.told == []
+    assert consumer.calls == []
     errors.note(BROKEN)
     for _ in range(3):
         rest.keep(consumer)
-    assert consumer.told == [("pause", [4])]
+    assert consumer.calls == [("pause", [4])]
     clock.sleep(TRY_EVERY_S)
     rest.keep(consumer)
     errors.note(BROKEN)
     rest.keep(consumer)
-    assert consumer.told[1:] == [("resume", [4]), ("pause", [4])]
+    assert consumer.calls[1:] == [("resume", [4]), ("pause", [4])]
     errors.given({P4: 8})
     rest.keep(consumer)
-    assert consumer.told[3:] == [("resume", [4])]
+    assert consumer.calls[3:] == [("resume", [4])]
 
 
-# -- readers
-# -------------------------------------------------------------------------------------------
-
-
-class Record(Said):
-    """A message of the client that is a record."""
-
-    def __init__(self, *place: Any) -> None:
-        super().__init__(KafkaError(0), place)
-
-    def error(self) -> None:  # type: ignore[override]
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 2, 0
-
-    def key(self) -> bytes:
-        return b"k"
-
-    value = key
-
-    def headers(self) -> None:
-        return None
+# -- readers ---------------------------------------------------------------------------------------
 
 
 class Consumer(Pausing):
-    """Gives a record of partition 4, the error behind it, and nothing else."""
+    """Returns a record of partition 4, the error after it, and nothing else."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -262,33 +260,35 @@ class Consumer(Pausing):
         return None
 
 
-def test_a_reader_that_ends_fails_at_once_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replay, recovery, restore: what they have to read cannot be read, and waiting helps
-    nothing. What is before it is given."""
-    monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
+def test_a_reader_with_an_end_fails_at_once_and_names_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Replay, recovery and restore cannot skip the batch, and waiting does not help. The records
+    before it are returned.
+    """
+    monkeypatch.setattr(engine.clients.assigned_reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})
     assert [r.offset for r in reader.read(10, 0.0)[0][4]] == [6]
     with pytest.raises(Exit, match=r"UNREADABLE: t partition 4 at offset 7: _BAD_COMPRESSION"):
         reader.read(10, 0.0)
 
 
-def test_a_reader_that_has_all_it_wants_of_a_partition_reads_the_others(
+def test_a_reader_that_has_read_all_it_needs_of_a_partition_reads_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Evidence and redrive: the record may stand directly before the batch."""
-    monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
+    """Evidence and redrive: the record may be directly before the batch."""
+    monkeypatch.setattr(engine.clients.assigned_reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})
     assert [r.offset for r in reader.read(10, 0.0)[0][4]] == [6]
     reader.stop(4)
     assert reader.read(10, 0.0) == ({}, {})
 
 
-def test_a_reader_that_follows_reads_its_other_partitions(
+def test_a_reader_without_an_end_reads_its_other_partitions(
     monkeypatch: pytest.MonkeyPatch, clock: HeldClock
 ) -> None:
-    """Verifier, control, the rail adapter's look ahead; and the projector and the API's tail."""
-    for module in (engine.clients.reader, engine.clients.topics_reader):
-        monkeypatch.setattr(module, "Consumer", Consumer)
+    """Verifier, control and the rail adapter's look-ahead; the projector and the API's tail."""
+    monkeypatch.setattr(engine.clients.assigned_reader, "Consumer", Consumer)
     process = PartitionErrors(clock)
     one = PartitionReader({}, "t", {4: 6, 5: 0}, errors=process.of("verifier"))
     assert [r.offset for r in one.read(10, 0.0)[0][4]] == [6]
@@ -299,4 +299,4 @@ def test_a_reader_that_follows_reads_its_other_partitions(
     ]  # fmt: skip
     for reader in (one, several):
         consumer: Any = reader._consumer
-        assert consumer.told == [("pause", [4])]
+        assert consumer.calls == [("pause", [4])]

@@ -1,5 +1,6 @@
-"""Batches that no client can unpack, positions off the log, and answers that come late: on a real
-Kafka, through the loop, an adapter's worker and readers."""
+"""Batches that no client can unpack, positions outside the log, and late answers: on a real Kafka,
+through the loop, an adapter's worker and readers.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from tests.engine.toy import ADD, ANSWERS
 from tests.engine.worker.test_worker_on_kafka import Running, answer, answers
 
 WAIT_S = 40.0
-# The client unpacks 100,000,000 bytes at most (receive.message.max.bytes); Kafka counts the 4 KB.
+# The client unpacks at most 100,000,000 bytes (receive.message.max.bytes); Kafka counts the 4 KB.
 UNPACKED_BYTES = 101_000_000
 BAD = 1  # the partition
 KEYS = [b"key-%d" % n for n in range(20)]
@@ -47,7 +48,7 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
 
 
 def spoil(toy: Rig, records: int = 1) -> str:
-    """Append a batch that no client can unpack; where it is, in words."""
+    """Append a batch that no client can unpack; return its partition and offset as text."""
     placed: list[int | None] = []
     producer = Producer(
         {
@@ -65,10 +66,10 @@ def spoil(toy: Rig, records: int = 1) -> str:
     return f"{toy.topic(ADD)} partition {BAD} at offset {placed[0]}: _BAD_COMPRESSION"
 
 
-def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_else(
+def test_the_loop_names_a_batch_it_cannot_unpack_and_decides_everything_else(
     toy: Rig,
 ) -> None:
-    """Its consumer was replaced every 12 s without end, and nobody was told."""
+    """Its consumer used to be replaced every 12 s without end and without an alert."""
     process = toy.start()
     toy.wait_for(len(KEYS))
     where = spoil(toy)
@@ -86,10 +87,10 @@ def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_el
     assert counted == set(KEYS)
 
 
-def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_else(
+def test_an_adapter_names_a_batch_it_cannot_unpack_and_handles_everything_else(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """For the worker and for what reads ahead of it."""
+    """For the worker and its look-ahead reader."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
         monkeypatch.setattr(stall_detection, name, seconds)
     running = Running(toy, lambda record: answer(toy, record), lambda record: None)
@@ -102,17 +103,21 @@ def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_els
     group = f"npp-{toy.application}"
     assert {reader for reader, _ in errors} == {group, f"{group} ahead"}
     toy.until(lambda: len(answers(toy)) == len(KEYS) + len(THERE), "the others are", WAIT_S)
-    toy.until(lambda: running.health.stalled_s > 6.0, "it stands longer than any may", WAIT_S)
+    toy.until(
+        lambda: running.health.stalled_s > 6.0, "it is stalled for longer than the limit", WAIT_S
+    )
     assert not running.worker.is_fresh(BAD), "what is behind it is not known"
     toy.until(lambda: running.worker.is_fresh(0), "the others are fresh", WAIT_S)
     assert "is replaced" not in caplog.text
     running.stop()
 
 
-def test_who_has_to_read_a_batch_that_can_not_be_unpacked_fails_at_once_and_says_where(
+def test_a_reader_with_an_end_fails_at_once_and_names_the_batch(
     toy: Rig,
 ) -> None:
-    """Replay, recovery, restore, evidence: it took a minute, and said that nothing moved."""
+    """Replay, recovery, restore and evidence used to take a minute and then report that nothing
+    moved.
+    """
     where = spoil(toy)
     began_s = time.monotonic()
     with pytest.raises(Exit, match=f"UNREADABLE: {where}"):
@@ -121,8 +126,8 @@ def test_who_has_to_read_a_batch_that_can_not_be_unpacked_fails_at_once_and_says
     assert time.monotonic() - began_s < WAIT_S / 2
 
 
-def test_who_follows_a_topic_names_the_batch_and_reads_the_other_partitions(toy: Rig) -> None:
-    """Verifier, control and look ahead; projector and API."""
+def test_a_reader_without_an_end_names_the_batch_and_reads_the_other_partitions(toy: Rig) -> None:
+    """Verifier, control and look-ahead; projector and API."""
     where = spoil(toy)
     toy.send(len(KEYS))
     process = PartitionErrors(SystemClock())
@@ -146,8 +151,8 @@ def test_who_follows_a_topic_names_the_batch_and_reads_the_other_partitions(toy:
     many.close()
 
 
-def test_who_follows_several_topics_goes_on_when_two_persons_pass_the_batch_over(toy: Rig) -> None:
-    """The projector: operators' commands are among what it reads."""
+def test_a_reader_of_several_topics_continues_when_the_batch_is_passed_over(toy: Rig) -> None:
+    """The projector also reads operators' commands."""
     where = spoil(toy)
     first = int(where.rpartition(" offset ")[2].partition(":")[0])
     toy.send(len(KEYS))
@@ -168,53 +173,57 @@ def test_who_follows_several_topics_goes_on_when_two_persons_pass_the_batch_over
     reader.close()
 
 
-def test_an_adapter_whose_position_is_off_the_log_says_so_and_begins_with_what_is_there(
+def test_an_adapter_with_a_position_outside_the_log_reports_it_and_starts_at_the_first_record(
     toy: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Retention or a restored backup: its instructions carry references, so that doing them again
-    has no second effect; it happened without a word."""
+    """After retention or a restored backup. Its instructions carry references, so repeating them
+    has no second effect; but it used to happen silently.
+    """
     group = f"npp-{toy.application}"
     consumer = Consumer({**toy.connection, "group.id": group})
     consumer.commit(offsets=[TopicPartition(toy.topic(ADD), BAD, 1_000_000)], asynchronous=False)
     consumer.close()
     running = Running(toy, lambda record: answer(toy, record))
     toy.until(lambda: len(answers(toy)) == len(KEYS), "all are answered", WAIT_S)
-    assert f"{group} goes on elsewhere: {toy.topic(ADD)} partition {BAD} at offset" in caplog.text
+    said = (
+        f"{group} continues with its other partitions: {toy.topic(ADD)} partition {BAD} at offset"
+    )
+    assert said in caplog.text
     assert [error.partition for _, error in running.health.partition_errors] == [BAD]
     assert "is replaced" not in caplog.text
     running.stop()
 
 
 class Late:
-    """A question that is never answered in time, though the broker is well."""
+    """Metadata requests are never answered in time, although the broker is healthy."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self.asked = 0
+        self.requested = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def list_topics(self, *_: Any, timeout: float) -> None:
-        self.asked += 1
+        self.requested += 1
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["as it is", "without statistics"])
-def test_a_broker_that_answers_is_not_called_silent(
-    toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, told: bool
+@pytest.mark.parametrize("statistics", [True, False], ids=["as it is", "without statistics"])
+def test_a_broker_that_answers_is_not_called_unreachable(
+    toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, statistics: bool
 ) -> None:
-    """An idle adapter's question waits behind its own fetch, and behind whatever keeps
-    the machine busy: it called a healthy broker silent, five times in 35 minutes. Without the
-    client's own count of answers it still would."""
-    for name, value in (("ASK_AFTER_S", 1.0), ("LOST_AFTER_S", 3.0), ("STATISTICS_MS", 400)):
+    """An idle adapter's request waits behind its own fetch and on a busy machine. Without the
+    client's own count of answers, a healthy broker was called unreachable five times in 35 minutes.
+    """
+    for name, value in (("ASK_AFTER_S", 1.0), ("LOST_AFTER_S", 3.0), ("STATISTICS_S", 0.4)):
         monkeypatch.setattr(liveness, name, value)
-    if not told:
+    if not statistics:
         monkeypatch.setattr(liveness.BrokerLiveness, "note_statistics", lambda *_: None)
     running = Running(toy, lambda record: answer(toy, record))
     client = running.worker._consumer
     client._consumer = Late(client._consumer)  # type: ignore[assignment]
-    if told:
+    if statistics:
         time.sleep(12.0)
         assert "is replaced" not in caplog.text
     else:
@@ -222,10 +231,10 @@ def test_a_broker_that_answers_is_not_called_silent(
     running.stop()
 
 
-def test_calls_that_hang_are_no_reason_to_replace_a_client(
+def test_hanging_calls_are_no_reason_to_replace_a_client(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When such a call ended, its partition seemed to have stood idle all along."""
+    """When such a call ended, its partition used to look stalled for the whole duration."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 1.5)):
         monkeypatch.setattr(stall_detection, name, seconds)
 
@@ -237,17 +246,19 @@ def test_calls_that_hang_are_no_reason_to_replace_a_client(
     toy.until(lambda: len(answers(toy)) == len(KEYS), "all are answered", WAIT_S)
     for more in range(4):
         toy.send(1)
-        time.sleep(2.5 + 0.3 * more)  # the end of a call meets every moment between two looks
+        time.sleep(
+            2.5 + 0.3 * more
+        )  # the ends of the calls fall at every moment between two checks
     toy.until(lambda: len(answers(toy)) == len(KEYS) + 4, "all are answered", WAIT_S)
     assert "is replaced" not in caplog.text
     running.stop()
 
 
 @pytest.mark.parametrize("records", [1, 7])
-def test_a_batch_is_found_whole_and_left_out_once_it_was_passed_over(
+def test_a_passed_over_batch_is_found_from_any_offset_in_it_and_skipped(
     toy: Rig, records: int
 ) -> None:
-    """The client names it by its first offset, from wherever in it one begins."""
+    """The client names it by its first offset, whatever offset in it one starts from."""
     where = spoil(toy, records)
     first = int(where.rpartition(" offset ")[2].partition(":")[0])
     toy.send(len(KEYS))
@@ -286,7 +297,7 @@ def test_a_batch_is_found_whole_and_left_out_once_it_was_passed_over(
         list(read_all(toy.connection, toy.topic(ADD), passed=other))
 
 
-def test_a_batch_at_the_very_end_can_be_passed_over(toy: Rig) -> None:
+def test_a_batch_at_the_end_of_the_log_can_be_passed_over(toy: Rig) -> None:
     where = spoil(toy)
     first = int(where.rpartition(" offset ")[2].partition(":")[0])
     place = toy.topic(ADD), BAD

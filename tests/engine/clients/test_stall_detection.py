@@ -1,4 +1,4 @@
-"""Places that do not move: what a worker sees of itself, and the verifier of the journal."""
+"""Partitions that make no progress: a worker's own, and the journal's as the verifier sees them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from engine.clients.stall_detection import (
     StallDetector,
     StalledPartitions,
 )
-from engine.clock import HeldClock
 from engine.errors import Abort, ConsumerLost
 from engine.ports import TopicPartition
-from engine.worker.progress import Places
+from engine.worker.progress import PartitionProgress
 from processors.verifier.hanging_transactions import HANGING_AFTER_S, HangingMetrics, HangingWatch
 from processors.verifier.hanging_transactions import LOOK_EVERY_S as WATCH_EVERY_S
+from tests.clock import HeldClock
 
 P0, P1 = ("t", 0), ("t", 1)
 
 
 class Log:
-    """Ends as a cluster would tell them."""
+    """Log ends as a cluster reports them."""
 
     def __init__(self) -> None:
         self.ends = {P0: 0, P1: 0}
@@ -40,37 +40,37 @@ class Log:
 
     def stable(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         if self.silent:
-            raise Abort("_TIMED_OUT", "nobody answers")
+            raise Abort("_TIMED_OUT", "no broker answers")
         return {name: self.ends[name] for name in partitions}
 
     def high(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return self.marks or self.stable(partitions)
 
 
-# -- Standing --------------------------------------------------------------------------------------
+# -- StalledPartitions -----------------------------------------------------------------------------
 
 
-def test_a_place_stands_between_two_looks_that_saw_it_wait_at_the_same_offset() -> None:
+def test_a_partition_is_stalled_from_the_second_check_that_finds_it_at_the_same_offset() -> None:
     stalled = StalledPartitions()
     stalled.look({P0: 5, P1: 7}, {P0: 6, P1: 7}, 5.0)
-    assert stalled.longest() == 0.0  # how long it has waited before is not known
+    assert stalled.longest() == 0.0  # how long it waited before is not known
     stalled.look({P0: 5, P1: 7}, {P0: 9, P1: 7}, 5.0)
     assert stalled.seconds == {P0: 5.0}
-    stalled.look({P0: 6, P1: 7}, {P0: 9, P1: 8}, 5.0)  # slow, but it moves
+    stalled.look({P0: 6, P1: 7}, {P0: 9, P1: 8}, 5.0)  # slow, but it makes progress
     assert stalled.longest() == 0.0
     stalled.look({P0: 6, P1: 7}, {P0: 6, P1: 8}, 5.0)
     assert stalled.seconds == {P1: 5.0}
 
 
-def test_a_place_that_was_at_its_end_meanwhile_begins_anew() -> None:
+def test_a_partition_that_reached_its_end_meanwhile_starts_again() -> None:
     stalled = StalledPartitions()
     for end in (6, 6, 5, 6):
         stalled.look({P0: 5}, {P0: end}, 5.0)
     assert stalled.longest() == 0.0
 
 
-def test_the_lag_is_what_lies_before_each_partition_that_is_ours() -> None:
-    """DEP-06: by partition; one of which nothing is known yet, or that is gone, has none."""
+def test_the_lag_counts_the_unread_records_of_assigned_partitions() -> None:
+    """DEP-06: by partition. A partition that is not yet known or no longer assigned has none."""
     stalled = StalledPartitions()
     stalled.look({P0: 5, P1: -1}, {P0: 9, P1: 3}, 1.0)
     assert stalled.records == {P0: 4}
@@ -80,12 +80,12 @@ def test_the_lag_is_what_lies_before_each_partition_that_is_ours() -> None:
     assert stalled.records == {P1: 2}
 
 
-# -- Places ----------------------------------------------------------------------------------------
+# -- PartitionProgress -----------------------------------------------------------------------------
 
 
-def test_an_end_moves_a_place_past_markers_but_never_past_what_is_under_way() -> None:
-    """Commits reach the log's end, so that any tool sees that nothing is left to read."""
-    places = Places()
+def test_an_end_moves_the_position_past_markers_but_never_past_records_in_progress() -> None:
+    """Commits reach the log's end, so that any tool shows a lag of zero."""
+    places = PartitionProgress()
     places.assign([P0, P1])
     assert places.started(P0, 3)
     assert places.started(P0, 4)
@@ -107,35 +107,35 @@ def test_an_end_moves_a_place_past_markers_but_never_past_what_is_under_way() ->
 
 
 class Reading:
-    """A detector over this log, asked as a worker does."""
+    """A detector over this log, called as a worker calls it."""
 
     def __init__(self, *names: TopicPartition) -> None:
         self.log = Log()
         self.clock = HeldClock(0)
-        self.places = Places()
+        self.places = PartitionProgress()
         self.places.assign(names)
         self.stalls = StallDetector(self.log, self.clock)  # type: ignore[arg-type]
         self.explained: set[TopicPartition] = set()
 
     def passes(self, seconds: float, *, backlog: bool = False) -> float:
-        """Step after step for so long; the longest standing at the end. Raises ConsumerLost."""
+        """Take steps for that long; return the longest stall. Raises ConsumerLost."""
         for _ in range(round(seconds)):
             self.clock.sleep(1.0)
             if backlog:
                 self.stalls.backlog()
-            stood = self.stalls.check(self.places.done(), self.places.idle, self.explained)
-        return stood
+            stalled = self.stalls.check(self.places.done(), self.places.idle, self.explained)
+        return stalled
 
     def stalled_after(self, seconds: float, *, backlog: bool = False) -> float:
-        """The seconds that pass until a partition is; fails when none is within `seconds`."""
+        """The seconds until a partition is stalled; fails if none is within `seconds`."""
         began_s = self.clock.monotonic_s()
-        with pytest.raises(ConsumerLost, match="did not come") as lost:
+        with pytest.raises(ConsumerLost, match="did not arrive") as lost:
             self.passes(seconds, backlog=backlog)
         self.said = str(lost.value)
         return self.clock.monotonic_s() - began_s
 
 
-def test_a_consumer_that_is_given_nothing_though_records_lie_there_is_lost() -> None:
+def test_a_consumer_that_receives_nothing_although_records_exist_is_lost() -> None:
     """JOB-03."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 5, P1: 8}
@@ -145,7 +145,7 @@ def test_a_consumer_that_is_given_nothing_though_records_lie_there_is_lost() -> 
     assert "t 1 " in reading.said
 
 
-def test_a_record_that_hangs_shows_as_standing_and_is_no_stall() -> None:
+def test_a_hanging_record_shows_as_stalled_time_but_not_as_a_stall() -> None:
     reading = Reading(P0)
     reading.log.ends = {P0: 8}
     reading.places.started(P0, 3)
@@ -154,8 +154,9 @@ def test_a_record_that_hangs_shows_as_standing_and_is_no_stall() -> None:
 
 @pytest.mark.parametrize("seconds", [11, 12, 13])
 def test_a_slow_record_that_has_just_ended_is_no_stall(seconds: int) -> None:
-    """Until the next look the partition seemed to be where it had been while the
-    rail did not answer, with nothing under way; its consumer was replaced under load only."""
+    """Until the next check the partition seemed not to have moved while the rail did not answer,
+    with nothing in progress; its consumer was replaced under load only.
+    """
     reading = Reading(P0)
     reading.log.ends = {P0: 20}
     for offset in range(3, 20):
@@ -165,8 +166,8 @@ def test_a_slow_record_that_has_just_ended_is_no_stall(seconds: int) -> None:
         reading.passes(1)
 
 
-def test_a_pause_that_ends_is_given_time() -> None:
-    """STOP or full lanes: what stood meanwhile was meant to, and shows as standing all the same."""
+def test_time_counts_from_the_end_of_a_pause() -> None:
+    """STOP and full lanes pause on purpose; afterwards a partition gets its full time again."""
     reading = Reading(P1)
     reading.log.ends[P1] = 8
     reading.places.read_to({P1: 3})
@@ -176,8 +177,8 @@ def test_a_pause_that_ends_is_given_time() -> None:
     assert reading.stalled_after(60) == NOT_FETCHING_S
 
 
-def test_a_partition_is_judged_whatever_else_is_paused() -> None:
-    """Commands that wait for reports hid that the reports were not fetched."""
+def test_a_partition_is_checked_whatever_else_is_paused() -> None:
+    """Commands that waited for reports used to hide that the reports were not fetched."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 9, P1: 8}
     reading.places.read_to({P0: 3, P1: 3})
@@ -186,8 +187,8 @@ def test_a_partition_is_judged_whatever_else_is_paused() -> None:
     assert "t 1 " in reading.said
 
 
-def test_a_partition_that_the_client_can_not_read_costs_no_client() -> None:
-    """Another one would not read it either; its neighbour is judged all the same."""
+def test_a_partition_that_the_client_cannot_read_does_not_replace_the_client() -> None:
+    """Another client could not read it either; the other partitions are still checked."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 9, P1: 3}
     reading.places.read_to({P0: 3, P1: 3})
@@ -199,7 +200,7 @@ def test_a_partition_that_the_client_can_not_read_costs_no_client() -> None:
 
 
 def test_in_a_backlog_a_partition_waits_for_its_turn_but_not_for_ever() -> None:
-    """The client's one queue is full of others' records meanwhile."""
+    """Meanwhile the client's only queue is full of other partitions' records."""
     reading = Reading(P0)
     reading.log.ends[P0] = 9
     reading.places.read_to({P0: 3})
@@ -208,13 +209,13 @@ def test_in_a_backlog_a_partition_waits_for_its_turn_but_not_for_ever() -> None:
     assert TURN_S_MAX <= waited_s <= TURN_S_MAX + 3 * LOOK_EVERY_S
 
 
-def test_a_partition_that_never_said_where_it_is_counts_too() -> None:
-    """Even an empty one says where its end is; one that the client does not read does not."""
+def test_a_partition_without_any_position_counts_too() -> None:
+    """Even an empty partition reports its end; one that the client does not fetch does not."""
     assert Reading(P0).stalled_after(60) >= NOT_FETCHING_S
 
 
-def test_a_partition_is_where_the_group_says_before_anything_has_come() -> None:
-    """On a busy machine an empty partition may take its time to say where its end is."""
+def test_before_the_first_record_a_partition_is_at_the_committed_offset() -> None:
+    """On a busy machine an empty partition may take a while to report its end."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 5, P1: 0}
     reading.places.begin({P0: 5, P1: 0, ("t", 9): 1})
@@ -225,19 +226,19 @@ def test_a_partition_is_where_the_group_says_before_anything_has_come() -> None:
     assert reading.places.uncommitted() == {P0: 6}
 
 
-def test_the_same_places_taken_anew_are_given_time_after_a_long_restore() -> None:
-    """Else the client that replaced a stalled one would be replaced at once, again and again."""
+def test_time_counts_again_after_a_long_restore_of_the_same_partitions() -> None:
+    """Otherwise the client that replaced a stalled one would be replaced at once, repeatedly."""
     reading = Reading(P0)
     reading.log.ends[P0] = 9
     reading.places.read_to({P0: 3})
     reading.stalled_after(60)
-    reading.clock.sleep(120.0)  # the restore: nobody looks
+    reading.clock.sleep(120.0)  # the restore: no checks
     reading.stalls.begin()
     assert reading.stalled_after(60) >= NOT_FETCHING_S
 
 
 def test_an_outage_is_no_stall() -> None:
-    """While nobody answers nothing is known; the time until the answer does not count whole."""
+    """While no broker answers nothing is known, and that time does not count in full."""
     reading = Reading(P0)
     reading.log.ends[P0] = 9
     reading.places.read_to({P0: 3})
@@ -252,7 +253,7 @@ def test_an_outage_is_no_stall() -> None:
 
 
 class Watched:
-    """A watch over this log and the registry that it is seen in."""
+    """A watch over this log, and its metrics registry."""
 
     def __init__(self) -> None:
         self.log = Log()
@@ -268,18 +269,20 @@ class Watched:
         return self.registry.get_sample_value("npp_journal_open_transaction_seconds")
 
 
-def test_a_transaction_that_nobody_ends_is_seen_for_as_long_as_it_is_open(
+def test_an_open_transaction_shows_until_it_ends(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A critical line says once where it is, when no process of ours can still have it open."""
+    """A critical line names its partition and offset once, when no process of ours can
+    still have it open.
+    """
     harness = Watched()
     harness.log.ends = {P0: 3, P1: 18}
     harness.log.marks = {P0: 3, P1: 20}
     assert harness.passes(31) == 30.0
     assert harness.passes(60) == 90.0
-    said = caplog.text + capsys.readouterr().out
-    assert said.count("transaction_hangs") == 1
-    assert "find-hanging" in said
+    output = caplog.text + capsys.readouterr().out
+    assert output.count("transaction_hangs") == 1
+    assert "find-hanging" in output
     harness.log.ends[P1] = 20
     assert harness.passes(6) == 0.0
     assert HANGING_AFTER_S < 90
@@ -292,7 +295,7 @@ def test_transactions_that_follow_each_other_do_not_hang() -> None:
         assert harness.passes(WATCH_EVERY_S) == 0.0
 
 
-def test_a_cluster_that_does_not_say_keeps_the_last_answer_about_transactions() -> None:
+def test_without_an_answer_of_the_cluster_the_last_one_about_transactions_is_kept() -> None:
     harness = Watched()
     harness.log.marks = {P0: 2, P1: 0}
     assert harness.passes(21) == 20.0
@@ -301,11 +304,11 @@ def test_a_cluster_that_does_not_say_keeps_the_last_answer_about_transactions() 
 
 
 def test_a_reader_without_partitions_has_no_lag() -> None:
-    """Else two processes would show the same partition after a rebalance."""
+    """Otherwise two processes would show the same partition after a rebalance."""
     reading = Reading(P0)
     reading.places.begin({P0: 1})
     reading.log.ends[P0] = 4
-    reading.passes(4)  # no question is open
+    reading.passes(4)  # no request is open
     assert reading.stalls.records == {P0: 3}
     reading.places.assign([])
     reading.passes(2)

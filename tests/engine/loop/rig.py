@@ -1,7 +1,8 @@
-"""The real loop over a Kafka in memory: what its client fetches, pauses and says is the test's.
+"""The real loop over an in-memory Kafka: the test controls what its client fetches, pauses and
+reports.
 
-Partitions hold records by offset; transactions commit at once. A partition that is `stalled` is not
-fetched though nothing says so; of one that is `broken` the client says so.
+Partitions hold records by offset; transactions commit at once. A `stalled` partition is silently
+not fetched; for a `broken` one the client reports an error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 import engine.loop.loop
 from engine.clients.partition_errors import PartitionErrors
-from engine.clock import HeldClock
 from engine.errors import PartitionError
 from engine.loop.loop import Loop
 from engine.loop.transaction import Status
@@ -24,6 +24,7 @@ from engine.metrics import EngineMetrics
 from engine.ports import TopicPartition
 from engine.settings import EngineSettings
 from engine.store.states import PartitionStates
+from tests.clock import HeldClock
 from tests.engine.store.memory import MemoryPartitionStore
 from tests.engine.toy import Toy, ToyControl
 
@@ -33,7 +34,7 @@ FETCHED = 300  # records of one partition in one poll
 
 
 class Message:
-    """A record as the client gives it."""
+    """A record as the client returns it."""
 
     def __init__(
         self, name: TopicPartition, offset: int, key: bytes, value: bytes, now_ms: int
@@ -64,7 +65,7 @@ class Message:
 
 
 class Log:
-    """Records by partition; a marker takes an offset and is never given."""
+    """Records by partition; a marker takes an offset and is never delivered."""
 
     def __init__(self) -> None:
         self.records: dict[TopicPartition, list[tuple[bytes, bytes] | None]] = {}
@@ -73,7 +74,7 @@ class Log:
         self.records.setdefault(name, []).extend((key, value) for value in values)
 
     def mark(self, name: TopicPartition) -> None:
-        """A transaction's marker."""
+        """Append a transaction's marker."""
         self.records.setdefault(name, []).append(None)
 
     def end(self, name: TopicPartition) -> int:
@@ -82,8 +83,8 @@ class Log:
     def ask(
         self, names: Sequence[TopicPartition]
     ) -> Callable[[], Mapping[TopicPartition, int] | None]:
-        asked = {name: self.end(name) for name in names}
-        return lambda: asked
+        requested = {name: self.end(name) for name in names}
+        return lambda: requested
 
 
 class FakeConsumer:
@@ -101,8 +102,8 @@ class FakeConsumer:
         self.paused: set[TopicPartition] = set()
         self.stalled: set[TopicPartition] = set()
         self.broken: set[TopicPartition] = set()
-        self.tries = 0  # of broken partitions
-        self.at_end: set[TopicPartition] = set()  # whose end was said
+        self.tries = 0  # reads of broken partitions
+        self.at_end: set[TopicPartition] = set()  # whose end was reported
         self._assigned: list[TopicPartition] | None = None
 
     def take_assigned(self) -> list[TopicPartition] | None:
@@ -126,7 +127,7 @@ class FakeConsumer:
 
     def resume(self, names: Iterable[TopicPartition]) -> None:
         self.paused.difference_update(names)
-        self.at_end.difference_update(names)  # the client says it again
+        self.at_end.difference_update(names)  # the client reports it again
 
     def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[TopicPartition, int]]:
         self.clock.advance(STEP_MS)
@@ -181,8 +182,18 @@ class FakeProducer:
         return {}
 
 
+class FakeStore:
+    """See engine.store.store.Store: the rig's partitions have stores of their own."""
+
+    def __init__(self, *_: Any) -> None:
+        return None
+
+    def memory_bytes(self) -> int:
+        return 0
+
+
 class FakeAssignmentSetup:
-    """See engine.loop.assignment_setup: takes what is assigned from where it was committed."""
+    """See engine.loop.assignment_setup: takes assigned partitions from their committed offsets."""
 
     epoch = 0
     blocked: Exception | None = None
@@ -251,7 +262,7 @@ class Rig:
             ("GroupConsumer", FakeConsumer), ("TransactionalProducer", FakeProducer),
             ("AssignmentSetup", FakeAssignmentSetup), ("LogEnds", FakeEnds),
             ("ControlReader", FakeControl),
-            ("Store", lambda *_: None),
+            ("Store", FakeStore),
         ):  # fmt: skip
             monkeypatch.setattr(engine.loop.loop, name, fake)
         self.clock = HeldClock(START_MS)
@@ -266,23 +277,23 @@ class Rig:
         )  # fmt: skip
         self.consumer: FakeConsumer = self.loop._consumer  # type: ignore[assignment]
         self.producer: FakeProducer = self.loop._producer  # type: ignore[assignment]
-        self.takeover: FakeAssignmentSetup = self.loop._setup  # type: ignore[assignment]
+        self.setup: FakeAssignmentSetup = self.loop._setup  # type: ignore[assignment]
         self.log = FakeEnds.log = self.consumer.log
         self.names = [(t, n) for t in self.app.topology.inputs for n in range(partitions)]
         self.consumer.give_back(self.names)
         self.steps(1)
 
     def steps(self, count: int) -> None:
-        """So many turns. Raises what the loop raises."""
+        """That many turns. Raises what the loop raises."""
         for _ in range(count):
             self.loop._step()
 
     def seconds(self, seconds: float) -> None:
-        """Turns until so much time has passed."""
+        """Turns until that much time has passed."""
         until_s = self.clock.monotonic_s() + seconds
         while self.clock.monotonic_s() < until_s:
             self.loop._step()
 
     def left(self, name: TopicPartition) -> int:
-        """Offsets of a partition that are not decided."""
+        """The offsets of a partition that are not decided."""
         return self.log.end(name) - self.loop._positions[name]

@@ -21,7 +21,7 @@ INPUTS = ("answers", "add")
 
 
 def test_a_partition_is_served_only_with_all_its_inputs() -> None:
-    """Row 28: a payment's inputs must meet in one process."""
+    """Row 28: all inputs of a payment must reach one process."""
     both = [("add", 1), ("answers", 1), ("add", 0), ("answers", 0)]
     assert whole_partitions(both, INPUTS) == [0, 1]
     with pytest.raises(Exit, match=r"ASSIGNMENT_SPLIT.*partition 1 of answers"):
@@ -31,7 +31,7 @@ def test_a_partition_is_served_only_with_all_its_inputs() -> None:
 def starts(
     committed: Mapping[TopicPartition, int], journal_high: int, added: Sequence[str] = ()
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """First offsets of partition 0, and those to commit first."""
+    """First offsets of partition 0, and the offsets to commit first."""
     known = {(t, 0): Committed(committed.get((t, 0), -1001), "") for t in INPUTS}
     start = starting_offsets([0], INPUTS, known, {0: journal_high}, added)
     return start.offsets, start.to_initialise
@@ -43,20 +43,20 @@ def test_an_untouched_partition_starts_at_zero_and_commits_so_at_once() -> None:
     assert starts({}, 0) == (zero, zero)
 
 
-def test_committed_offsets_are_where_it_goes_on() -> None:
+def test_it_continues_at_the_committed_offsets() -> None:
     """Nothing to commit first."""
     committed = {("answers", 0): 3, ("add", 0): 9}
     assert starts(committed, 5) == (committed, {})
 
 
-def test_missing_offsets_with_a_journal_that_has_records_are_never_guessed() -> None:
-    """Row 16: OFFSETS_LOST, all of them or one of them."""
+def test_missing_offsets_with_a_non_empty_journal_are_never_guessed() -> None:
+    """Row 16: OFFSETS_LOST, whether all or one of them are missing."""
     for committed in ({}, {("add", 0): 9}):
         with pytest.raises(Exit, match="OFFSETS_LOST"):
             starts(committed, 5)
 
 
-def test_an_input_that_control_has_added_starts_at_zero() -> None:
+def test_an_input_added_by_control_starts_at_zero() -> None:
     """Its partition's other inputs have commits."""
     assert starts({("add", 0): 9}, 5, ["answers"]) == (
         {("answers", 0): 0, ("add", 0): 9},

@@ -1,4 +1,6 @@
-"""Taking an assignment: what must hold before a partition is served, and what shows meanwhile."""
+"""Taking an assignment: what must hold before a partition is served, and what is shown
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import engine.loop.assignment_setup
-from engine.clock import HeldClock
 from engine.errors import Retry
 from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX, Committed
 from engine.loop.assignment_setup import CLOCK_TRIES_MAX, AssignmentSetup, Blocked
@@ -19,6 +20,7 @@ from engine.metrics import EngineMetrics
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from engine.settings import EngineSettings
+from tests.clock import HeldClock
 from tests.engine.store.memory import MemoryPartitionStore
 from tests.engine.toy import Count, Toy, ToyControl
 
@@ -26,7 +28,7 @@ UNKNOWN = Retry("_TIMED_OUT", "1 records are not acknowledged")
 
 
 class Producer:
-    """Says the broker's time, or does not."""
+    """Answers the broker's time, or does not."""
 
     def __init__(self, *answers: int | Retry) -> None:
         self.answers = list(answers)
@@ -62,7 +64,7 @@ class Control:
 
 
 class Ends:
-    """A log with so many records in the first partition of its journal."""
+    """A log with that many records in the first partition of its journal."""
 
     def __init__(self) -> None:
         self.journal = 0
@@ -75,7 +77,7 @@ class Ends:
 
 
 class Stores:
-    """What was written stays, as on disk."""
+    """Written states stay, as on disk."""
 
     def __init__(self) -> None:
         self._held: dict[int, MemoryPartitionStore] = {}
@@ -91,7 +93,7 @@ class Harness:
         self.restart()
 
     def restart(self) -> None:
-        """The process again, on the same disk."""
+        """A new process on the same disk."""
         self.clock = HeldClock(1_767_225_600_000)
         self.health = Health(self.clock)
         self.registry = CollectorRegistry()
@@ -104,7 +106,7 @@ class Harness:
         )  # fmt: skip
         ends: Any = self.ends
         stores: Any = self.stores
-        self.takeover = AssignmentSetup(
+        self.setup = AssignmentSetup(
             Toy(2), ToyControl(), settings, self.clock, EngineMetrics(self.registry), self.health,
             lambda name, number, sentence: self.alarms.append(name), ends, stores, lambda _: None,
         )  # fmt: skip
@@ -115,7 +117,7 @@ class Harness:
         producer: Any = Producer(*answers)
         consumer: Any = self.consumer
         control: Any = Control()
-        return self.takeover.take(self.assigned, consumer, control, producer)
+        return self.setup.take(self.assigned, consumer, control, producer)
 
     def partitions(self, state: str) -> float | None:
         return self.registry.get_sample_value("npp_engine_partitions", {"state": state})
@@ -127,7 +129,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     return Harness(tmp_path)
 
 
-def test_a_clock_that_agrees_takes_its_partitions(harness: Harness) -> None:
+def test_an_instance_with_an_accurate_clock_takes_its_partitions(harness: Harness) -> None:
     states, offsets = harness.take(CLOCK_DIFFERENCE_MS_MAX)
     assert sorted(states) == [0, 1]
     assert offsets == harness.consumer.fetched == dict.fromkeys(harness.assigned, 3)
@@ -135,7 +137,7 @@ def test_a_clock_that_agrees_takes_its_partitions(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_clock_that_is_off_takes_no_partition(harness: Harness, sign: int) -> None:
+def test_an_instance_with_a_wrong_clock_takes_no_partition(harness: Harness, sign: int) -> None:
     """Domain §8: 60 s either way."""
     with pytest.raises(Blocked, match="off the broker's"):
         harness.take(sign * (CLOCK_DIFFERENCE_MS_MAX + 1))
@@ -143,33 +145,34 @@ def test_a_clock_that_is_off_takes_no_partition(harness: Harness, sign: int) -> 
     assert harness.consumer.fetched == {}
 
 
-def test_a_clock_that_nobody_has_compared_takes_no_partition(harness: Harness) -> None:
-    """Domain §8: no answer does not mean that it is right; asked again, but not for
-    ever.
+def test_an_instance_with_an_unchecked_clock_takes_no_partition(harness: Harness) -> None:
+    """Domain §8: no answer does not mean that the clock is right. The check is repeated, but not
+    for ever.
     """
-    with pytest.raises(Blocked, match="did not say its time, 3 times: _TIMED_OUT"):
+    with pytest.raises(Blocked, match="did not report its time, 3 times: _TIMED_OUT"):
         harness.take(*[UNKNOWN] * CLOCK_TRIES_MAX)
     assert harness.consumer.fetched == {}
     assert harness.alarms == []
 
 
-def test_an_answer_at_the_last_try_is_an_answer(harness: Harness) -> None:
+def test_an_answer_at_the_last_try_counts(harness: Harness) -> None:
     harness.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 0)
     assert harness.consumer.fetched != {}
     with pytest.raises(Blocked, match="off the broker's"):
         harness.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 2 * CLOCK_DIFFERENCE_MS_MAX)
 
 
-def test_a_lost_log_tail_shows_as_halted_at_every_look(harness: Harness) -> None:
-    """Between two looks it showed as restoring, and the alert on halted partitions
-    went out again."""
+def test_a_lost_log_tail_shows_as_halted_at_every_check(harness: Harness) -> None:
+    """Between two checks it used to show as restoring, and the alert on halted partitions fired
+    again.
+    """
     harness.floors = {1: 5}
     seen = []
     for _ in range(3):
         with pytest.raises(Blocked, match="LOG_TAIL_LOST") as blocked:
             harness.take(0)
         assert blocked.value.phase is Phase.HALTED
-        harness.health.wait(blocked.value.phase, blocked.value.reason)  # as the loop does
+        harness.health.report(blocked.value.phase, blocked.value.reason)  # as the loop does
         seen.append((harness.partitions("halted"), harness.partitions("restoring")))
     assert seen == [(2.0, 0.0)] * 3
     harness.floors = {}
@@ -178,23 +181,23 @@ def test_a_lost_log_tail_shows_as_halted_at_every_look(harness: Harness) -> None
     assert harness.partitions("halted") == 0.0
 
 
-def test_a_halted_partition_is_not_shown_as_restoring_while_it_is_looked_at(
+def test_a_halted_partition_does_not_show_as_restoring_during_a_check(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.floors = {1: 5}
     phases: list[Phase] = []
-    monkeypatch.setattr(harness.health, "wait", lambda phase, reason: phases.append(phase))
+    monkeypatch.setattr(harness.health, "report", lambda phase, reason: phases.append(phase))
     harness.health.phase = Phase.HALTED
     with pytest.raises(Blocked):
         harness.take(0)
     assert Phase.RESTORING not in phases
 
 
-def test_a_first_record_that_came_without_its_state_is_held_and_never_folded(
+def test_a_first_record_without_its_state_is_blocked_and_never_folded(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SEC-03: one transaction writes both. Folded it would be obeyed; forgotten, the honest input
-    would make the key a second time. Its inputs are parked until the state topic has a state of it.
+    """SEC-03: one transaction writes both. Folded, it would take effect; dropped, the honest input
+    would create the key a second time. Its inputs are parked until the state topic has its state.
     """
     forged = LogRecord("journal", 0, 0, 0, b"forged", b'{"key":"forged","n":1,"value":"x"}', [])
     journal = [forged]
@@ -216,10 +219,10 @@ def test_a_first_record_that_came_without_its_state_is_held_and_never_folded(
 
 
 @pytest.mark.parametrize("ruled", [True, False])
-def test_what_is_held_goes_on_once_people_have_ruled_its_record_foreign(
+def test_blocked_inputs_continue_once_the_record_is_ruled_foreign(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, ruled: bool
 ) -> None:
-    """Until then each start says so again; after it the honest input makes the key."""
+    """Until then each start reports it again; afterwards the honest input creates the key."""
     journal = [LogRecord("journal", 0, 0, 0, b"forged", b'{"key":"forged","n":1,"value":"x"}', [])]
     monkeypatch.setattr(
         engine.loop.assignment_setup,

@@ -1,18 +1,18 @@
-"""Records that wait for something outside, and what comes behind them."""
+"""Records that wait for an outside dependency, and the records behind them."""
 
 from __future__ import annotations
 
-from engine.clock import HeldClock
 from engine.loop.blocked_records import DEPENDENCY_PAUSE_S, BlockedRecords
 from engine.ports import InputRecord
+from tests.clock import HeldClock
 
 
 def _at(partition: int, offset: int) -> InputRecord:
     return InputRecord("add", partition, offset, 0, b"k", b"add", [], 0)
 
 
-def test_what_comes_after_a_waiting_record_of_its_partition_waits_behind_it() -> None:
-    """A batch that was halved must not decide its second half around what its first half holds."""
+def test_records_behind_a_waiting_record_of_their_partition_wait_too() -> None:
+    """When a batch is halved, its second half must not overtake what the first half blocks."""
     clock = HeldClock(0)
     held = BlockedRecords(clock)
     held.add({1: [_at(1, 4), _at(1, 5)]})
@@ -23,8 +23,8 @@ def test_what_comes_after_a_waiting_record_of_its_partition_waits_behind_it() ->
     assert held.let_pass([_at(1, 8)]) == [_at(1, 8)]
 
 
-def test_a_new_assignment_forgets_what_waited() -> None:
-    """It is read again from what is committed, by whoever owns the partition then."""
+def test_a_new_assignment_forgets_blocked_records() -> None:
+    """They are read again from the committed offset by the partition's new owner."""
     clock = HeldClock(0)
     held = BlockedRecords(clock)
     held.add({1: [_at(1, 4)]})

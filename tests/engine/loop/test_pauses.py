@@ -1,5 +1,6 @@
-"""What the loop fetches and when: reasons to pause come and go independently, and nothing that does
-not come is hidden by them."""
+"""What the loop fetches and when: reasons to pause are independent, and none of them hides a
+partition that is not fetched.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +34,22 @@ def backlog(rig: Rig, *partitions: int) -> None:
         rig.log.append((ADD, number), KEYS[number], *[b"x"] * BACKLOG)
 
 
-def test_answers_that_are_not_fetched_are_found_behind_paused_commands(rig: Rig) -> None:
-    """The commands waited for the answers, and the answers for a client that did not
-    fetch them; nothing was judged while anything was paused."""
+def test_unfetched_answers_are_detected_behind_paused_commands(rig: Rig) -> None:
+    """Commands waited for answers, and the client did not fetch the answers; while anything was
+    paused, nothing was checked.
+    """
     rig.consumer.stalled.add((ANSWERS, 0))
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
     backlog(rig, 0, 1)
-    with pytest.raises(ConsumerLost, match=r"toy\.answers 0 has records that did not come"):
+    with pytest.raises(ConsumerLost, match=r"toy\.answers 0 has records that did not arrive"):
         rig.seconds(NOT_FETCHING_S + LATE_S)
     assert {(ADD, 0), (ADD, 1)} <= rig.consumer.paused
     assert rig.left((ADD, 0)) > 0
 
 
-def test_commands_that_are_paused_are_not_called_unfetched(rig: Rig) -> None:
-    """Fairness is no fault: while answers come without end, commands wait their share."""
+@pytest.mark.slow
+def test_paused_commands_do_not_count_as_unfetched(rig: Rig) -> None:
+    """Fairness is intended: under a constant load of answers, commands wait for their share."""
     backlog(rig, 0, 1)
     for _ in range(200):
         rig.log.append((ANSWERS, 0), KEYS[0], *[b"x"] * 2 * FETCHED)
@@ -54,7 +57,8 @@ def test_commands_that_are_paused_are_not_called_unfetched(rig: Rig) -> None:
     assert rig.left((ADD, 0)) == 0
 
 
-def test_in_a_backlog_that_does_not_end_a_partition_gets_its_turn(rig: Rig) -> None:
+@pytest.mark.slow
+def test_in_an_endless_backlog_a_partition_gets_its_turn(rig: Rig) -> None:
     rig.consumer.stalled.add((TIMERS, 1))
     rig.log.append((TIMERS, 1), KEYS[1], b"x")
 
@@ -73,8 +77,9 @@ def test_in_a_backlog_that_does_not_end_a_partition_gets_its_turn(rig: Rig) -> N
 def test_a_pause_for_answers_ends_while_another_partition_waits_for_the_registry(
     rig: Rig,
 ) -> None:
-    """The answers were read, and the commands of all partitions stayed paused for as
-    long as one record of one partition could not be decoded."""
+    """The answers were read, but the commands of all partitions stayed paused while one record of
+    one partition could not be decoded.
+    """
     backlog(rig, 0, 1)
     rig.log.append((ANSWERS, 0), KEYS[0], *[b"x"] * 3 * FETCHED)
     rig.log.append((ANSWERS, 1), KEYS[1], b"wait")
@@ -89,9 +94,10 @@ def test_a_pause_for_answers_ends_while_another_partition_waits_for_the_registry
     assert rig.consumer.paused == set()
 
 
-def test_a_batch_that_can_not_be_unpacked_stops_its_partition_alone(rig: Rig) -> None:
-    """Its client is not replaced, and commands do not wait for answers that nobody can
-    read; it is tried again now and then."""
+def test_a_batch_that_cannot_be_unpacked_blocks_only_its_partition(rig: Rig) -> None:
+    """The client is not replaced, commands do not wait for unreadable answers, and the batch is
+    retried from time to time.
+    """
     rig.consumer.broken.add((ANSWERS, 0))
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
     rig.log.append((ANSWERS, 1), KEYS[1], *[b"x"] * 10)
@@ -107,8 +113,8 @@ def test_a_batch_that_can_not_be_unpacked_stops_its_partition_alone(rig: Rig) ->
     assert rig.health.partition_errors.first() == ""
 
 
-def test_an_end_that_comes_during_a_stop_is_known_after_it(rig: Rig) -> None:
-    """Behind it stands a transaction's marker alone, and the client says it once."""
+def test_an_end_reported_during_a_stop_is_known_after_it(rig: Rig) -> None:
+    """Only a transaction's marker follows, and the client reports the end once."""
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
     rig.steps(2)
     rig.control.apply(0, b"stop", 0)
@@ -119,11 +125,11 @@ def test_an_end_that_comes_during_a_stop_is_known_after_it(rig: Rig) -> None:
     assert rig.left((ANSWERS, 0)) == 0
 
 
-def test_a_stop_pauses_everything_and_its_end_nothing_but_what_has_another_reason(
+def test_a_stop_pauses_everything_and_its_end_resumes_what_has_no_other_reason(
     rig: Rig,
 ) -> None:
-    """Domain §10: input waits in its topics; a partition that waits for the registry goes on
-    waiting.
+    """Domain §10: input waits in its topics; a partition that waits for the registry
+    keeps waiting.
     """
     rig.app.__class__.down = True
     rig.log.append((ADD, 1), KEYS[1], b"wait")
@@ -140,7 +146,7 @@ def test_a_stop_pauses_everything_and_its_end_nothing_but_what_has_another_reaso
     assert rig.left((ADD, 0)) == 0
 
 
-def test_records_that_come_in_a_stop_are_read_again_after_it(rig: Rig) -> None:
+def test_records_that_arrive_during_a_stop_are_read_after_it(rig: Rig) -> None:
     rig.control.apply(0, b"stop", 0)
     rig.consumer.pause = lambda names: None  # type: ignore[method-assign] # they were on their way
     rig.log.append((ADD, 0), KEYS[0], b"x")
@@ -151,8 +157,8 @@ def test_records_that_come_in_a_stop_are_read_again_after_it(rig: Rig) -> None:
     assert rig.app.committed == 1
 
 
-def test_a_lost_log_tail_is_shown_as_halted_for_as_long_as_it_lasts(rig: Rig) -> None:
-    """The next look called it blocked, as if waiting would help."""
+def test_a_lost_log_tail_shows_as_halted_for_as_long_as_it_lasts(rig: Rig) -> None:
+    """The next check used to report it as blocked, as if waiting would help."""
     rig.consumer.give_back(rig.names)
     shown = []
     for blocked in (
@@ -160,7 +166,7 @@ def test_a_lost_log_tail_is_shown_as_halted_for_as_long_as_it_lasts(rig: Rig) ->
         Blocked("no rule set is in force"),
         None,
     ):
-        rig.takeover.blocked = blocked
+        rig.setup.blocked = blocked
         rig.steps(3)
         shown.append((rig.health.phase, rig.health.reason))
     assert shown == [

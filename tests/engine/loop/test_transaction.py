@@ -1,5 +1,6 @@
-"""The transactional producer's rules without a broker: what is doubtful costs the producer, and an
-unknown clock is no good clock."""
+"""The transactional producer's rules without a broker: an unclear end replaces the producer, and an
+unknown clock is not a good clock.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ from confluent_kafka import (
 )
 
 import engine.loop.transaction
-from engine.clock import HeldClock
-from engine.errors import Abort, Exit, Fenced, Rebuild, Retry
-from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings, WrongOrder
+from engine.errors import Abort, Exit, Fenced, Rebuild, Retry, WrongOrder
+from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings
+from tests.clock import HeldClock
 
 NOW_MS = 1_767_225_600_000
 SETTINGS = TransactionSettings()
@@ -28,7 +29,7 @@ FENCED = KafkaException(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
 
 
 class Delivered:
-    """What a broker says of a record that it has taken."""
+    """A broker's delivery report for a record."""
 
     def __init__(self, kind: int, at_ms: int) -> None:
         self._timestamp = kind, at_ms
@@ -47,7 +48,7 @@ class Delivered:
 
 
 class Client:
-    """librdkafka's transactional producer; a test says what each call does."""
+    """librdkafka's transactional producer; the test sets what each call does."""
 
     made: list[Client]
     clock: HeldClock
@@ -129,14 +130,13 @@ def whole_one(producer: TransactionalProducer, end: str) -> None:
     getattr(producer, end)()
 
 
-# -- begin
-# ---------------------------------------------------------------------------------------------
+# -- begin -----------------------------------------------------------------------------------------
 
 
-def test_every_transaction_is_begun_at_the_client_with_a_nonce_of_its_own(
+def test_every_transaction_starts_at_the_client_with_its_own_nonce(
     producer: TransactionalProducer,
 ) -> None:
-    """engine.md: the nonce is in the committed offsets, and says which transaction it was."""
+    """engine.md: the nonce is in the committed offsets and identifies the transaction."""
     nonces = set()
     for _ in range(3):
         open_one(producer)
@@ -148,8 +148,8 @@ def test_every_transaction_is_begun_at_the_client_with_a_nonce_of_its_own(
     assert len(nonces) == 3
 
 
-def test_what_could_not_begin_is_not_open(producer: TransactionalProducer) -> None:
-    """The nonce before it must not answer for it."""
+def test_a_transaction_that_could_not_begin_is_not_open(producer: TransactionalProducer) -> None:
+    """The previous nonce must not stand for it."""
     open_one(producer)
     producer.commit()
     before = producer.nonce
@@ -163,17 +163,17 @@ def test_what_could_not_begin_is_not_open(producer: TransactionalProducer) -> No
             call()
 
 
-# -- the end
-# -------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["commit", "abort"])
 @pytest.mark.parametrize("error", [None, TIMED_OUT], ids=["slow", "no answer"])
-def test_an_end_that_was_slow_or_unanswered_is_doubtful(
+def test_a_slow_or_unanswered_end_is_unclear(
     producer: TransactionalProducer, end: str, error: BaseException | None
 ) -> None:
-    """engine.md: after any ambiguous end never begin another on that producer: a delayed EndTxn
-    could end the later one."""
+    """engine.md: after an unclear end never begin another transaction on that producer: a delayed
+    EndTxn could end the later one.
+    """
     open_one(producer)
     if error is None:
         Client.takes_ms[end] = SETTINGS.slow_ms + 1
@@ -193,9 +193,7 @@ def test_an_end_that_was_slow_or_unanswered_is_doubtful(
 
 
 @pytest.mark.parametrize("end", ["commit", "abort"])
-def test_an_end_that_is_just_quick_enough_is_certain(
-    producer: TransactionalProducer, end: str
-) -> None:
+def test_an_end_within_the_limit_is_certain(producer: TransactionalProducer, end: str) -> None:
     open_one(producer)
     Client.takes_ms[end] = SETTINGS.slow_ms
     getattr(producer, end)()
@@ -204,10 +202,10 @@ def test_an_end_that_is_just_quick_enough_is_certain(
 
 
 @pytest.mark.parametrize("end", ["commit", "abort"])
-def test_an_error_of_the_client_during_a_transaction_makes_its_end_doubtful(
+def test_a_client_error_during_a_transaction_makes_its_end_unclear(
     producer: TransactionalProducer, end: str
 ) -> None:
-    """engine.md: `error_cb` during it; one from before it is forgotten."""
+    """engine.md: `error_cb` during it; an earlier error is forgotten."""
     Client.made[0].error_cb(KafkaError(KafkaError._TRANSPORT))
     open_one(producer)
     getattr(producer, end)()
@@ -219,10 +217,10 @@ def test_an_error_of_the_client_during_a_transaction_makes_its_end_doubtful(
     assert status(producer) is Status.BROKEN
 
 
-def test_a_broker_that_refuses_before_the_end_leaves_it_to_us_to_abort(
+def test_after_a_refusal_before_the_end_the_transaction_is_aborted(
     producer: TransactionalProducer,
 ) -> None:
-    """Nothing was decided: no doubt, and the same producer goes on."""
+    """The end is certain, and the same producer continues."""
     open_one(producer)
     Client.does["commit"] = REFUSED
     with pytest.raises(Abort):
@@ -232,7 +230,7 @@ def test_a_broker_that_refuses_before_the_end_leaves_it_to_us_to_abort(
     assert status(producer) is Status.READY
 
 
-def test_a_slow_abort_costs_the_producer_and_no_more(producer: TransactionalProducer) -> None:
+def test_a_slow_abort_only_replaces_the_producer(producer: TransactionalProducer) -> None:
     open_one(producer)
     Client.takes_ms["abort"] = SETTINGS.slow_ms + 1
     assert producer.abort_or_rebuild() is True
@@ -243,20 +241,27 @@ def test_a_slow_abort_costs_the_producer_and_no_more(producer: TransactionalProd
 def test_a_commit_waits_until_every_record_is_acknowledged(
     producer: TransactionalProducer,
 ) -> None:
-    """What can be doubtful about the end is the end alone."""
+    """Then only the commit itself can be unclear. A client that lost the leader of one partition
+    never gets the acknowledgement (decision 13): another one runs the batch again.
+    """
     open_one(producer)
     Client.delivers = None
     with pytest.raises(Abort, match="1 records are not acknowledged"):
         producer.commit()
     assert "commit" not in Client.made[0].calls
-    assert status(producer) is Status.OPEN
+    assert status(producer) is Status.BROKEN
+    assert producer.abort_or_rebuild()
+    assert len(Client.made) == 2
+    Client.delivers = Delivered(TIMESTAMP_LOG_APPEND_TIME, NOW_MS)
+    whole_one(producer, "commit")
+    assert status(producer) is Status.READY
 
 
 @pytest.mark.parametrize("call", ["begin", "send_offsets", "flush", "commit", "abort"])
-def test_a_twin_ends_this_process_whichever_call_it_shows_in(
+def test_fencing_ends_the_process_whichever_call_reports_it(
     producer: TransactionalProducer, call: str
 ) -> None:
-    """engine.md: fenced by a newer instance is EXIT; hidden in a SystemError all the same."""
+    """engine.md: fenced by a newer instance is EXIT, even hidden in a SystemError."""
     hidden = SystemError("returned a result with an exception set")
     hidden.__cause__ = FENCED
     for error in (FENCED, hidden):
@@ -267,7 +272,7 @@ def test_a_twin_ends_this_process_whichever_call_it_shows_in(
         producer.rebuild()
 
 
-def test_a_fatal_error_that_the_client_has_lost_is_asked_for_again(
+def test_a_fatal_error_that_the_client_lost_is_queried(
     producer: TransactionalProducer,
 ) -> None:
     """engine.md: fenced by a newer instance is EXIT. Seen in the verifier's `flush`: the fence came
@@ -288,10 +293,10 @@ def test_a_fatal_error_that_the_client_has_lost_is_asked_for_again(
     assert "commit" not in Client.made[-1].calls
 
 
-def test_a_coordinator_that_gave_a_slow_transaction_up_is_no_twin(
+def test_a_coordinator_that_aborted_a_slow_transaction_is_no_newer_instance(
     producer: TransactionalProducer,
 ) -> None:
-    """It answers like a fence: then nobody newer is there, and a new producer goes on."""
+    """Its answer looks like a fence, but no newer instance exists; a new producer continues."""
     open_one(producer)
     Client.clock.advance(SETTINGS.timeout_ms)
     Client.does["commit"] = FENCED
@@ -300,12 +305,11 @@ def test_a_coordinator_that_gave_a_slow_transaction_up_is_no_twin(
     assert status(producer) is Status.BROKEN
 
 
-# -- the clock probe
-# -----------------------------------------------------------------------------------
+# -- the clock probe -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("off_ms", [0, -90_000, 90_000])
-def test_the_probe_says_how_far_the_broker_is_ahead_and_leaves_nothing(
+def test_the_probe_measures_the_brokers_clock_and_leaves_nothing(
     producer: TransactionalProducer, off_ms: int
 ) -> None:
     Client.delivers = Delivered(TIMESTAMP_LOG_APPEND_TIME, NOW_MS + off_ms)
@@ -323,17 +327,17 @@ def test_the_probe_says_how_far_the_broker_is_ahead_and_leaves_nothing(
     ],
     ids=["no answer", "the producer's time", "refused"],
 )
-def test_a_probe_without_the_brokers_time_does_not_pass_for_a_good_clock(
+def test_a_probe_without_the_brokers_time_does_not_count_as_a_good_clock(
     producer: TransactionalProducer, delivers: Delivered | KafkaError | None
 ) -> None:
-    """Domain §8: the check was skipped."""
+    """Domain §8: otherwise the check would be skipped."""
     Client.delivers = delivers
     with pytest.raises(Retry):
         producer.probe_clock("t")
     assert status(producer) is Status.READY
 
 
-def test_a_probe_does_not_take_the_time_of_the_one_before(
+def test_a_probe_does_not_use_the_time_of_the_previous_one(
     producer: TransactionalProducer,
 ) -> None:
     assert producer.probe_clock("t") == 0
@@ -343,10 +347,10 @@ def test_a_probe_does_not_take_the_time_of_the_one_before(
 
 
 @pytest.mark.parametrize("call", ["begin", "produce", "flush", "abort"])
-def test_a_twin_that_is_found_by_the_probe_ends_this_process(
+def test_fencing_found_by_the_probe_ends_the_process(
     producer: TransactionalProducer, call: str
 ) -> None:
-    """The probe's flush gave a SystemError, which no supervisor understands."""
+    """The probe's flush raised a SystemError, which no supervisor understands."""
     hidden = SystemError("returned a result with an exception set")
     hidden.__cause__ = FENCED
     Client.does = {call: hidden}

@@ -1,4 +1,4 @@
-"""The transactional producer on a Kafka that stops answering in the middle of a transaction."""
+"""The transactional producer on a Kafka that stops answering during a transaction."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from engine.loop.transaction import Status, TransactionalProducer, TransactionSe
 
 TOPIC = "t"
 SHORT = TransactionSettings(end_s=0.5)
-LET_GO_SECONDS_MAX = 15.0  # the opposite is never
+LET_GO_SECONDS_MAX = 15.0  # without the fix it never returns
 HANG_SECONDS_MAX = 60.0
 
 
 @pytest.mark.parametrize("aborted", [False, True], ids=["open", "abort unanswered"])
-def test_a_client_whose_kafka_hangs_is_let_go_at_once_and_is_gone(
+def test_a_client_whose_kafka_hangs_is_released_at_once(
     fresh_cluster: Callable[..., Cluster], aborted: bool
 ) -> None:
-    """EV-07, row 10: the client's own close aborts and waits for it without a limit: the processor
-    would stand for ever, alive. Let go even while the error that tells of it is handled."""
+    """EV-07, row 10: the client's own close aborts and waits without a limit, so the processor
+    would block forever. It is released even while its error is handled.
+    """
     kafka = fresh_cluster()
     admin = AdminClient(kafka.client_config())
     admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result()
-    gc.collect()  # clients of earlier tests that hang in circles of references
+    gc.collect()  # clients of earlier tests that are in reference cycles
     before = client_threads()
     producer = TransactionalProducer(kafka.client_config(), "npp-hang-1", SystemClock(), SHORT)
     producer.init()
@@ -67,6 +68,6 @@ def let_go(producer: TransactionalProducer, threads: int) -> None:
 
 
 def client_threads() -> int:
-    """Threads of this process that belong to a Kafka client."""
+    """This process's threads that belong to a Kafka client."""
     names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
     return sum(name.startswith("rdk:") for name in names)

@@ -1,4 +1,4 @@
-"""A partition's store in memory, for the driver and for tests."""
+"""A partition's store in memory, for the driver and tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from engine.store.store import Change, StoreMeta
 
 
 class MemoryPartitionStore:
-    """The same contract in a dictionary, for the driver. It outlives a simulated crash, like a
-    disk."""
+    """The same contract in a dictionary. It outlives a simulated crash, like a disk."""
 
     def __init__(self) -> None:
         self._states: dict[str, bytes | None] = {}

@@ -1,4 +1,4 @@
-"""Lanes: order per lane, rank before arrival, waiting without a thread, and what is forgotten."""
+"""Lanes: order per lane, rank before arrival, waiting without a thread, and what is dropped."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from engine.clock import HeldClock, SystemClock
+from engine.clock import SystemClock
 from engine.ports import InputRecord
 from engine.worker.lanes import Lane, Lanes, lane_of_key
+from tests.clock import HeldClock
 
 WAIT_S = 10.0
 
@@ -42,7 +43,7 @@ def clock() -> HeldClock:
     return HeldClock(1_000)
 
 
-def test_each_key_keeps_its_order_whatever_number_of_threads(clock: HeldClock) -> None:
+def test_each_key_keeps_its_order_with_any_number_of_threads(clock: HeldClock) -> None:
     done: dict[bytes, list[int]] = {}
 
     def work(each: InputRecord, _: int) -> float | None:
@@ -57,7 +58,7 @@ def test_each_key_keeps_its_order_whatever_number_of_threads(clock: HeldClock) -
     assert all(offsets == sorted(offsets) for offsets in done.values())
 
 
-def test_a_record_that_comes_again_later_holds_its_key_and_no_thread(clock: HeldClock) -> None:
+def test_a_record_to_be_retried_later_blocks_its_key_and_no_thread(clock: HeldClock) -> None:
     done: list[tuple[bytes | None, int]] = []
     tried = threading.Event()
 
@@ -81,7 +82,7 @@ def test_a_record_that_comes_again_later_holds_its_key_and_no_thread(clock: Held
     assert done[2:] == [(b"slow", 0), (b"slow", 1)]
 
 
-def test_what_is_dropped_never_comes_again_even_if_it_was_under_way(clock: HeldClock) -> None:
+def test_dropped_records_never_come_again_even_if_in_progress(clock: HeldClock) -> None:
     begun, go_on = threading.Event(), threading.Event()
     seen: list[tuple[int, int]] = []
 
@@ -106,7 +107,7 @@ def test_what_is_dropped_never_comes_again_even_if_it_was_under_way(clock: HeldC
 
 
 class Held:
-    """Work that waits until it is let go, name by name; notes what began and how much at once."""
+    """Work that blocks until released by name; records what started and the concurrency."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[bytes, int]] = []
@@ -128,8 +129,8 @@ class Held:
         return None
 
 
-def test_a_lower_rank_goes_before_all_that_waits(clock: HeldClock) -> None:
-    """Ruling 8: within a name, and among names, what is ready at a lower rank goes first."""
+def test_a_lower_rank_goes_before_everything_that_waits(clock: HeldClock) -> None:
+    """Ruling 8: within a name and among names, whatever is ready at a lower rank goes first."""
     held = Held()
     held.go_on[b"busy"] = threading.Event()
     with lanes(held, clock, 1, room=(1, 1, 1)) as made:
@@ -144,8 +145,8 @@ def test_a_lower_rank_goes_before_all_that_waits(clock: HeldClock) -> None:
     assert [offset for _, offset in held.begun[1:]] == [5, 4, 1, 3, 2]
 
 
-def test_lanes_of_one_name_are_never_at_work_together(clock: HeldClock) -> None:
-    """Ruling 8: SUBMIT and WITHDRAW of one reference never run at once, whatever their order."""
+def test_lanes_of_one_name_never_run_together(clock: HeldClock) -> None:
+    """Ruling 8: SUBMIT and WITHDRAW of one reference never run at once, in either order."""
     held = Held()
     with lanes(held, clock, 8, room=(8, 8, 8)) as made:
         for offset in range(3_000):
@@ -155,8 +156,8 @@ def test_lanes_of_one_name_are_never_at_work_together(clock: HeldClock) -> None:
     assert len(held.begun) == 3_000
 
 
-def test_a_record_that_sleeps_holds_its_own_lane_only(clock: HeldClock) -> None:
-    """Ruling 8: an attempt that sleeps holds up neither its withdrawal nor an enquiry."""
+def test_a_sleeping_record_blocks_its_own_lane_only(clock: HeldClock) -> None:
+    """Ruling 8: a waiting attempt delays neither its withdrawal nor an enquiry."""
     slept: list[int] = []
     done: list[int] = []
 
@@ -179,7 +180,7 @@ def test_a_record_that_sleeps_holds_its_own_lane_only(clock: HeldClock) -> None:
     assert done == [2, 0, 1]
 
 
-def test_slow_calls_of_a_high_rank_leave_threads_to_the_lower_ones(clock: HeldClock) -> None:
+def test_slow_calls_of_a_high_rank_leave_threads_for_the_lower_ones(clock: HeldClock) -> None:
     """Enquiries to a rail that hangs do not take the threads of a recall."""
     held = Held()
     names = [b"slow-%d" % n for n in range(6)]
@@ -198,15 +199,15 @@ def test_slow_calls_of_a_high_rank_leave_threads_to_the_lower_ones(clock: HeldCl
     assert len(held.begun) == 8
 
 
-def test_room_that_grows_from_rank_to_rank_is_refused(clock: HeldClock) -> None:
-    """A high rank with more room than a low one would take the low one's threads."""
+def test_capacity_that_grows_with_the_rank_is_refused(clock: HeldClock) -> None:
+    """A high rank with more capacity than a low one would take the low one's threads."""
     for room in ((1, 2), (1, 0)):
         with pytest.raises(ValueError, match="room falls"):
             Lanes(lambda _, __: None, clock, threads=2, room=room)
 
 
-def test_lanes_dropped_while_their_name_is_at_work_come_again(clock: HeldClock) -> None:
-    """A rebalance forgets what waits behind a name; what is put after it is worked on."""
+def test_lanes_dropped_while_their_name_is_in_progress_come_again(clock: HeldClock) -> None:
+    """A rebalance forgets what waits behind a name; records put afterwards are processed."""
     held = Held()
     held.go_on[b"key"] = threading.Event()
     with lanes(held, clock, 2, room=(2, 2)) as made:
@@ -228,3 +229,49 @@ def _until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert clock.monotonic_s() < deadline_s
         clock.sleep(0.01)
+
+
+def test_a_thread_starts_only_for_a_record_that_waits_for_one(clock: HeldClock) -> None:
+    """Issue: an adapter with little work has few threads, and with much work no more than its
+    bound.
+    """
+    go_on = threading.Event()
+
+    def work(each: InputRecord, _: int) -> float | None:
+        assert not (each.key or b"").startswith(b"slow") or go_on.wait(WAIT_S)
+        return None
+
+    with lanes(work, clock, 4) as made:
+        assert made._threads == []
+        for offset in range(20):
+            put(made, record(b"key-%d" % offset, offset))
+            assert made.wait_idle(WAIT_S)
+            _until(lambda: made._idling == len(made._threads))
+        assert len(made._threads) == 1
+        for offset, expected in enumerate((1, 2, 3, 4, 4, 4)):
+            put(made, record(b"slow-%d" % offset, offset))
+            assert len(made._threads) == expected
+        go_on.set()
+        assert made.wait_idle(WAIT_S)
+
+
+def test_lanes_that_become_ready_together_get_a_thread_each(clock: HeldClock) -> None:
+    """Those that slept, and those that waited behind another of their name."""
+    together = threading.Barrier(3)
+    first = threading.Event()
+
+    def work(each: InputRecord, _: int) -> float | None:
+        if not first.is_set():
+            if each.offset == 2:
+                first.set()
+            return 1.0
+        together.wait(WAIT_S)
+        return None
+
+    with lanes(work, clock, 3) as made:
+        for offset in range(3):
+            put(made, record(b"key-%d" % offset, offset))
+            _until(lambda expected=offset + 1: len(made._asleep) == expected)  # type: ignore[misc]
+        clock.advance(1_000)
+        made.release_due()
+        assert made.wait_idle(WAIT_S)

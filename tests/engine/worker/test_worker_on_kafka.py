@@ -1,4 +1,4 @@
-"""Worker, publisher, scout, reader and topic administration on a real Kafka."""
+"""Worker, publisher, look-ahead reader, reader and topic administration on a real Kafka."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from tests.engine.kafka_rig import Rig, rig
 from tests.engine.toy import ADD, ANSWERS, CONTROL, ToyControl
 
 WAIT_S = 40.0
+AHEAD_MAX = 50  # records read and not done
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ class Running:
                 group=f"npp-{toy.application}",
                 topics=(toy.topic(ADD),),
                 control_topic=toy.topic(CONTROL),
-                records_max=50,
+                records_max=AHEAD_MAX,
                 session_timeout_ms=6_000,
                 instance_id=instance,
             ),
@@ -86,7 +87,9 @@ def answers(toy: Rig) -> list[LogRecord]:
 
 
 def test_every_record_is_answered_in_order_per_key_and_never_skipped(toy: Rig) -> None:
-    """Lanes keep the order of a key, and all answers are there after a clean stop and a restart."""
+    """Lanes keep the order of a key, and all answers exist after a clean stop and a restart. The
+    stop drops what waits; what was done behind it in its partition is not committed and done again.
+    """
     toy.send(300)
     first = Running(toy, lambda record: answer(toy, record))
     toy.until(lambda: len(answers(toy)) >= 100, "some are answered", WAIT_S)
@@ -95,15 +98,18 @@ def test_every_record_is_answered_in_order_per_key_and_never_skipped(toy: Rig) -
     toy.send(100)
     toy.until(lambda: len({r.value for r in answers(toy)}) >= 400, "all are answered", WAIT_S)
     second.stop()
-    for key in {r.key for r in answers(toy)}:
-        mine = [int((r.value or b"").split(b"/")[1]) for r in answers(toy) if r.key == key]
-        assert mine == sorted(set(mine)), "a clean stop repeats nothing"
+    found = answers(toy)
+    assert len(found) - len({r.value for r in found}) <= AHEAD_MAX
+    for key in {r.key for r in found}:
+        mine = [int((r.value or b"").split(b"/")[1]) for r in found if r.key == key]
+        firsts = list(dict.fromkeys(mine))
+        assert firsts == sorted(firsts)
 
 
-def test_a_record_whose_outside_does_not_answer_is_tried_again_and_holds_its_key_only(
+def test_a_record_without_an_answer_from_outside_is_retried_and_blocks_its_key_only(
     toy: Rig,
 ) -> None:
-    """TryAgain keeps the lane, not the others; nothing behind it is committed."""
+    """TryAgain blocks the lane, not the others; nothing behind it is committed."""
     down = threading.Event()
     tries: list[int] = []
 
@@ -124,11 +130,12 @@ def test_a_record_whose_outside_does_not_answer_is_tried_again_and_holds_its_key
     assert len(set(tries)) == 1
 
 
-def test_a_worker_whose_place_was_taken_joins_again_and_skips_nothing(
+def test_a_fenced_worker_rejoins_and_skips_nothing(
     toy: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 10: fenced by its own late heartbeat, a client is of no more use; another one goes on,
-    and what the scout must have read stays the gate."""
+    """Row 10: fenced by its own late heartbeat, the client is replaced, and the new one still waits
+    for what the look-ahead must have read.
+    """
     running = Running(toy, lambda record: answer(toy, record), observe=lambda record: None)
     toy.send(20)
     toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)
@@ -140,7 +147,7 @@ def test_a_worker_whose_place_was_taken_joins_again_and_skips_nothing(
     running.stop()
 
 
-def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
+def test_a_stop_on_control_pauses_the_handlers(toy: Rig) -> None:
     """Domain §10: adapters obey STOP too; work waits in its topic."""
     toy.control(b"stop")
     toy.send(10)
@@ -152,8 +159,10 @@ def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
     running.stop()
 
 
-def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
-    """JOB-03: the client keeps a partition's pause until it has it again; the worker may not."""
+def test_a_partition_reassigned_after_a_stop_is_read(toy: Rig) -> None:
+    """JOB-03: the client keeps a partition's pause until it is assigned again; the
+    worker must not.
+    """
     every = tuple(range(toy.partitions))
     toy.control(b"stop")
     first = Running(toy, lambda record: answer(toy, record))
@@ -170,11 +179,12 @@ def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
     first.stop()
 
 
-def test_it_reads_from_the_committed_offsets_that_it_has_asked_for_itself(
+def test_it_reads_from_committed_offsets_that_it_requested_itself(
     toy: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 10: the client's own question for them is lost when a coordinator that wakes up refuses
-    it, and a partition that is assigned without an offset is then never read."""
+    """Row 10: the client's own request for them is lost if a coordinator that recovers refuses it,
+    and a partition assigned without an offset is then never read.
+    """
     begun: list[TopicPartition] = []
 
     class Watched(Consumer):
@@ -197,11 +207,12 @@ def test_it_reads_from_the_committed_offsets_that_it_has_asked_for_itself(
     assert sum(p.offset for p in begun) == 30
 
 
-def test_a_partition_that_the_client_does_not_give_is_read_by_another(
+def test_a_partition_that_the_client_does_not_fetch_is_read_by_another_client(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """JOB-03: whatever keeps the client from fetching (here a pause that the worker knows nothing
-    of), the records that lie there are missed, and another client takes its place."""
+    """JOB-03: the client stops fetching, here because of a pause that the worker does not know. The
+    unread records are noticed, and another client takes over.
+    """
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
         monkeypatch.setattr(stall_detection, name, seconds)
     running = Running(toy, lambda record: answer(toy, record))
@@ -213,13 +224,13 @@ def test_a_partition_that_the_client_does_not_give_is_read_by_another(
     toy.send(20)
     toy.until(lambda: running.health.stalled_s > 0, "it is seen to stand", WAIT_S)
     toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
-    assert "has records that did not come" in caplog.text
-    toy.until(lambda: running.health.stalled_s == 0, "nothing stands any more", WAIT_S)
+    assert "has records that did not arrive" in caplog.text
+    toy.until(lambda: running.health.stalled_s == 0, "nothing is stalled any more", WAIT_S)
     running.stop()
 
 
-def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy: Rig) -> None:
-    """Markers and aborted records are nothing that is left to read, for any tool that looks."""
+def test_commits_reach_the_end_of_a_log_written_by_transactions(toy: Rig) -> None:
+    """Markers and aborted records are nothing left to read, for any tool."""
     running = Running(toy, lambda record: answer(toy, record))
     producer = Producer({**toy.connection, "transactional.id": f"{toy.application}-one"})
     producer.init_transactions(WAIT_S)
@@ -237,11 +248,12 @@ def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy:
     running.stop()
 
 
-def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_record(
+def test_a_handler_that_waits_until_fresh_knows_the_records_behind_its_own(
     toy: Rig,
 ) -> None:
-    """Ruling 8: an instruction whose withdraw is behind it is seen as withdrawn before its
-    submission."""
+    """Ruling 8: an instruction with its withdrawal behind it counts as withdrawn before its
+    submission.
+    """
     withdrawn: set[bytes] = set()
     submitted: list[bytes] = []
 
@@ -267,8 +279,8 @@ def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_rec
     assert len(set(submitted)) == 40
 
 
-def test_a_published_record_is_confirmed_where_the_java_client_would_put_it(toy: Rig) -> None:
-    """Partition by murmur2 of the key, and the place that was confirmed holds the record."""
+def test_a_published_record_is_confirmed_at_the_java_clients_partition(toy: Rig) -> None:
+    """Partitioned by murmur2 of the key; the confirmed offset holds the record."""
     publisher = Publisher(toy.connection, "test")
     placed = publisher.publish_all(
         [Outgoing(toy.topic(ADD), b"key-%d" % n, b"%d" % n) for n in range(50)]
@@ -287,8 +299,9 @@ def test_a_published_record_is_confirmed_where_the_java_client_would_put_it(toy:
 
 
 def test_topics_are_planned_applied_and_compared(toy: Rig) -> None:
-    """EV-08: a missing topic and a wrong configuration are put right, a partition count never
-    is."""
+    """EV-08: a missing topic and a wrong configuration are corrected, a partition count
+    never is.
+    """
     admin = TopicAdmin(toy.connection)
     name = f"{toy.application}.planned"
     spec = TopicSpec(name, 2, 1, {"retention.ms": "-1", "cleanup.policy": "delete"})
@@ -302,5 +315,5 @@ def test_topics_are_planned_applied_and_compared(toy: Rig) -> None:
         ("config", True),
     ]
     assert [d.kind for d in admin.apply([other])] == ["config"]
-    # The controller has it; the broker that is asked hears of it a moment later.
+    # The controller has it; the queried broker gets it a moment later.
     toy.until(lambda: [d.kind for d in admin.drift([other])] == ["partitions"], "put right", WAIT_S)

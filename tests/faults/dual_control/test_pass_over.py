@@ -1,5 +1,6 @@
-"""A batch that nobody can read, in the whole product: two persons pass it over, and everything goes
-on and can be proven."""
+"""An unreadable batch in the whole product: operators skip it under dual control, everything
+continues, and the log can be proved.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ import re
 import time
 
 from app import cluster as product
-from app import settings
+from app.config import settings
 from app.control import operators
 from app.platform.broker import Cluster
-from control.act_signature import signed
-from core.records import RecoverRequested
+from control.acts.act_signature import signed
+from core.control_records import RecoverRequested
 from engine.clients.reader import read_all
 from examples import upstream_load as upstream
 from schemas import topology
@@ -29,7 +30,7 @@ PLACE = (topology.COMMANDS, PART)
 
 
 def spoil(harness: Harness) -> int:
-    """Append a batch that no client can unpack; its offset."""
+    """Append a batch that no client can unpack; return its offset."""
     (end,) = end_offsets(harness.bootstrap, [PLACE]).values()
     producer = harness.producer(
         **{"compression.type": "zstd", "message.max.bytes": 200_000_000,
@@ -41,7 +42,7 @@ def spoil(harness: Harness) -> int:
 
 
 def decided(harness: Harness) -> set[str]:
-    """Payments of which the journal knows."""
+    """The payments that the journal knows."""
     connection = {"bootstrap.servers": harness.bootstrap}
     return {
         (record.key or b"").decode()
@@ -73,7 +74,7 @@ def publish(harness: Harness) -> tuple[list[str], list[str]]:
 
 
 def publish_request(harness: Harness, offset: int) -> str:
-    """A request that the command would not have made: for one that can be read by now."""
+    """A request that the command would refuse to make, because the batch is readable."""
     environment = settings.load(harness.env)
     request = RecoverRequested(
         request_id="rec_good",
@@ -106,12 +107,12 @@ def confirm(harness: Harness, request: str, who: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
+def test_a_batch_passed_over_under_dual_control_unblocks_the_records_behind_it(
     own: tuple[Cluster, Harness],
 ) -> None:
-    """ERR-07:
-    Named at once; the other partitions go on; nothing that can be read is passed
-    over, by nobody alone, and never while somebody decides; then the replay proves the log again.
+    """ERR-07: it is reported at once and the other partitions continue. Readable records are never
+    passed over, nor by one person, nor while the processor runs; afterwards the replay proves the
+    log.
     """
     _, harness = own
     process = harness.start_payments()
@@ -131,12 +132,14 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
 
     def ask(place: str) -> tuple[int, str]:
         words = ("--pass-over", place, "--as", "alice", "--reason", "ticket 4714")
-        asked = harness.npp("control", "recover", "--request", *words, check=False)
-        return asked.returncode, asked.stdout + asked.stderr
+        requested = harness.npp("control", "recover", "--request", *words, check=False)
+        return requested.returncode, requested.stdout + requested.stderr
 
     assert ask(f"{PLACE[0]}:{PART}:{at - 1}")[0] == REFUSED  # it can be read
     assert ask(f"{PLACE[0]}:{PART}:1000000")[0] == USAGE
-    assert ask(f"{topology.EVENTS}:{PART}:0")[0] == REFUSED  # the truth is restored, not passed
+    assert (
+        ask(f"{topology.EVENTS}:{PART}:0")[0] == REFUSED
+    )  # the journal is restored, never skipped
     code, said = ask(f"{PLACE[0]}:{PART}:{at}")
     assert code == 0, said
     request = re.search(r"rec_[0-9a-f]+", said)
@@ -146,7 +149,7 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     good = publish_request(harness, at - 1)
     before = committed_offsets(harness.bootstrap)
     code, said = confirm(harness, good, "bob")
-    assert code == REFUSED, "what can be read now is decided, whatever was asked for"
+    assert code == REFUSED, "a readable batch is decided, whatever was requested"
     assert "can be read" in said
     code, said = confirm(harness, request[0], "Alice ")
     assert code == REFUSED
@@ -156,7 +159,7 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     assert code == 0, said
     assert f"{GROUP}" in said
     assert committed_offsets(harness.bootstrap) == {**before, PLACE: at + 1}
-    assert confirm(harness, request[0], "bob")[0] == REFUSED  # it serves once
+    assert confirm(harness, request[0], "bob")[0] == REFUSED  # it can be used once
     code, said = ask(f"{PLACE[0]}:{PART}:{at}")
     assert code == REFUSED
     assert "is past" in said

@@ -1,7 +1,7 @@
-"""Somebody writes events behind the engine's back, and people follow the runbook's page to its end.
+"""A foreign writer appends events, and operators follow the runbook's page to its end.
 
-UnauthorizedStateMutation (docs/runbook.md): a STOP, a ruling of two persons, a
-proof, resume; the engine, the verifier and the replay go on. SEC-03, EP-12.
+UnauthorizedStateMutation (docs/runbook.md): a STOP, a ruling under dual control, a replay proof, a
+resume; engine, verifier and replay continue. SEC-03, EP-12.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from app import cluster as product
-from app import settings
+from app.config import settings
 from app.platform.broker import Cluster
 from core.payment import state as payment_state
 from core.payment.evolve import evolve
@@ -32,8 +32,9 @@ pytestmark = pytest.mark.broker
 
 
 def forge(cluster: product.Cluster, payment: str, *, lifecycle: bool) -> tuple[int, int]:
-    """An event that nobody decided, with the right sequence and previousHash, and its lifecycle
-    record if that is wanted; where it stands in the journal."""
+    """An event that was never decided, with the right sequence and previousHash, optionally with
+    its lifecycle record; return its place in the journal.
+    """
     history = cluster.history(payment)
     before = history[-1]
     header = msgspec.structs.replace(
@@ -65,12 +66,12 @@ def stops(harness: Harness) -> list[dict[str, Any]]:
 
 
 def rule(harness: Harness, place: tuple[int, int], way: str) -> None:
-    """Asked by alice, refused to alice, confirmed by bob."""
+    """Requested by alice, refused to alice, confirmed by bob."""
     where = [str(number) for number in place]
-    asked = harness.npp(
+    requested = harness.npp(
         "control", "ruling", *where, way, "--as", "alice", "--reason", "drill 4719", "--json"
     )
-    at = str(json.loads(asked.stdout)["controlOffset"])
+    at = str(json.loads(requested.stdout)["controlOffset"])
     alone = harness.npp("control", "confirm", at, "--as", "alice", check=False)
     assert alone.returncode == REFUSED
     assert "second person" in alone.stderr
@@ -81,7 +82,7 @@ def rule(harness: Harness, place: tuple[int, int], way: str) -> None:
 
 
 def resume(harness: Harness) -> None:
-    """Every open STOP ends by two persons and a replay of the whole log."""
+    """End every open STOP under dual control, with a replay of the whole log."""
     harness.npp("replay", "verify", "--publish")
     for stop in stops(harness):
         named = ["--stop", stop["stopId"]]
@@ -108,12 +109,13 @@ def signed_all(verifier: Process) -> bool:
     )
 
 
-@pytest.mark.timeout(600)  # some thirty commands one after the other
-def test_a_foreign_event_is_ruled_on_and_everything_goes_on(
+@pytest.mark.timeout(600)  # some thirty commands in sequence
+def test_after_a_ruling_on_a_foreign_event_everything_continues(
     own: tuple[Cluster, Harness],
 ) -> None:
-    """One at the end of a payment, one with a forged lifecycle record at which the engine starts
-    again without its disk."""
+    """One at the end of a payment, and one with a forged lifecycle record, after which the engine
+    restarts without its disk.
+    """
     _, harness = own
     payments, verifier = harness.start_payments(), harness.start_verifier()
     harness.ready(payments, verifier)
@@ -146,11 +148,11 @@ def test_a_foreign_event_is_ruled_on_and_everything_goes_on(
             lambda: payments.log.read_text().count("engine is stopped") > starts,
             "it does not start",
         )
-        asked = harness.npp(
+        requested = harness.npp(
             "control", "ruling", *map(str, place), "--foreign", "--as", "alice",
             "--reason", "drill 4719", "--json",
         )  # fmt: skip
-        at = str(json.loads(asked.stdout)["controlOffset"])
+        at = str(json.loads(requested.stdout)["controlOffset"])
         running = harness.npp("control", "confirm", at, "--as", "bob", check=False)
         assert running.returncode == REFUSED
         assert "processors are running" in running.stderr

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.clock import HeldClock
 from gateways.deposits.simulator import DepositsSimulator
+from tests.clock import HeldClock
 from tests.gateways.deposits.harness import NOW_MS, Harness
 from tests.gateways.harness import serving
 

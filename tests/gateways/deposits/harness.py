@@ -1,4 +1,4 @@
-"""The simulated Deposits Core on a loopback server, and the client before it."""
+"""The simulated Deposits Core on a loopback server, and its client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 from core.payment.instructions import DepositsRequest
 from core.values import funds_ref
-from engine.clock import HeldClock
 from gateways import ports
 from gateways.connections import Gateway
 from gateways.deposits.http_client import HttpDepositsCore
 from gateways.deposits.simulator import DepositsSimulator
 from gateways.ports import FundsAnswer
+from tests.clock import HeldClock
 from tests.gateways.harness import PARTIES, funds, payment
 
 NOW_MS = 1_780_000_000_000
@@ -28,7 +28,7 @@ def hold(number: int, *, not_after: int | None = NOT_AFTER) -> DepositsRequest:
 
 
 def end_hold(number: int, *, count: int = 1) -> DepositsRequest:
-    """The RELEASE of a HOLD that was not answered."""
+    """The RELEASE of an unanswered HOLD."""
     return msgspec.structs.replace(
         funds(number, "RELEASE"),
         funds_ref=funds_ref(payment(number), 1, "RELEASE", count),
@@ -38,7 +38,7 @@ def end_hold(number: int, *, count: int = 1) -> DepositsRequest:
 
 
 class Harness:
-    """A simulator with a held clock, and the HTTP client before it."""
+    """A simulator with a held clock, and its HTTP client."""
 
     def __init__(self, client: httpx.Client, clock: HeldClock, simulator: DepositsSimulator):
         self.client, self.clock, self.simulator = client, clock, simulator

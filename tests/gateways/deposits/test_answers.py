@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.clock import HeldClock
 from gateways import ports
 from gateways.connections import Gateway
 from gateways.deposits.answers import ANY, NONE, QUESTIONS, TABLE
 from gateways.deposits.http_client import HttpDepositsCore
+from tests.clock import HeldClock
 from tests.gateways.deposits.harness import AMOUNT, NOT_AFTER, NOW_MS, end_hold, hold
 from tests.gateways.harness import PARTIES, funds, payment, serving
 from tests.rooms import ROOT
@@ -25,15 +25,15 @@ PAGE = ROOT / "docs" / "deposits-gateway.md"
 
 
 class Fake:
-    """A Deposits Core that says what it is told to."""
+    """A Deposits Core with scripted answers."""
 
     def __init__(self) -> None:
         self.status = 200
         self.content: bytes = b""
-        self.asked: dict[str, Any] = {}
+        self.requested: dict[str, Any] = {}
 
     async def answer(self, request: Request) -> Response:
-        self.asked = json.loads(await request.body())
+        self.requested = json.loads(await request.body())
         return Response(self.content, self.status, media_type="application/json")
 
     def says(self, status: int, body: Mapping[str, Any] | bytes) -> None:
@@ -62,7 +62,7 @@ REQUESTS = {
 
 
 def documented() -> list[tuple[int, str, str, str]]:
-    """(status, code, column, cell) of the page's table, which is written by hand."""
+    """(status, code, column, cell) of the page's handwritten table."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("| HTTP | code |"))
     columns = [each.strip() for each in lines[begin].strip("|").split("|")][2:]
@@ -77,7 +77,7 @@ def documented() -> list[tuple[int, str, str, str]]:
     return found
 
 
-def test_the_pages_table_is_the_one_that_the_adapter_reads() -> None:
+def test_the_pages_table_is_the_adapters_table() -> None:
     """One table per gateway, as data and in the docs."""
     words = {NONE: "none", ANY: "any"}
     data = [
@@ -91,7 +91,7 @@ def test_the_pages_table_is_the_one_that_the_adapter_reads() -> None:
 
 
 def expected(status: int, code: str, column: str) -> str:
-    """The first documented row that fits."""
+    """The first documented row that matches."""
     for at, named, of, cell in documented():
         if at == status and of == column and named in (code, "any", "none"):
             return cell
@@ -107,7 +107,7 @@ def expected(status: int, code: str, column: str) -> str:
 def test_each_cell_of_the_table_over_http(
     fake: tuple[Fake, HttpDepositsCore], status: int, code: str, column: str
 ) -> None:
-    """HTTP status and code give the outcome that the page says, every cell."""
+    """HTTP status and code give the documented outcome, for every cell."""
     server, core = fake
     for request in REQUESTS[column]:
         body: dict[str, Any] = {"fundsRef": request.funds_ref, "code": code, "details": "why"}
@@ -115,11 +115,11 @@ def test_each_cell_of_the_table_over_http(
             body |= {"holdRef": "HLD1", "ledgerRef": "L1", "amount": 7, "verifiedAt": 9}
         server.says(status, body)
         answer = core.perform(request, None)
-        outcome, _, told = expected(status, code, column).partition(" ")
+        outcome, _, reported = expected(status, code, column).partition(" ")
         assert answer.outcome == outcome
         if outcome in ("REFUSED", "DECLINED"):
-            assert answer.code == (told or code)
-            assert answer.details == (f"{code}: why" if told else "why")
+            assert answer.code == (reported or code)
+            assert answer.details == (f"{code}: why" if reported else "why")
         elif outcome == "DONE":
             said = (answer.hold_ref, answer.ledger_ref, answer.amount, answer.verified_at)
             assert (*said, answer.code) == ("HLD1", "L1", 7, 9, None)
@@ -155,7 +155,7 @@ UNREADABLE: list[tuple[str, int, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("column", "status", "said"), UNREADABLE)
-def test_an_answer_that_is_not_certain_is_unreadable_and_says_why(
+def test_an_uncertain_answer_is_unreadable_and_says_why(
     fake: tuple[Fake, HttpDepositsCore], column: str, status: int, said: dict[str, Any]
 ) -> None:
     """Neither done nor refused, and no id is ever shortened."""
@@ -183,17 +183,17 @@ def test_an_answer_that_is_not_certain_is_unreadable_and_says_why(
         (200, b'{"fundsRef":"a","fundsRef":"b"}', ports.UNREADABLE),
     ],
 )
-def test_what_is_not_deposits_cores_word_refuses_nothing(
+def test_a_page_that_is_not_from_deposits_core_refuses_nothing(
     fake: tuple[Fake, HttpDepositsCore], status: int, content: bytes, outcome: str
 ) -> None:
-    """A proxy's page is silence, an unreadable success is said so."""
+    """A proxy's page is silence; an unreadable success is reported as such."""
     server, core = fake
     server.says(status, content)
     assert core.perform(hold(20), None).outcome == outcome
 
 
-def test_ids_of_140_characters_come_back_whole(fake: tuple[Fake, HttpDepositsCore]) -> None:
-    """A cut id is another id."""
+def test_ids_of_140_characters_are_kept_whole(fake: tuple[Fake, HttpDepositsCore]) -> None:
+    """A truncated id is another id."""
     server, core = fake
     request = hold(20)
     server.says(
@@ -203,19 +203,19 @@ def test_ids_of_140_characters_come_back_whole(fake: tuple[Fake, HttpDepositsCor
     assert (answer.hold_ref, answer.ledger_ref) == (LONGEST, LONGEST)
     server.says(200, {"fundsRef": funds(20, "CAPTURE").funds_ref, "holdRef": LONGEST})
     assert core.perform(funds(20, "CAPTURE", LONGEST), None).outcome == ports.DONE
-    assert server.asked["holdRef"] == LONGEST
+    assert server.requested["holdRef"] == LONGEST
 
 
-def test_a_hold_says_until_when_and_a_release_which_hold_it_ends(
+def test_a_hold_states_its_not_after_and_a_release_the_hold_it_ends(
     fake: tuple[Fake, HttpDepositsCore],
 ) -> None:
     """Contract, rules 1 and 2: notAfter and holdFundsRef are in the bodies."""
     server, core = fake
     core.perform(hold(20), PARTIES)
-    assert server.asked["notAfter"] == NOT_AFTER
-    assert server.asked["debtor"]["bsb"] == PARTIES.debtor.bsb
+    assert server.requested["notAfter"] == NOT_AFTER
+    assert server.requested["debtor"]["bsb"] == PARTIES.debtor.bsb
     core.perform(end_hold(20), None)
-    assert server.asked == {
+    assert server.requested == {
         "fundsRef": end_hold(20).funds_ref,
         "paymentIntentId": payment(20),
         "amount": AMOUNT,

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 import gateways.connections
-from engine.clock import HeldClock
 from gateways import ports
 from gateways.connections import Gateway
 from gateways.deposits.http_client import HttpDepositsCore
 from gateways.deposits.simulator import DepositsSimulator
 from gateways.simulator import Journal
+from tests.clock import HeldClock
 from tests.gateways.deposits.harness import (
     AMOUNT,
     FINAL_AT,
@@ -39,7 +39,7 @@ def test_money_moves_once_per_reference(harness: Harness) -> None:
     )  # fmt: skip
 
 
-def test_what_was_captured_can_not_be_released(harness: Harness) -> None:
+def test_captured_money_cannot_be_released(harness: Harness) -> None:
     """INT-05: held = captured + released + expired + left."""
     held = harness.ask(hold(2))
     harness.ask(funds(2, "CAPTURE", held.hold_ref))
@@ -47,8 +47,8 @@ def test_what_was_captured_can_not_be_released(harness: Harness) -> None:
     assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_TOO_SMALL")
 
 
-def test_a_declined_hold_a_refusal_and_silence_are_three_things(harness: Harness) -> None:
-    """Domain, money and funds: the adapter tells silence from refusal."""
+def test_a_declined_hold_a_refusal_and_silence_are_distinguished(harness: Harness) -> None:
+    """Domain, money and funds: the adapter distinguishes silence from refusal."""
     harness.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"})
     declined = harness.ask(hold(3))
     assert (declined.outcome, declined.code) == (ports.DECLINED, "INSUFFICIENT_FUNDS")
@@ -62,7 +62,7 @@ def test_a_declined_hold_a_refusal_and_silence_are_three_things(harness: Harness
     assert harness.ask(hold(5)).outcome == ports.DONE
 
 
-def test_the_amount_is_the_one_that_deposits_core_names(harness: Harness) -> None:
+def test_the_amount_is_the_one_deposits_core_names(harness: Harness) -> None:
     """Domain, money and funds: a contradiction in the amount reaches the payment."""
     harness.script({"kind": "SAY", "fields": {"amount": 1}})
     assert harness.ask(hold(6)).amount == 1
@@ -81,7 +81,7 @@ def test_a_hold_is_never_carried_out_after_its_not_after(harness: Harness) -> No
     assert harness.left() == AMOUNT
 
 
-def test_a_hold_whose_release_came_first_is_never_carried_out(harness: Harness) -> None:
+def test_a_hold_that_arrives_after_its_release_is_never_carried_out(harness: Harness) -> None:
     """Contract, rule 2."""
     assert harness.ask(end_hold(9)).outcome == ports.PENDING
     answer = harness.ask(hold(9))
@@ -89,8 +89,8 @@ def test_a_hold_whose_release_came_first_is_never_carried_out(harness: Harness) 
     assert harness.left() == 0
 
 
-def test_never_held_is_said_only_after_not_after_and_the_margin(harness: Harness) -> None:
-    """Contract, rule 3: before that nobody knows."""
+def test_never_held_comes_only_after_not_after_and_the_margin(harness: Harness) -> None:
+    """Contract, rule 3: before that it is unknown."""
     harness.clock.advance(FINAL_AT - NOW_MS - 1)
     assert harness.ask(end_hold(10)).outcome == ports.PENDING
     harness.clock.advance(1)
@@ -99,7 +99,9 @@ def test_never_held_is_said_only_after_not_after_and_the_margin(harness: Harness
 
 
 def test_a_hold_that_was_carried_out_is_released_by_its_reference(harness: Harness) -> None:
-    """Contract, rule 3: RELEASED names the hold and what was released, all that was held."""
+    """Contract, rule 3: RELEASED names the hold and the amount released, which is all that was
+    held.
+    """
     held = harness.ask(hold(11))
     answer = harness.ask(end_hold(11))
     assert (answer.outcome, answer.hold_ref, answer.amount) == (
@@ -111,15 +113,15 @@ def test_a_hold_that_was_carried_out_is_released_by_its_reference(harness: Harne
 
 
 def test_a_declined_hold_is_never_held(harness: Harness) -> None:
-    """Contract, rule 3: a refused HOLD is one that was never carried out."""
+    """Contract, rule 3: a refused HOLD was never carried out."""
     harness.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS", "operation": "HOLD"})
     harness.ask(hold(12))
     harness.clock.advance(FINAL_AT - NOW_MS)
     assert harness.ask(end_hold(12)).outcome == ports.NEVER_HELD
 
 
-def test_a_restarted_ledger_knows_what_it_moved_and_which_holds_were_ended(tmp_path: Path) -> None:
-    """Contract, rules 1 to 3 over a restart of the simulator."""
+def test_a_restarted_ledger_knows_its_movements_and_ended_holds(tmp_path: Path) -> None:
+    """Contract, rules 1 to 3 across a restart of the simulator."""
     clock, path = HeldClock(NOW_MS), tmp_path / "deposits.jsonl"
     first = DepositsSimulator(clock=clock, journal=Journal(path))
     with serving(first.app()) as client:
@@ -138,8 +140,10 @@ def test_a_restarted_ledger_knows_what_it_moved_and_which_holds_were_ended(tmp_p
         assert harness.left() == AMOUNT
 
 
-def test_a_reference_with_other_content_says_nothing_certain(harness: Harness) -> None:
-    """Contract: something was done under this reference, so it is not refused, it is unclear."""
+def test_a_reference_with_other_content_is_unclear(harness: Harness) -> None:
+    """Contract: something was done under this reference, so the answer is not a refusal but
+    unclear.
+    """
     harness.ask(hold(16))
     answer = harness.ask(msgspec.structs.replace(hold(16), amount=AMOUNT - 1))
     assert answer.outcome == ports.UNREADABLE
@@ -147,10 +151,10 @@ def test_a_reference_with_other_content_says_nothing_certain(harness: Harness) -
 
 
 @pytest.mark.parametrize(("patience_s", "outcome"), [(0.05, ports.SILENT), (5.0, ports.DONE)])
-def test_an_answer_that_is_later_than_the_client_waits_is_silence_and_moves_money_once(
+def test_an_answer_after_the_clients_timeout_is_silence_and_moves_money_once(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, patience_s: float, outcome: str
 ) -> None:
-    """Domain, money and funds: no answer in time may still have been done."""
+    """Domain, money and funds: without an answer in time it may still have been done."""
     monkeypatch.setattr(gateways.connections, "READ_TIMEOUT_SECONDS", patience_s)
     harness.core = HttpDepositsCore(
         gateway=Gateway(str(harness.client.base_url)), clock=harness.clock
@@ -166,7 +170,7 @@ def test_an_answer_that_is_later_than_the_client_waits_is_silence_and_moves_mone
 
 
 def test_without_a_connection_there_is_silence() -> None:
-    """Domain, money and funds: nothing came, so nothing is known."""
+    """Domain, money and funds: nothing was received, so nothing is known."""
     core = HttpDepositsCore(gateway=Gateway("http://127.0.0.1:9"), clock=HeldClock(NOW_MS))
     answer = core.perform(hold(18), PARTIES)
     assert (answer.outcome, answer.technical_result) == (ports.SILENT, "CONNECT_FAILED")

@@ -1,4 +1,4 @@
-"""Each power of the simulated Deposits Core."""
+"""Each scripted behaviour of the simulated Deposits Core."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 import pytest
 
 from core.values import funds_ref
-from engine.clock import HeldClock
 from gateways import ports
 from gateways.deposits.simulator import DepositsSimulator
+from tests.clock import HeldClock
 from tests.gateways.deposits.harness import AMOUNT, FINAL_AT, NOW_MS, Harness, end_hold, hold
 from tests.gateways.harness import funds, payment, serving
 
 
-def test_the_simulator_can_expire_a_hold_by_itself(harness: Harness) -> None:
-    """CAPTURE and RELEASE of it are refused because the hold is gone."""
+def test_the_simulator_can_expire_a_hold(harness: Harness) -> None:
+    """Its CAPTURE and RELEASE are refused because the hold is gone."""
     harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
     held = harness.ask(hold(30))
     harness.clock.advance(999)
@@ -31,8 +31,8 @@ def test_the_simulator_can_expire_a_hold_by_itself(harness: Harness) -> None:
     assert harness.left() == 0
 
 
-def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(harness: Harness) -> None:
-    """The caller gets no answer, the hold is there later."""
+def test_the_simulator_can_delay_a_hold_in_a_proxy(harness: Harness) -> None:
+    """The caller gets no answer; the hold exists later."""
     harness.script({"kind": "PROXY", "afterMillis": 5_000, "times": 2})
     assert harness.ask(hold(31)).outcome == ports.SILENT
     assert harness.left() == 0
@@ -41,7 +41,7 @@ def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(harness: 
 
 
 def test_the_simulator_can_reorder_a_release_and_its_hold(harness: Harness) -> None:
-    """HOLD hangs in a proxy, RELEASE arrives first, then the HOLD: nothing is held."""
+    """The HOLD is delayed in a proxy, the RELEASE arrives first, then the HOLD: nothing is held."""
     harness.script({"kind": "PROXY", "afterMillis": 5_000, "operation": "HOLD"})
     harness.ask(hold(32))
     assert harness.ask(end_hold(32)).outcome == ports.PENDING
@@ -51,8 +51,8 @@ def test_the_simulator_can_reorder_a_release_and_its_hold(harness: Harness) -> N
     assert harness.ask(end_hold(32)).outcome == ports.NEVER_HELD
 
 
-def test_the_simulator_can_hold_after_it_said_never_held(harness: Harness) -> None:
-    """A Deposits Core that contradicts its own contract."""
+def test_the_simulator_can_hold_after_never_held(harness: Harness) -> None:
+    """A Deposits Core that violates its own contract."""
     late = FINAL_AT - NOW_MS + 1_000
     harness.script({"kind": "PROXY", "afterMillis": late, "operation": "HOLD", "anyway": True})
     harness.ask(hold(33))
@@ -70,7 +70,7 @@ def test_the_simulator_can_hold_after_it_said_never_held(harness: Harness) -> No
 
 
 def test_the_simulator_can_repeat_a_request(harness: Harness) -> None:
-    """What a proxy delivers twice moves money once."""
+    """A request delivered twice by a proxy moves money once."""
     harness.script({"kind": "REPEAT", "afterMillis": 1_000})
     assert harness.ask(hold(34)).outcome == ports.DONE
     harness.clock.advance(1_000)
@@ -87,7 +87,7 @@ def test_the_simulator_can_be_down_for_minutes(harness: Harness) -> None:
     assert harness.ask(hold(35)).outcome == ports.DONE
 
 
-def test_the_simulator_can_refuse_what_it_did(harness: Harness) -> None:
+def test_the_simulator_can_refuse_after_it_was_done(harness: Harness) -> None:
     """REFUSED after it was done."""
     held = harness.ask(hold(36))
     harness.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}, "times": 1})
@@ -107,10 +107,8 @@ def test_the_simulator_can_refuse_what_it_did(harness: Harness) -> None:
         {"raw": "{"},
     ],
 )
-def test_the_simulator_can_answer_what_nobody_can_read(
-    harness: Harness, step: dict[str, Any]
-) -> None:
-    """Unreadable and over-long answers, though the money moved; asked again it says."""
+def test_the_simulator_can_answer_unreadably(harness: Harness, step: dict[str, Any]) -> None:
+    """Unreadable and over-long answers, although the money moved; a repeat returns the result."""
     harness.script({"kind": "SAY", "times": 1, **step})
     assert harness.ask(hold(37)).outcome == ports.UNREADABLE
     assert harness.left() == AMOUNT
@@ -119,7 +117,7 @@ def test_the_simulator_can_answer_what_nobody_can_read(
 
 
 def test_a_script_names_an_attempt_a_payment_or_one_reference(harness: Harness) -> None:
-    """Scripted as the rail's simulator is: by reference, payment or for all."""
+    """Scripted like the rail's simulator: by reference, by payment, or for all."""
     for number, name in enumerate((hold(40).funds_ref, hold(41).funds_ref[:30], payment(42)), 40):
         harness.script({"kind": "SAY", "fields": {"amount": number}}, of=name)
         assert harness.ask(hold(number)).amount == number
@@ -127,13 +125,13 @@ def test_a_script_names_an_attempt_a_payment_or_one_reference(harness: Harness) 
 
 
 def test_a_script_of_an_unknown_kind_is_refused(harness: Harness) -> None:
-    """A misspelled script would silently be an honest answer."""
+    """Otherwise a misspelled script would silently give the correct answer."""
     answer = harness.client.post("/scripts", json={"for": "*", "steps": [{"kind": "EXPIRES"}]})
     assert answer.status_code == 400
 
 
-def test_mixed_behaviour_stumbles_in_every_way_and_ends_honestly() -> None:
-    """The demo's Deposits Core: the same seed stumbles at the same references, each once."""
+def test_mixed_behaviour_fails_in_every_way_and_ends_correctly() -> None:
+    """The demo's Deposits Core: the same seed fails at the same references, each once."""
     clock = HeldClock(NOW_MS)
     simulator = DepositsSimulator(clock=clock, behaviour="mixed", seed=20)
     with serving(simulator.app()) as client:

@@ -9,7 +9,7 @@ from gateways.notifications.simulator import NotificationsSimulator
 from tests.gateways.harness import CLOCK, notification, serving
 
 
-def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
+def test_a_customer_is_notified_once_however_often_it_is_requested() -> None:
     simulator = NotificationsSimulator(clock=CLOCK)
     with serving(simulator.app()) as client:
         notifier = HttpNotifier(gateway=Gateway(str(client.base_url)), clock=CLOCK)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from core.values import ExternalRef
 from gateways import connections as http_gateway
 from gateways import ports
 from gateways.rail.http_client import HttpRail
@@ -59,7 +60,7 @@ def test_the_same_reference_with_other_content_is_refused_as_a_duplicate(gateway
     assert (other.outcome, other.code) == (ports.REJECTED, "DUPL")
 
 
-def test_what_comes_after_submit_before_is_never_taken(gateway: Gateway) -> None:
+def test_a_submission_after_submit_before_is_never_accepted(gateway: Gateway) -> None:
     late = submit(3, before_ms=-1)
     assert gateway.rail.submit(late, PARTIES).outcome == ports.TOO_LATE
     assert gateway.rail.status(late.external_ref).status == ports.UNKNOWN
@@ -75,7 +76,9 @@ def test_a_rejection_carries_its_iso_code(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_an_error_page_is_unclear_and_the_enquiry_knows(gateway: Gateway, taken: bool) -> None:
+def test_an_error_page_is_unclear_and_the_enquiry_resolves_it(
+    gateway: Gateway, taken: bool
+) -> None:
     instruction = submit(5 + taken)
     gateway.script({"kind": "HTTP", "status": 503, "times": 1, "taken": taken})
     answer = gateway.rail.submit(instruction, PARTIES)
@@ -84,16 +87,16 @@ def test_an_error_page_is_unclear_and_the_enquiry_knows(gateway: Gateway, taken:
     assert known == (ports.RECEIVED if taken else ports.UNKNOWN)
 
 
-def test_a_not_found_page_of_somebody_else_is_no_answer(gateway: Gateway) -> None:
+def test_a_404_page_from_another_server_is_no_answer(gateway: Gateway) -> None:
     gateway.script({"kind": "ENQUIRY", "httpStatus": 404})
     assert gateway.rail.status(submit(7).external_ref).status == ports.NO_ANSWER
 
 
-def test_nobody_listening_is_unclear_and_never_raises() -> None:
+def test_a_refused_connection_is_unclear_and_never_raises() -> None:
     rail = HttpRail(gateway=http_gateway.Gateway("http://127.0.0.1:9"), clock=CLOCK)
     assert rail.submit(submit(8), PARTIES).technical_result == "CONNECT_FAILED"
-    assert rail.status("N1").status == ports.NO_ANSWER
-    assert rail.recall("N1", number=1).outcome == ports.NO_ANSWER
+    assert rail.status(ExternalRef("N1")).status == ports.NO_ANSWER
+    assert rail.recall(ExternalRef("N1"), number=1).outcome == ports.NO_ANSWER
 
 
 def test_a_settled_payment_shows_in_status_and_ledger(gateway: Gateway) -> None:
@@ -117,7 +120,7 @@ def test_the_ledger_never_settles_what_it_rejected(gateway: Gateway) -> None:
     assert (entry["rejected"], entry["settledAmount"]) == ("AB05", 0)
 
 
-def test_a_recall_that_is_accepted_ends_the_payment_unpaid(gateway: Gateway) -> None:
+def test_an_accepted_recall_ends_the_payment_unpaid(gateway: Gateway) -> None:
     instruction = submit(11)
     gateway.script({"kind": "SETTLED", "afterMillis": 2_000, "message": False})
     gateway.rail.submit(instruction, PARTIES)
@@ -141,15 +144,15 @@ UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"  # 36 characters, one more than NP
 
 @pytest.mark.parametrize("name", ["railRef", "messageId", "transactionId"])
 @pytest.mark.parametrize("whole", [UETR, "i" * 140])
-def test_an_id_of_the_rail_comes_back_whole(gateway: Gateway, name: str, whole: str) -> None:
-    """A cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+def test_a_rail_id_is_kept_whole(gateway: Gateway, name: str, whole: str) -> None:
+    """A truncated id is another id; 140 characters are kept, including a UETR's 36."""
     instruction = submit(20)
     fields = {name: whole}
     gateway.script({"kind": "ANSWER", "fields": fields}, {"kind": "ENQUIRY", "fields": fields})
     submitted = gateway.rail.submit(instruction, PARTIES)
-    asked = gateway.rail.status(instruction.external_ref)
-    said = {"railRef": asked.rail_ref, "messageId": asked.message_id}
-    assert {**said, "transactionId": asked.transaction_id}[name] == whole
+    requested = gateway.rail.status(instruction.external_ref)
+    said = {"railRef": requested.rail_ref, "messageId": requested.message_id}
+    assert {**said, "transactionId": requested.transaction_id}[name] == whole
     if name == "railRef":
         assert submitted.rail_ref == whole
 
@@ -168,10 +171,10 @@ def test_an_id_of_the_rail_comes_back_whole(gateway: Gateway, name: str, whole: 
         {"returnedAmount": 1.5},
     ],
 )
-def test_an_answer_with_what_is_not_kept_whole_is_no_answer(
+def test_an_answer_with_an_unusable_id_is_no_answer(
     gateway: Gateway, fields: dict[str, object]
 ) -> None:
-    """Too long or unreadable, it counts as no answer and says so, never cut short."""
+    """Too long or unreadable: it counts as no answer and says so; ids are never truncated."""
     instruction = submit(21)
     gateway.script(
         {"kind": "ANSWER", "fields": fields},
@@ -179,16 +182,16 @@ def test_an_answer_with_what_is_not_kept_whole_is_no_answer(
         {"kind": "RECALL", "ledger": False, "fields": fields},
     )
     submitted = gateway.rail.submit(instruction, PARTIES)
-    asked = gateway.rail.status(instruction.external_ref)
+    requested = gateway.rail.status(instruction.external_ref)
     recalled = gateway.rail.recall(instruction.external_ref, number=1)
     assert (submitted.outcome, submitted.technical_result) == (ports.UNCLEAR, "UNREADABLE")
-    assert (asked.status, asked.technical_result) == (ports.NO_ANSWER, "UNREADABLE")
+    assert (requested.status, requested.technical_result) == (ports.NO_ANSWER, "UNREADABLE")
     assert (recalled.outcome, recalled.technical_result) == (ports.NO_ANSWER, "UNREADABLE")
-    assert (asked.rail_ref, asked.amount, asked.message_id) == (None, None, None)
+    assert (requested.rail_ref, requested.amount, requested.message_id) == (None, None, None)
 
 
-def test_a_return_that_states_no_amount_has_none(gateway: Gateway) -> None:
-    """An answer RETURNED without returnedAmount is given on without one."""
+def test_a_return_without_an_amount_has_none(gateway: Gateway) -> None:
+    """A RETURNED answer without returnedAmount is passed on without one."""
     instruction = submit(22)
     gateway.script({"kind": "ENQUIRY", "status": "RETURNED", "fields": {"returnedAmount": None}})
     gateway.rail.submit(instruction, PARTIES)
@@ -197,7 +200,7 @@ def test_a_return_that_states_no_amount_has_none(gateway: Gateway) -> None:
 
 
 def test_partial_returns_add_up_in_the_rails_ledger(gateway: Gateway) -> None:
-    """The simulated rail returns part by part, and never more than it settled."""
+    """The simulated rail returns in parts, and never more than it settled."""
     instruction = submit(23)
     steps: list[dict[str, object]] = [{"kind": "SETTLED", "message": False}]
     steps += [
@@ -212,7 +215,7 @@ def test_partial_returns_add_up_in_the_rails_ledger(gateway: Gateway) -> None:
 
 
 def test_the_rail_contradicts_itself_answer_by_answer(gateway: Gateway) -> None:
-    """Each scripted enquiry has its own turns, then the ledger's truth; a recall may lie."""
+    """Each scripted enquiry answers in turn, then the ledger's truth; a recall may be wrong."""
     instruction = submit(24)
     gateway.script(
         {"kind": "ENQUIRY", "status": "UNKNOWN", "times": 1},
@@ -227,7 +230,7 @@ def test_the_rail_contradicts_itself_answer_by_answer(gateway: Gateway) -> None:
     assert gateway.ledger(instruction.external_ref)["recalled"] is False
 
 
-def test_drawn_behaviour_is_the_same_for_the_same_seed_and_reference() -> None:
+def test_random_behaviour_is_the_same_for_the_same_seed_and_reference() -> None:
     references = [submit(n).external_ref for n in range(200)]
     once = [drawn(7, ref, "mixed") for ref in references]
     assert once == [drawn(7, ref, "mixed") for ref in references]

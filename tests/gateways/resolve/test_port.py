@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from app.config.gateway_settings import resolve_of
+from app.config.settings import load
 from app.exits import Problem
-from app.gateway_settings import resolve_of
-from app.settings import load
 from core.values import Action
 from gateways.resolve.policy import (
     DEFAULT_RULES,
@@ -28,7 +28,7 @@ PHASES = ("BEFORE_SENT", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED")
 def test_the_default_rules_wait_for_a_person_for_every_gated_action(
     action: Action, phase: str
 ) -> None:
-    """AP-07: the rules come from a YAML file; these ones wait for a human approver."""
+    """AP-07: the rules come from a YAML file; these wait for a human approver."""
     decision = load_policy(DEFAULT_RULES, profile="production").approve(
         approval(action, phase), now_ms=1
     )
@@ -37,15 +37,15 @@ def test_the_default_rules_wait_for_a_person_for_every_gated_action(
     assert decision.policy_version.startswith("default-1+")
 
 
-def test_rules_that_approve_by_themselves_refuse_production() -> None:
-    """AP-07: and these decide by themselves, outside production."""
+def test_rules_that_approve_automatically_refuse_production() -> None:
+    """AP-07: outside production they decide on their own."""
     assert load_policy(RULES_DIR / "demo.yaml", profile="demo")
     with pytest.raises(RulesRefusedError, match="production"):
         load_policy(RULES_DIR / "demo.yaml", profile="production")
 
 
 def test_production_refuses_a_scripted_resolve_and_rules_that_approve() -> None:
-    """AP-07: outside production the simulator scripts Resolve, in it nobody does."""
+    """AP-07: outside production the simulator scripts Resolve; in production nothing does."""
     scripted = {"NPP_RESOLVE_SIMULATOR_URL": "http://127.0.0.1:1"}
     approving = {"NPP_RESOLVE_RULES": str(RULES_DIR / "demo.yaml")}
     kinds = [
@@ -67,7 +67,7 @@ def test_production_refuses_a_scripted_resolve_and_rules_that_approve() -> None:
         ('remittance_contains: ["INVOICE 7"]', "FRAUD"),
     ],
 )
-def test_a_check_that_hits_declines_with_its_reason(tmp_path: Path, rule: str, reason: str) -> None:
+def test_a_matching_check_declines_with_its_reason(tmp_path: Path, rule: str, reason: str) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(
         f"version: t\nchecks:\n  - name: one\n    reason: {reason}\n    {rule}\n"

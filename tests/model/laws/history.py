@@ -34,7 +34,7 @@ RESULTS_OF = {
 }
 EARLY_REASONS = {"CANCELLED", "INSUFFICIENT_FUNDS", "INVALID_ACCOUNT", "FRAUD", "TIMEOUT"}
 REASONS = EARLY_REASONS | {"RAIL", "EXPIRED"}
-# The table of domain §1, once more.
+# The table of domain §1, written independently.
 TRANSITIONS: dict[str, set[tuple[str | None, str]]] = {
     "PaymentIntentCreated": {(None, "CREATED")},
     "PaymentAuthorised": {("CREATED", "AUTHORISED")},
@@ -58,7 +58,9 @@ REPORTS = (RailReport, DepositsResult, PolicyVerdict, ApprovalDecision, Notifica
 
 
 def header(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Domain §8, §9, §10: sequence without gap, decidedAt never back, cause, trace, rule set."""
+    """Domain §8, §9, §10: sequence without a gap, decidedAt never decreases, cause, trace, rule
+    set.
+    """
     mine = event.header
     floor = max(step.context.now_ms, book.decided_at)
     if type(step.command) is TimerDue:
@@ -102,7 +104,7 @@ def transition(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def beside(step: Step, book: Book) -> Iterator[str]:
-    """Rulings 4 and 12: what is written in one decision."""
+    """Rulings 4 and 12: events that belong in one decision."""
     names = [type(event).__name__ for event in step.events]
     if "PaymentAuthorised" in names and "PaymentAttemptCreated" not in names:
         yield "PaymentAuthorised without PaymentAttemptCreated"
@@ -110,7 +112,7 @@ def beside(step: Step, book: Book) -> Iterator[str]:
         return
     if not names:
         yield "accepted, and nothing was appended"
-    asked = {
+    requested = {
         "PaymentSentToRail": [i for i in step.instructions if _rail(i, "SUBMIT")],
         "RailEnquiryRequested": [i for i in step.instructions if _rail(i, "ENQUIRE")],
         "RecallRequested": [i for i in step.instructions if _rail(i, "RECALL")],
@@ -120,16 +122,16 @@ def beside(step: Step, book: Book) -> Iterator[str]:
             i for i in step.instructions if type(i) is CustomerNotification
         ],
     }
-    for name, instructions in asked.items():
+    for name, instructions in requested.items():
         if names.count(name) != len(instructions):
             yield f"{names.count(name)} × {name}, {len(instructions)} instructions for it"
     for event in step.made("PaymentSentToRail"):
-        for each in asked["PaymentSentToRail"]:
+        for each in requested["PaymentSentToRail"]:
             said = (event.external_ref, event.amount, event.currency, event.submit_before)
-            told = (each.external_ref, each.amount, each.currency, each.submit_before)
-            if said != told:
-                yield f"the history says {said}, the rail is told {told}"
-    told_requests = {each.funds_ref: each for each in asked["FundsRequested"]}
+            reported = (each.external_ref, each.amount, each.currency, each.submit_before)
+            if said != reported:
+                yield f"the history says {said}, the instruction is {reported}"
+    told_requests = {each.funds_ref: each for each in requested["FundsRequested"]}
     for event in step.made("FundsRequested"):
         request = told_requests.get(event.funds_ref)
         if request is None or (request.operation, request.amount, request.not_after) != (
@@ -137,7 +139,7 @@ def beside(step: Step, book: Book) -> Iterator[str]:
             event.amount,
             event.not_after,
         ):
-            yield f"{event.operation} {event.funds_ref} is told to Deposits Core as {request}"
+            yield f"{event.operation} {event.funds_ref} is sent to Deposits Core as {request}"
 
 
 def _rail(instruction: Any, kind: str) -> bool:
@@ -145,7 +147,7 @@ def _rail(instruction: Any, kind: str) -> bool:
 
 
 def outcome(step: Step, book: Book) -> Iterator[str]:
-    """Domain §5: one outcome of a known shape; a refusal names code, rule and sentence."""
+    """Domain §5: one outcome of a known type; a refusal names code, rule and sentence."""
     decision = step.decision
     if type(decision) is Refusal:
         if decision.code not in CODES or not decision.rule or not decision.sentence:
@@ -162,7 +164,7 @@ def outcome(step: Step, book: Book) -> Iterator[str]:
 
 
 def report_refused(step: Step, book: Book) -> Iterator[str]:
-    """Ruling 5: a report is never rejected for the state it finds; for its shape it may be."""
+    """Ruling 5: a report is never rejected because of the state, only because of its shape."""
     if not isinstance(step.command, REPORTS) or type(step.decision) is not Refusal:
         return
     if step.decision.code != "VALIDATION_FAILED" or well_formed(step.command):
@@ -170,7 +172,7 @@ def report_refused(step: Step, book: Book) -> Iterator[str]:
 
 
 def well_formed(command: Any) -> bool:
-    """Amounts above zero, references of ASCII characters, a result that its operation can have."""
+    """Amounts above zero, ASCII references, a result that its operation can have."""
     amount = getattr(command, "amount", None)
     refs = (getattr(command, "external_ref", ""), getattr(command, "funds_ref", ""))
     if (amount is not None and amount <= 0) or not all(ref.isascii() for ref in refs):
@@ -183,7 +185,7 @@ def well_formed(command: Any) -> bool:
 
 
 def known_input(step: Step, book: Book) -> Iterator[str]:
-    """Domain §2, IDM-07: the same callback, answer or order never appends again."""
+    """Domain §2, IDM-07: the same callback, answer or command never appends again."""
     command = step.command
     if not step.seen or not step.accepted:
         return
@@ -215,7 +217,7 @@ def _asked_again(step: Step, book: Book, command: DepositsResult) -> bool:
 
 
 def waiting_inputs(step: Step, book: Book) -> Iterator[str]:
-    """A policy check is asked for only while the attempt waits for it (ruling 2)."""
+    """A policy check is requested only while the attempt waits for it (ruling 2)."""
     checks = [i for i in step.instructions if type(i) is PolicyCheckRequest]
     for each in checks:
         if each.attempt != book.current.number:

@@ -1,4 +1,4 @@
-"""The judge: applies every law to every step. It sees what everybody sees, and the truth beside."""
+"""The judge applies every law to every step. It sees the public records and the outside's truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVENT_LAWS: Final[dict[str, tuple[EventLaw, ...]]] = {
     "PaymentSettled": (rail.settled_amount,),
     "PaymentReturned": (rail.returned,),
     "ReconciliationRequired": (rail.same_conflict,),
-    "FundsRequested": (money.asked, money.hold_has_end),
+    "FundsRequested": (money.requested, money.hold_has_end),
     "FundsHeld": (money.moved,),
     "FundsCaptured": (money.moved,),
     "FundsReleased": (money.moved,),
@@ -79,7 +79,7 @@ AFTER: Final[tuple[StepLaw, ...]] = (
 
 
 class Judge:
-    """Keeps the book of one payment and says which laws a step breaks."""
+    """Keeps the book of one payment and reports which laws a step breaks."""
 
     def __init__(self, truth: Truth, without: frozenset[str] = frozenset()) -> None:
         self.truth, self.without = truth, without
@@ -88,7 +88,7 @@ class Judge:
         self.message_ids: set[str] = set()
 
     def step(self, step: Step) -> list[Violation]:
-        """All laws of one step, in order; the book afterwards knows the step."""
+        """All laws of one step, in order; afterwards the book includes the step."""
         return [each for each in self._step(step) if each.law not in self.without]
 
     def _step(self, step: Step) -> list[Violation]:
@@ -133,7 +133,7 @@ class Judge:
         return found
 
     def _state(self, state: Any) -> Iterator[Violation]:
-        """What core says of the state beside its history."""
+        """Core's state compared with its history."""
         book = self.book
         said = money_outcome(state)
         if said not in book.money_outcomes():
@@ -155,7 +155,7 @@ class Judge:
                 )
 
     def waited(self, now: int) -> list[Violation]:
-        """After every due timer was given: what time alone must have made happen."""
+        """After every due timer was given: what must have happened by time alone."""
         texts = money.hold_repeated(self.book, now)
         found = [Violation("hold_repeated", text) for text in texts]
         return [each for each in found if each.law not in self.without]

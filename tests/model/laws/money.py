@@ -1,4 +1,4 @@
-"""Laws of the funds (domain §3): what may be asked of Deposits Core, and what must add up."""
+"""Laws of the funds (domain §3): what may be requested from Deposits Core, and what must add up."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LETTERS = {
 }  # fmt: skip
 
 
-def asked(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """One fundsRef is one instruction; a new one is made only when nothing like it is open."""
+def requested(step: Step, book: Book, event: Any) -> Iterator[str]:
+    """One fundsRef is one instruction; a new one is made only when no similar one is open."""
     number = attempt_of(event.funds_ref)
     prefix = f"{reference(number or 0)}{LETTERS.get(event.operation, '?')}"
     if len(event.funds_ref) != 33 or not event.funds_ref.startswith(prefix):
@@ -49,7 +49,9 @@ BY_PERSONS = frozenset({"RepeatFundsRequest", "DebitFunds", "ReverseCapture", "R
 
 
 def _after_refusal(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
-    """What Deposits Core refused is asked again by a person only (a hold that is gone apart)."""
+    """A request that Deposits Core refused is repeated by a person only (unless its
+    hold is gone).
+    """
     before = [
         ask
         for ask in book.asks.values()
@@ -63,7 +65,7 @@ def _after_refusal(step: Step, book: Book, event: Any, number: int) -> Iterator[
 
 
 def hold_has_end(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Domain §3: a HOLD carries notAfter, after which Deposits Core never carries it out."""
+    """Domain §3: a HOLD has a notAfter, after which Deposits Core never carries it out."""
     if event.operation != "HOLD":
         return
     if event.not_after is None:
@@ -86,7 +88,7 @@ def _new_hold(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
 
 def _new_capture(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
     yield from _taking(step, book, event, number)
-    mine = _hold_told(step, book, event)
+    mine = _reported_hold(step, book, event)
     if mine is None:
         yield "a CAPTURE of a hold that is not known"
         return
@@ -115,7 +117,7 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
         elif not book.tries[ask.attempt - 1].ended:
             yield f"the unanswered HOLD of attempt {ask.attempt} is ended before its attempt is"
         return
-    mine = _hold_told(step, book, event)
+    mine = _reported_hold(step, book, event)
     if mine is None:
         yield "a RELEASE of a hold that is not known"
         return
@@ -127,7 +129,7 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
     used = book.approvals.get(event.header.approval_id or "")
     again = [a for a in book.asks.values() if book.approved(a, "RELEASE_EARLY")]
     if (used is not None and used.action == "RELEASE_EARLY") or again:
-        return  # a person approved it; asked again when it was refused
+        return  # a person approved it, or repeated it after a refusal
     if book.open_conflicts() and step.name != "RepeatFundsRequest":
         yield f"a hold is released while {book.open_conflicts()[0].identity} is open"
     owner = book.tries[mine.attempt - 1]
@@ -135,7 +137,7 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
         yield f"the hold of attempt {owner.number} is released; the attempt may still settle"
     for each in book.tries:
         if book.captures:
-            return  # captured once per payment: what is left can pay nothing
+            return  # captured once per payment: the remaining hold can pay nothing
         if each is not owner and each.may_settle and not _holds_its_own(book, each.number):
             yield f"the hold of attempt {owner.number} is released; {each.number} is not resolved"
         owed = book.net(each.number) < each.bears and not _second(book, each.number)
@@ -144,9 +146,9 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
 
 
 def _holds_its_own(book: Book, number: int) -> bool:
-    """The attempt has a hold or asks for one: beside it another one is more than may settle."""
-    asked = book.open_asks("HOLD", attempt=number)
-    return bool(asked) or any(hold.attempt == number and hold.left for hold in book.holds)
+    """The attempt has or requests a hold: another one would exceed what may settle."""
+    requested = book.open_asks("HOLD", attempt=number)
+    return bool(requested) or any(hold.attempt == number and hold.left for hold in book.holds)
 
 
 def _new_debit(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
@@ -157,7 +159,7 @@ def _new_debit(step: Step, book: Book, event: Any, number: int) -> Iterator[str]
 
 
 def _may_pay_another(book: Book, hold: Hold) -> bool:
-    """Nothing is asked of it, and its attempt can no longer settle."""
+    """Nothing is requested of it, and its attempt can no longer settle."""
     owner = book.tries[hold.attempt - 1]
     return hold.left > 0 and not book.asks_of(hold) and not (owner.may_settle or owner.settled)
 
@@ -192,7 +194,7 @@ def _second(book: Book, number: int) -> bool:
 
 
 def _later_settlement(book: Book, number: int) -> bool:
-    """Whether another attempt was paid before, whatever came back of it: a person may be asked."""
+    """Whether another attempt was paid before, whether or not it came back: a person may decide."""
     mine = book.tries[number - 1]
     return any(0 < each.paid_order < mine.paid_order for each in book.tries)
 
@@ -224,7 +226,7 @@ _NEW: dict[str, Any] = {
 }
 
 
-def _hold_told(step: Step, book: Book, event: Any) -> Hold | None:
+def _reported_hold(step: Step, book: Book, event: Any) -> Hold | None:
     for each in step.instructions:
         if type(each).__name__ == "DepositsRequest" and each.funds_ref == event.funds_ref:
             return book.hold_of(Ask(event.funds_ref, "", 0, 0, 0, hold_ref=each.hold_ref))
@@ -232,12 +234,12 @@ def _hold_told(step: Step, book: Book, event: Any) -> Hold | None:
 
 
 def moved(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Money moves once per request, by the amount that was asked for."""
+    """Money moves once per request, by the requested amount."""
     ask = book.asks.get(event.funds_ref)
     if ask is None:
         yield f"{type(event).__name__} without a request {event.funds_ref}"
         return
-    by_verdict = step.name == "ResolveReconciliation"  # a person accepts what Deposits Core says
+    by_verdict = step.name == "ResolveReconciliation"  # a person accepts Deposits Core's amount
     if event.amount != ask.amount and type(event).__name__ != "FundsReleased" and not by_verdict:
         yield f"{type(event).__name__} of {event.amount}, asked was {ask.amount}"
     if ask.status == "DONE":
@@ -245,7 +247,7 @@ def moved(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def transferred(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """A hold with an open request is not transferred; nor one whose attempt may still settle."""
+    """A hold with an open request, or whose attempt may still settle, is not transferred."""
     mine = [h for h in book.holds if h.reference == event.hold_ref and h.left > 0]
     if not mine:
         yield f"{event.hold_ref} is not held"
@@ -264,7 +266,7 @@ def transferred(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def answer_taken(step: Step, book: Book) -> Iterator[str]:
-    """Domain §3: what Deposits Core says of an open request is never dropped."""
+    """Domain §3: Deposits Core's answer to an open request is never dropped."""
     result = step.command
     if type(result) is not DepositsResult or step.accepted:
         return
@@ -289,13 +291,13 @@ def given_back(step: Step, book: Book) -> Iterator[str]:
 
 
 def exposure(step: Step, book: Book) -> Iterator[str]:
-    """Debited and held never exceeds what has settled and what may still settle."""
+    """Debited plus held never exceeds what has settled and what may still settle."""
     if not step.accepted or book.open_conflicts() or book.refused_asks():
         return
     if book.open_asks(*TAKING, *GIVING):
-        return  # a hold that is no longer needed is released once every other is resolved
+        return  # a hold no longer needed is released once every other attempt is resolved
     if any(_later_settlement(book, t.number) and book.net(t.number) < t.bears for t in book.tries):
-        return  # a person is asked whether the hold pays the second settlement
+        return  # a person decides whether the hold pays the second settlement
     held = sum(_blocked(book, hold) for hold in book.holds)
     named = {ask.hold_funds_ref for ask in book.open_asks("RELEASE")}
     held += sum(ask.amount for ask in book.open_asks("HOLD") if ask.funds_ref not in named)
@@ -311,18 +313,18 @@ def exposure(step: Step, book: Book) -> Iterator[str]:
 
 
 def _blocked(book: Book, hold: Hold) -> int:
-    """What stays blocked of a hold once every open request about it is carried out."""
+    """The blocked part of a hold once every open request about it is carried out."""
     asks = [ask for ask in book.asks.values() if ask.status == "OPEN"]
     waits = any(book.hold_of(ask) is hold or ask.attempt == hold.attempt for ask in asks)
     return 0 if waits else hold.left
 
 
 def waits(step: Step, book: Book) -> Iterator[str]:
-    """An open request is asked again without end: the payment has a deadline for it."""
+    """An open request is repeated without end: the payment has a deadline for it."""
     if not step.accepted or book.parked or not book.open_asks() or book.refused_asks():
         return
     if book.open_conflicts() and book.current.ended:
-        return  # whether the hold is ended or pays is for the person to say
+        return  # a person decides whether the hold is ended or pays
     soon = max(step.context.now_ms, book.decided_at) + HOLD_REPEAT_MS + 1
     asks = [ask for ask in book.open_asks() if not (book.open_conflicts() and ask.over(soon))]
     if asks and step.after is not None and step.after.deadline is None:
@@ -340,7 +342,7 @@ def hold_repeated(book: Book, now: int) -> Iterator[str]:
 
 
 def adds_up(book: Book) -> Iterator[str]:
-    """With nothing open and nothing refused, what is debited is what the customer bears."""
+    """With nothing open and nothing refused, the debited amount is what the customer bears."""
     unanswered = any(ask.status == "OPEN" for ask in book.asks.values())
     if book.open_conflicts() or unanswered or book.refused_asks():
         return
@@ -358,7 +360,7 @@ def settled_up(step: Step, book: Book) -> Iterator[str]:
 
 
 def nothing_held(book: Book, truth: Truth | None = None) -> Iterator[str]:
-    """A payment at rest holds nothing, asks nothing, and every attempt is resolved."""
+    """A payment at rest holds nothing, requests nothing, and every attempt is resolved."""
     for hold in book.holds:
         if hold.left:
             yield f"{hold.left} of attempt {hold.attempt} is still held"
@@ -376,7 +378,7 @@ def nothing_held(book: Book, truth: Truth | None = None) -> Iterator[str]:
 
 
 def timer_ends_early(step: Step, book: Book) -> Iterator[str]:
-    """A timer acts only when its time has come (domain §8)."""
+    """A timer acts only when it is due (domain §8)."""
     if type(step.command) is not TimerDue or not step.accepted:
         return
     if step.before is None or step.command.deadline != step.before.deadline:

@@ -1,4 +1,4 @@
-"""Laws of approvals, roles and persons (domain §4)."""
+"""Laws of approvals, roles and people (domain §4)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def gated(step: Step, book: Book) -> Iterator[str]:
         return
     approval = book.approvals.get(identities.pop())
     if approval is None:
-        yield f"{step.name} passed with an approval that nobody asked for"
+        yield f"{step.name} passed with an approval that was never requested"
         return
     yield from _usable(step, book, operator, approval)
     yield from _bound(step, book, approval)
@@ -68,7 +68,7 @@ def _usable(step: Step, book: Book, operator: OperatorHeader, approval: Approval
     if operator.approval_id not in (None, approval.identity):
         yield f"{operator.approval_id} was named, {approval.identity} was used"
     if not same_person(operator.operator_id, approval.requester):
-        yield f"{operator.operator_id} used what {approval.requester} asked for"
+        yield f"{operator.operator_id} used the approval of {approval.requester}"
     if approval.decided_by is not None and same_person(approval.decided_by, approval.requester):
         yield f"{approval.requester} approved the own request"
     if approval.action == "RETRY_UNCERTAIN" and not approval.by_person:
@@ -100,10 +100,10 @@ def _bound(step: Step, book: Book, approval: Approval) -> Iterator[str]:
                 yield f"attempt {approval.attempt} was approved, not {command.attempt}"
             moved = step.made("FundsRequested")
             amount = sum(event.amount for event in moved)
-            part = type(command) is DebitFunds  # from the hold first, the rest by force
+            part = type(command) is DebitFunds  # from the hold first, the rest as a forced debit
             differs = moved and approval.amount not in (None, amount)
             if differs and not (part and amount < (approval.amount or 0)):
-                yield f"{approval.amount} was approved, {amount} is asked for"
+                yield f"{approval.amount} was approved, {amount} is requested"
             return
         case _:
             pass
@@ -112,7 +112,7 @@ def _bound(step: Step, book: Book, approval: Approval) -> Iterator[str]:
 
 
 def roles(step: Step, book: Book) -> Iterator[str]:
-    """Authorisation comes before everything: without the role nothing is done or known."""
+    """Authorisation is checked first: without the role nothing is done or revealed."""
     operator = getattr(step.command, "operator", None)
     if operator is None or type(step.decision).__name__ not in {"Accepted", "Duplicate"}:
         return
@@ -123,14 +123,14 @@ def roles(step: Step, book: Book) -> Iterator[str]:
 
 
 def second_person(step: Step, book: Book) -> Iterator[str]:
-    """Only what Resolve referred is decided by a person, and never by the requester."""
+    """A person decides only what Resolve referred, and the requester never does."""
     command = step.command
     if not step.accepted:
         return
     for event in step.made("OperatorActionApproved", "OperatorActionRejected"):
         approval = book.approvals.get(event.header.approval_id or "")
         if approval is None:
-            yield "a decision of what nobody asked for"
+            yield "a decision on an approval that was never requested"
             return
         if approval.status not in {"REQUESTED", "REFERRED"}:
             yield f"{approval.identity} is decided again, it was {approval.status}"
@@ -145,7 +145,7 @@ def second_person(step: Step, book: Book) -> Iterator[str]:
 
 
 def request(step: Step, book: Book) -> Iterator[str]:
-    """Limits of approvals, and no approval of what an open request gives back already."""
+    """Limits of approvals, and no approval of what an open request already gives back."""
     command = step.command
     if type(command) is not RequestApproval or not step.accepted:
         return
@@ -157,13 +157,13 @@ def request(step: Step, book: Book) -> Iterator[str]:
         yield f"a request although there were {len(book.approvals)}"
     number = command.attempt or book.current.number
     if command.action == "REVERSE" and book.open_asks("REVERSE", "CREDIT", attempt=number):
-        yield "an approval is asked for what is being given back already"
+        yield "an approval is requested for money that is already being given back"
     if command.action == "CANCEL" and command.attempt not in (None, book.current.number):
         yield f"a cancel of attempt {command.attempt}, the current one is {book.current.number}"
 
 
 def frozen(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """A requested cancel holds the send back at most 15 minutes, once per attempt."""
+    """A requested cancel freezes the send for at most 15 minutes, once per attempt."""
     if event.frozen_until is None:
         return
     if event.action != "CANCEL" or book.state not in UNSENT:

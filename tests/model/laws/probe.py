@@ -1,6 +1,6 @@
-"""Asks, beside the sequence, which verdicts an open conflict takes: nothing of it is kept.
+"""Checks, outside the sequence, which verdicts an open conflict accepts; nothing is kept.
 
-Ruling 5: each verdict that is accepted must fit, and at least one must be accepted.
+Ruling 5: each accepted verdict must fit, and at least one must be accepted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.model.book import Book, Conflict
 from tests.model.laws.rail import unfit
 from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
 
-ASKED = "asked for already"
+ALREADY_REQUESTED = "already requested"
 
 
 def verdicts(state: Any, context: Context, book: Book, conflict: Conflict) -> Iterator[str]:
-    """What is wrong with the verdicts that `conflict` takes now."""
+    """What is wrong with the verdicts that `conflict` accepts now."""
     refusals: dict[str, str] = {}
     for verdict in VERDICTS:
         amount = returned_amount(book, conflict) if verdict == "RETURNED" else None
@@ -37,15 +37,15 @@ def verdicts(state: Any, context: Context, book: Book, conflict: Conflict) -> It
             if why is not None:
                 yield f"{verdict} of {conflict.kind} ({conflict.report_kind}) is accepted: {why}"
         else:
-            refusals[verdict] = decision.rule if type(decision) is Refusal else ASKED
-    limit = {"LIMIT_REACHED", ASKED} & set(refusals.values())
+            refusals[verdict] = decision.rule if type(decision) is Refusal else ALREADY_REQUESTED
+    limit = {"LIMIT_REACHED", ALREADY_REQUESTED} & set(refusals.values())
     if len(refusals) == len(VERDICTS) and not limit:
         mine = book.tries[conflict.attempt - 1]
         yield f"none fits {conflict.kind} ({conflict.report_kind}) in {mine.state}: {refusals}"
 
 
 def returned_amount(book: Book, conflict: Conflict) -> int:
-    """What may have come back of the attempt: all that was not yet told."""
+    """What may have come back for the attempt: everything not yet reported."""
     mine = book.tries[conflict.attempt - 1]
     return max(1, (mine.settled or book.amount) - mine.returned)
 
@@ -53,7 +53,9 @@ def returned_amount(book: Book, conflict: Conflict) -> int:
 def _give(
     state: Any, context: Context, conflict: Conflict, verdict: Any, amount: int | None
 ) -> Any:
-    """Ask, refer, approve, resolve; the decision of the first that is not accepted, or the last."""
+    """Request, refer, approve, resolve; return the first decision that is not accepted, or the
+    last.
+    """
     ask = RequestApproval(
         header=head(),
         operator=by(SENIOR),
@@ -64,10 +66,10 @@ def _give(
         verdict=verdict,
         amount=None if amount is None else Cents(amount),
     )
-    asked = decide(state, ask, _from(context, "operator"))
-    if type(asked) is not Accepted:
-        return asked
-    identity = next(i.approval_id for i in asked.instructions if hasattr(i, "approval_id"))
+    requested = decide(state, ask, _from(context, "operator"))
+    if type(requested) is not Accepted:
+        return requested
+    identity = next(i.approval_id for i in requested.instructions if hasattr(i, "approval_id"))
     referred = ApprovalDecision(
         header=head(),
         approval_id=identity,
@@ -76,7 +78,7 @@ def _give(
         rules_evaluated=(),
         policy_version="7",
     )
-    decision = decide(asked.state, referred, _from(context, "resolve"))
+    decision = decide(requested.state, referred, _from(context, "resolve"))
     if type(decision) is not Accepted:
         return decision
     approved = DecideApproval(

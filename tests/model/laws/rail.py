@@ -71,7 +71,7 @@ def retry(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def truth_unpaid(step: Step, book: Book, event: Any, truth: Truth) -> Iterator[str]:
-    """The first law: no attempt goes on while the rail may pay, or has paid, an earlier one."""
+    """The first law: no attempt starts while the rail may pay, or has paid, an earlier one."""
     number = event.header.attempt
     now = event.header.decided_at
     for each in book.tries[: number - 1]:
@@ -83,7 +83,9 @@ def truth_unpaid(step: Step, book: Book, event: Any, truth: Truth) -> Iterator[s
 
 
 def truth_certain(step: Step, book: Book, event: Any, truth: Truth) -> Iterator[str]:
-    """Ruling 3 against the rail's own ledger: nobody lied, so certainty must be true."""
+    """Ruling 3 compared with the rail's own ledger: if nothing was misreported, certainty must be
+    true.
+    """
     if not getattr(event, "non_payment_certain", True):
         return
     number = event.header.attempt
@@ -95,7 +97,7 @@ def truth_certain(step: Step, book: Book, event: Any, truth: Truth) -> Iterator[
 
 
 def claim(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Ruling 3: non-payment is certain only on grounds about submissions already made."""
+    """Ruling 3: non-payment is certain only for reasons about submissions already made."""
     if not getattr(event, "non_payment_certain", True):
         return
     mine = book.attempt(event.header.attempt)
@@ -116,7 +118,9 @@ def claim(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def unsent_is_certain(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Rulings 3 and 12: what ends unsent, with nothing to contradict it, is unpaid for certain."""
+    """Rulings 3 and 12: an attempt that ends unsent, without a contradiction, is
+    certainly unpaid.
+    """
     mine = book.current
     if mine.sent or mine.reported or step.context.recovered_submissions or book.open_conflicts():
         return
@@ -125,7 +129,7 @@ def unsent_is_certain(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def failure_safe(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Domain §6: only RAIL and TIMEOUT may be retried, and as their code's row says."""
+    """Domain §6: only RAIL and TIMEOUT may be retried, and only as their code's row says."""
     reason, report = event.header.reason, step.command
     if event.retry_safe and reason not in {"RAIL", "TIMEOUT"}:
         yield f"{reason} is called safe to retry"
@@ -139,7 +143,9 @@ def failure_safe(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def ended_by(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Rulings 5 and 7: timers end nothing from SENT on; nobody ends a payment under a conflict."""
+    """Rulings 5 and 7: timers end nothing from SENT on, and nothing ends a payment under a
+    conflict.
+    """
     if type(step.command) is TimerDue and book.state not in UNSENT:
         yield f"a timer ended a payment that was {book.state}"
     if type(step.command) in {RailReport, ResolveReconciliation}:
@@ -191,7 +197,7 @@ def verdict(step: Step, book: Book) -> Iterator[str]:
 def unfit(
     book: Book, conflict: Conflict, number: int, verdict: str, amount: int | None
 ) -> str | None:
-    """Why the verdict does not fit, or None when it may."""
+    """Why the verdict does not fit, or None if it may."""
     mine = book.attempt(number)
     if mine is None or number != conflict.attempt:
         return f"the conflict is about attempt {conflict.attempt}, not {number}"
@@ -199,7 +205,7 @@ def unfit(
     expected = mine.settled or book.amount
     other_amount = conflict.amount not in (None, expected) and conflict.report_kind != "RETURNED"
     settlement = conflict.report_kind == "SETTLED"
-    if conflict.kind.startswith("FUNDS_"):  # Deposits Core contradicts itself: no word of the rail
+    if conflict.kind.startswith("FUNDS_"):  # Deposits Core contradicts itself: not about the rail
         fits = verdict in {"AMOUNT_ACCEPTED", "REPORT_WRONG"}
         return None if fits else "it is not about the rail"
     match verdict:
@@ -208,7 +214,7 @@ def unfit(
         case "SETTLED_AFTER_ALL":
             return "amount or currency differs" if other_amount or other_currency else None
         case "AMOUNT_ACCEPTED":
-            known = conflict.kind == "AMOUNT_DIFFERS"  # accepted by another conflict meanwhile
+            known = conflict.kind == "AMOUNT_DIFFERS"  # meanwhile accepted by another conflict
             if other_currency or not (other_amount or known) or not settlement:
                 return "it is no settlement of another amount"
             return None
@@ -231,11 +237,11 @@ def same_conflict(step: Step, book: Book, event: Any) -> Iterator[str]:
     for each in book.open_conflicts():
         mine = (each.kind, each.attempt, each.report_kind, each.code, each.amount, each.currency)
         new = (event.kind, event.header.attempt, event.report_kind, event.code)
-        told = each.report_kind not in {None, "RETURNED"}  # each return is another fact
+        reported = each.report_kind not in {None, "RETURNED"}  # each return is a separate fact
         if event.kind == "SAME_MESSAGE_OTHER_CONTENT":
-            told = event.rail_message_id == each.message_id
-        if told and mine == (*new, event.amount, event.currency):
-            yield f"{event.conflict_id} is {each.identity} once more: {event.kind}"
+            reported = event.rail_message_id == each.message_id
+        if reported and mine == (*new, event.amount, event.currency):
+            yield f"{event.conflict_id} repeats {each.identity}: {event.kind}"
 
 
 def kept(step: Step, book: Book) -> Iterator[str]:
@@ -256,7 +262,7 @@ def kept(step: Step, book: Book) -> Iterator[str]:
 
 
 def applies(step: Step, book: Book) -> Iterator[str]:
-    """Rulings 4, 5, 8: a consistent, new report of the current attempt moves it on."""
+    """Rulings 4, 5, 8: a consistent, new report of the current attempt applies."""
     report = step.command
     if type(report) is not RailReport or not step.fresh or not book.tries:
         return
@@ -267,7 +273,7 @@ def applies(step: Step, book: Book) -> Iterator[str]:
         return
     wanted = _wanted(mine, report)
     if report.kind == "NOT_SUBMITTED" and book.open_conflicts(mine.number):
-        return  # it may be what the open conflict is about
+        return  # the open conflict may be about it
     if wanted is not None and not step.made(wanted, "ReconciliationRequired"):
         yield f"{report.kind} {report.code} in {mine.state} made no {wanted}: {step.decision}"
     moves = wanted in {"PaymentSettled", "PaymentAcknowledged"} and not step.made(wanted)
@@ -293,7 +299,7 @@ def _wanted(mine: Try, report: RailReport) -> str | None:
 
 
 def returned(step: Step, book: Book, event: Any) -> Iterator[str]:
-    """Ruling 13: a return has an amount, raises the sum, and never passes what was settled."""
+    """Ruling 13: a return has an amount, raises the sum, and never exceeds what was settled."""
     mine = book.attempt(event.header.attempt)
     report = step.command
     if mine is None or type(report) is not RailReport or report.amount is None:
@@ -307,7 +313,7 @@ def returned(step: Step, book: Book, event: Any) -> Iterator[str]:
     else:
         total = max(total, report.amount)
     said = max(sum(ids.values()), total)
-    # Whether a verdict's amount is one more return, or part of the reports', is not written.
+    # Whether a verdict's amount is a further return or part of the reported ones is not recorded.
     fits = {max(said, mine.returned), max(sum(ids.values()) + mine.return_verdicts, total)}
     if event.total <= mine.returned:
         yield f"a return that does not raise {mine.returned}"
@@ -318,12 +324,12 @@ def returned(step: Step, book: Book, event: Any) -> Iterator[str]:
 
 
 def cancel_named(step: Step, book: Book) -> Iterator[str]:
-    """Ruling 8: a cancel in SENT withdraws; nothing else does but a verdict that it was paid."""
+    """Ruling 8: a cancel in SENT withdraws; otherwise only a verdict that it was paid does."""
     if type(step.command) is not CancelPayment or not step.accepted or book.state != "SENT":
         return
-    told = [getattr(each, "kind", "") for each in step.instructions]
-    if "WITHDRAW" not in told:
-        yield f"a cancel in SENT told the rail {told}"
+    reported = [getattr(each, "kind", "") for each in step.instructions]
+    if "WITHDRAW" not in reported:
+        yield f"a cancel in SENT instructed {reported}"
 
 
 def instruction_refs(step: Step, book: Book) -> Iterator[str]:

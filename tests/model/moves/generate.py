@@ -1,7 +1,7 @@
-"""Draws the moves of a sequence, looking at the payment as it is, so that deep places are reached.
+"""Draws the moves of a sequence from the payment's current state, so that deep states are reached.
 
-Half of the moves are what would naturally come next; the others are adversarial, as the sequence's
-temper allows. Everything is drawn from one `random.Random`.
+Half of the moves are the natural next ones; the others are adversarial, as the sequence's temper
+allows. Everything is drawn from one `random.Random`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ ACTIONS = (
 
 
 class Temper(NamedTuple):
-    """How a sequence goes: its name, its length, and the weight of each kind of mischief."""
+    """The character of a sequence: its name, its length, and the weight of each kind of
+    mischief.
+    """
 
     name: str
     moves: int
@@ -136,7 +138,7 @@ class Generator:
             args[name] = value
         return Move("create", args)
 
-    # -- what would come next -----------------------------------------------------------------
+    # -- natural moves -----------------------------------------------------------------------------
 
     def _natural(self) -> Moves:
         rng, book = self.rng, self.book
@@ -266,7 +268,7 @@ class Generator:
             return [Move("later", {"ms": max(0, left + rng.choice((-1, 0, 1, 500)))})]
         return [self._wait()]
 
-    # -- people -------------------------------------------------------------------------------
+    # -- operators ---------------------------------------------------------------------------------
 
     def _people(self) -> Moves:
         rng = self.rng
@@ -303,7 +305,7 @@ class Generator:
         return Move("person", {"which": which, "verdict": verdict, "who": who})
 
     def _fitting(self) -> str:
-        """An action that the payment's state calls for."""
+        """An action that fits the payment's state."""
         rng, book = self.rng, self.book
         if book.open_conflicts():
             return "RESOLVE_RECONCILIATION"
@@ -362,7 +364,7 @@ class Generator:
         return Move("act", args)
 
     def _gated(self) -> Moves:
-        """Asked for, approved and done, now and then with something in between."""
+        """Requested, approved and done, sometimes with something in between."""
         rng = self.rng
         action = self._fitting() if rng.random() < 0.9 else rng.choice(ACTIONS)
         return self._approved(action, self._params(action))

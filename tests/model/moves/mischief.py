@@ -1,4 +1,4 @@
-"""What the outside says that need not be true, and what seldom happens. All of it is drawn."""
+"""What the outside reports although it may be untrue, and rare events. All of it is drawn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FLOODS: tuple[Moves, ...] = (
 
 
 def rail_lie(rng: Random, attempt: int, message_id: str | None) -> Moves:
-    """A report of the rail or its adapter that need not be true."""
+    """A report by the rail or its adapter that may be untrue."""
     kind = rng.choice(REPORT_KINDS)
     args: dict[str, Any] = {"attempt": attempt, "kind": kind, "id": message_id}
     if kind in {"REJECTED", "EXPIRED"}:
@@ -63,7 +63,7 @@ def rail_lie(rng: Random, attempt: int, message_id: str | None) -> Moves:
 
 
 def bank_lie(rng: Random, requests: list[DepositsRequest]) -> Moves:
-    """An answer of Deposits Core that need not be true; `requests` are not empty."""
+    """An answer of Deposits Core that may be untrue; `requests` is not empty."""
     which = -1 - min(int(rng.expovariate(0.5)), len(requests) - 1)
     request = requests[which]
     fits = {
@@ -86,7 +86,7 @@ def bank_lie(rng: Random, requests: list[DepositsRequest]) -> Moves:
 
 
 def oddity(rng: Random, attempt: int) -> Moves:
-    """What seldom happens: stray timers and verdicts, a record that ends, a lost log tail."""
+    """Rare events: stray timers and verdicts, an adapter record that ends, a lost log tail."""
     pick = rng.randrange(7)
     if pick == 0:
         kind = rng.choice(("CREATED_WINDOW", "ENQUIRY", "FUNDS_REPEAT", "NONSENSE"))
@@ -112,6 +112,6 @@ def oddity(rng: Random, attempt: int) -> Moves:
 
 
 def flood(rng: Random) -> Moves:
-    """One input hundreds of times: a state without bound shows only in length."""
+    """One input hundreds of times: an unbounded state shows only in long sequences."""
     drawn = [[name, args] for name, args in rng.choice(FLOODS)]
     return [Move("repeat", {"times": FLOOD_TIMES, "moves": drawn})]

@@ -1,4 +1,4 @@
-"""How a sequence begins: many begin where a payment is already deep in its life."""
+"""The start of a sequence: many start where a payment is already deep in its life."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from tests.model.vocabulary import APPROVER, SENIOR, Move
 
 Moves = list[Move]
-SKIPPED: Final = 0.04  # of the moves of a prologue, so that it does not always succeed
+SKIPPED: Final = 0.04  # share of a prologue's moves, so that it does not always succeed
 
 
 def bank(which: int = -1) -> Moves:
@@ -16,7 +16,7 @@ def bank(which: int = -1) -> Moves:
 
 
 def gated(action: str, **params: Any) -> Moves:
-    """Asked for, referred, approved by a person, done."""
+    """Requested, referred, approved by a person, done."""
     act = "RETRY" if action == "RETRY_UNCERTAIN" else action
     return [
         Move("ask", {**params, "action": action, "who": SENIOR}),
@@ -51,12 +51,12 @@ STRAY: Final = [Move("rail_says", {"attempt": 0, "kind": "ACCEPTED", "id": "S000
 
 
 def judged(verdict: str) -> Moves:
-    """A report before the send, a verdict about it, then the send and a failure by a person."""
+    """A report before the send, a verdict on it, then the send and an operator's mark-failed."""
     params = {"conflict": 1, "attempt": 1, "verdict": verdict}
     return [*STRAY, *gated("RESOLVE_RECONCILIATION", **params), *MARKED]
 
 
-# What comes after the creation, and how often.
+# What follows the creation, and how often.
 PROLOGUES: Final[tuple[tuple[int, Moves], ...]] = (
     (20, []),
     (8, SENT),
@@ -85,6 +85,6 @@ PROLOGUES: Final[tuple[tuple[int, Moves], ...]] = (
 
 
 def prologue(rng: Random) -> Moves:
-    """The first moves after the creation; now and then one of them is missing."""
+    """The first moves after the creation; sometimes one of them is missing."""
     drawn = rng.choices([moves for _, moves in PROLOGUES], [weight for weight, _ in PROLOGUES])[0]
     return [move for move in drawn if rng.random() >= SKIPPED]

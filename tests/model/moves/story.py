@@ -1,4 +1,4 @@
-"""Short words for sequences written by hand: each is one or a few moves."""
+"""Short functions for handwritten sequences: each is one or a few moves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def policy(verdict: str = "PASSED") -> Moves:
 
 
 def bank(which: int = -1, mode: str = "do", how: str = "now", **more: Any) -> Moves:
-    """Deposits Core takes up one of its requests, the latest by default."""
+    """Deposits Core processes one of its requests, by default the latest."""
     return [Move("bank", {"which": which, "mode": mode, "how": how, **more})]
 
 
@@ -40,12 +40,12 @@ def settle(attempt: int = 0, how: str = "now", off: int = 0) -> Moves:
 
 
 def rail(status: str, code: str | None = None, attempt: int = 0) -> Moves:
-    """The rail decides, and says so at once."""
+    """The rail decides and reports at once."""
     return [Move("rail_move", {"attempt": attempt, "status": status, "code": code, "how": "now"})]
 
 
 def answer(which: int = -1, *, accept: bool = True) -> Moves:
-    """The adapter answers one of its instructions, the latest by default."""
+    """The adapter answers one of its instructions, by default the latest."""
     return [Move("rail_answer", {"which": which, "accept": accept, "how": "now"})]
 
 
@@ -66,7 +66,7 @@ def later(milliseconds: int, *, late: bool = False) -> Moves:
 
 
 def approved(action: str, **params: Any) -> Moves:
-    """Asked for, referred, approved by a person; not yet done."""
+    """Requested, referred, approved by a person; not yet done."""
     return [
         Move("ask", {**params, "action": action, "who": SENIOR}),
         Move("resolve", {"which": -1, "verdict": "REFERRED", "how": "now"}),
@@ -96,7 +96,7 @@ MARKED: Moves = [*SUBMITTED, *gated("MARK_FAILED", failure_reason="RAIL")]
 
 
 class Story:
-    """A play of which no law may be broken."""
+    """A play in which no law may be broken."""
 
     def __init__(self, *moves: Moves) -> None:
         self.play = Play()
@@ -113,7 +113,7 @@ class Story:
         assert not broken, broken
 
     def rest(self) -> Story:
-        """The world is quiet and honest until the payment rests."""
+        """The outside is honest until the payment is at rest."""
         try:
             Quiet(self.play).run(honest=True)
         except Stop:
@@ -131,18 +131,18 @@ class Story:
 
     @property
     def conflicts(self) -> list[str]:
-        """Kinds of the open conflicts."""
+        """The kinds of the open conflicts."""
         return [each.kind for each in self.book.open_conflicts()]
 
     @property
     def last(self) -> Any:
-        """The decision of the last input that was not the same one again."""
+        """The decision of the last input that was not a repeat."""
         steps = self.play.steps
         return steps[-2].decision if len(steps) > 1 and steps[-2].accepted else steps[-1].decision
 
     @property
     def refused(self) -> str | None:
-        """The rule of the last decision, when it was a refusal."""
+        """The rule of the last decision, if it was a refusal."""
         decision = self.play.steps[-1].decision
         return decision.rule if type(decision) is Refusal else None
 

@@ -1,6 +1,6 @@
-"""Deposits Core as it really is: holds and debits by reference, each carried out once.
+"""Deposits Core's true state: holds and debits by reference, each carried out once.
 
-Honest by itself; the moves make it silent, refusing, forgetful or contradictory.
+It is honest by itself; moves make it silent, refusing, forgetful or contradictory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
 from tests.model.vocabulary import DONE_OF, MINUTE, head
 
-NEVER_HELD_MARGIN_MS = MINUTE  # NEVER_HELD is final only so long after `not_after`
+NEVER_HELD_MARGIN_MS = MINUTE  # NEVER_HELD is final only that long after `not_after`
 
 
 @dataclass
@@ -29,15 +29,15 @@ class TrueHold:
 
 @dataclass
 class Bank:
-    """Every reference it was asked for, and what it did."""
+    """Every request to it, and what it did."""
 
     requests: list[DepositsRequest] = field(default_factory=list)
     answers: dict[str, DepositsResult] = field(default_factory=dict)  # by fundsRef, final ones
     holds: dict[str, TrueHold] = field(default_factory=dict)  # by the HOLD's fundsRef
-    barred: set[str] = field(default_factory=set)  # HOLDs that it refuses for ever
+    barred: set[str] = field(default_factory=set)  # HOLDs that it refuses forever
     debited: int = 0
     given_back: int = 0
-    lied: bool = False  # it contradicted itself: its ledger proves nothing any more
+    lied: bool = False  # it contradicted itself: its ledger no longer proves anything
 
     def receive(self, request: DepositsRequest) -> None:
         self.requests.append(request)
@@ -66,7 +66,7 @@ class Bank:
         return self.result(request, "FAILED", "NO_ANSWER")
 
     def refuse(self, request: DepositsRequest, code: str) -> DepositsResult:
-        """Refused, and for ever so under this reference."""
+        """Refused, permanently under this reference."""
         done = self.answers.get(request.funds_ref)
         if done is not None:
             return done
@@ -124,8 +124,12 @@ class Bank:
             answer = self.result(request, "RELEASED", hold=mine.reference)
         else:
             self.barred.add(hold_ref)
-            asked = next((r for r in self.requests if r.funds_ref == hold_ref), None)
-            last = asked.not_after if asked is not None and asked.not_after is not None else 0
+            requested = next((r for r in self.requests if r.funds_ref == hold_ref), None)
+            last = (
+                requested.not_after
+                if requested is not None and requested.not_after is not None
+                else 0
+            )
             if now > last + NEVER_HELD_MARGIN_MS:
                 answer = self.result(request, "NEVER_HELD")
             else:
@@ -134,7 +138,7 @@ class Bank:
         return answer
 
     def expire_hold(self, index: int) -> None:
-        """A hold ends by itself at Deposits Core."""
+        """A hold expires at Deposits Core."""
         alive = [h for h in self.holds.values() if h.left > 0]
         if alive:
             mine = alive[index % len(alive)]

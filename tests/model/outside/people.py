@@ -1,4 +1,4 @@
-"""Moves of persons and of Resolve: what they ask, decide and do."""
+"""Moves of operators and of Resolve: their requests, decisions and actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Inputs = Iterator[tuple[Any, str | None]]  # each with an origin, or the usual o
 
 
 def pick(items: list[Any], index: int) -> Any:
-    """The item at `index`, from the end when negative; None when there is none."""
+    """The item at `index`, from the end if negative; None if there is none."""
     if not items:
         return None
     return items[index % len(items)] if index >= 0 else items[-((-index - 1) % len(items)) - 1]
@@ -44,8 +44,8 @@ def ask(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _approval(world: World, args: dict[str, Any]) -> str:
-    asked = pick(world.requests, args["which"])
-    return "apr_999" if asked is None else str(asked.approval_id)
+    requested = pick(world.requests, args["which"])
+    return "apr_999" if requested is None else str(requested.approval_id)
 
 
 def resolve(world: World, args: dict[str, Any]) -> Inputs:
@@ -74,7 +74,7 @@ def person(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def act(world: World, args: dict[str, Any]) -> Inputs:
-    """An operator's action. The approval is named only when the move says so."""
+    """An operator's action. The approval is named only if the move says so."""
     late = args.get("late")
     approval = _approval(world, {"which": args["named"]}) if "named" in args else None
     operator = by(
@@ -164,7 +164,9 @@ def act(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _judge_verdict(world: World, number: int, verdict: str) -> None:
-    """A person who says NOT_PAID of what the rail may still settle is to blame, not core."""
+    """If a person says NOT_PAID about an attempt that may still settle, that person is at fault,
+    not core.
+    """
     world.misjudged = True
     mine = world.rail.submissions.get(number)
     if verdict == "NOT_PAID" and mine is not None and mine.may_settle(world.now):

@@ -1,6 +1,7 @@
-"""The world becomes quiet and honest, and persons decide everything: the payment comes to rest.
+"""The outside becomes honest, and operators decide everything: the payment comes to rest.
 
-What stays open then is a defect: an answer nobody asks for, a conflict without a verdict, a hold.
+Anything still open then is a defect: an answer that is not requested, a conflict without a verdict,
+a hold.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tests.model.vocabulary import AMOUNT, APPROVER, DONE_OF, LIVE, SENIOR, Move
 
 ROUNDS_MAX = 300
 NUMBERS_END = "99"  # of a fundsRef: two digits
-APPROVALS_MAX = 100  # of 200: the persons need the rest
-INSISTS_MAX = 8  # so often the rail says again what persons wrongly called wrong
+APPROVALS_MAX = 100  # of 200: the operators need the rest
+INSISTS_MAX = 8  # how often the rail repeats a report that operators wrongly called wrong
 AGAIN_MAX = 80  # conflicts of one kind, each ended by a verdict
 
 
@@ -29,12 +30,12 @@ class Quiet:
         self.play = play
         self.answered = 0  # instructions of the rail that were answered in this phase
         self.tried: dict[str, int] = {}
-        self.insisted: dict[str, int] = {}  # of these, what was opened in this phase
+        self.insisted: dict[str, int] = {}  # of these, opened in this phase
         self.repeats = 0
         self.open_before: set[str] = set()
 
     def run(self, *, honest: bool) -> None:
-        """Raises play.Stop when the payment does not come to rest, or rests on wrong money."""
+        """Raises play.Stop if the payment does not come to rest, or rests with wrong money."""
         play = self.play
         if play.state is None or len(play.judge.book.approvals) > APPROVALS_MAX:
             return
@@ -46,7 +47,7 @@ class Quiet:
             if self._round():
                 continue
             if any(ask.funds_ref.endswith(NUMBERS_END) for ask in play.judge.book.refused_asks()):
-                return  # refused 99 times: there is no further number to ask under
+                return  # refused 99 times: there is no further number
             state = play.state
             if at_rest(state):
                 self._rested(honest=honest)
@@ -58,8 +59,8 @@ class Quiet:
         play.break_law("liveness", f"not at rest after {ROUNDS_MAX} rounds: {self._why()}")
 
     def _insists_on_lost_amount(self) -> bool:
-        """Deposits Core lied, or the log lost what it was asked: it says for ever that an
-        amount moved which cannot have. Each answer is a conflict; people end it there.
+        """Deposits Core lied, or the log lost the request: it keeps reporting an amount that cannot
+        have moved. Each answer is a conflict; operators end it there.
         """
         tried = sum(n for kind, n in self.tried.items() if kind.startswith("FUNDS_CONTRADICTION"))
         return self.play.world.bank.lied and tried > INSISTS_MAX
@@ -71,7 +72,7 @@ class Quiet:
         return f"{book.state}, deadline {self.play.state.deadline_kind}, {funds}, {texts}"
 
     def _round(self) -> bool:
-        """Do what is to be done now; false when that changed nothing."""
+        """Do what is due now; false if that changed nothing."""
         before = self.play.state
         for work in (self._mail, self._rail, self._bank, self._policy, self._approvals):
             work()
@@ -91,7 +92,7 @@ class Quiet:
         while world.mail:
             self._give(world.mail.pop(0))
         lost, world.lost = world.lost, []
-        for message in lost:  # the gateway sends a callback until it is taken
+        for message in lost:  # the gateway sends a callback until it is accepted
             if type(message) is RailReport and message.rail_message_id is not None:
                 self._give(message)
 
@@ -128,7 +129,7 @@ class Quiet:
         world, book = self.play.world, self.play.judge.book
         for ask in [each for each in book.asks.values() if each.status == "OPEN"]:
             request = next(r for r in world.bank.requests if r.funds_ref == ask.funds_ref)
-            if world.bank.lied:  # its ledger means nothing any more; it says yes to everything
+            if world.bank.lied:  # its ledger means nothing any more; it confirms everything
                 hold = f"hold-{request.hold_funds_ref or request.funds_ref}"
                 self._give(world.bank.result(request, DONE_OF[request.operation], hold=hold))
             else:
@@ -161,7 +162,7 @@ class Quiet:
                 self.play.play(Move("person", args))
 
     def _gated(self, action: str, params: dict[str, Any]) -> Any:
-        """Asked for, referred, approved by a person, done. The decision of the action."""
+        """Requested, referred, approved by a person, done. Returns the action's decision."""
         play = self.play
         before = len(play.world.requests)
         play.play(Move("ask", {**params, "action": action, "who": SENIOR}))
@@ -210,7 +211,7 @@ class Quiet:
                     )
 
     def _verdicts(self, conflict: Conflict) -> list[tuple[str, int | None]]:
-        """What honest persons say, the truest first."""
+        """The verdicts that honest operators would give, the most accurate first."""
         play = self.play
         truth = play.world.rail.of(conflict.attempt)
         mine = play.judge.book.tries[conflict.attempt - 1]
@@ -249,7 +250,7 @@ class Quiet:
                 self._gated("DEBIT_AGAIN", {"attempt": each.number})
 
     def _overdue(self) -> None:
-        """An attempt that the rail will never pay is marked failed by a person."""
+        """An attempt that the rail will never pay is marked failed by an operator."""
         play = self.play
         book = play.judge.book
         mine = play.world.rail.of(book.current.number)
@@ -258,7 +259,7 @@ class Quiet:
             self._gated("MARK_FAILED", {"failure_reason": "TIMEOUT"})
 
     def _rested(self, *, honest: bool) -> None:
-        """At rest: what the outside's ledgers say, when nobody lied."""
+        """At rest: compare the outside's ledgers, if nothing was misreported."""
         play = self.play
         book, bank, rail = play.judge.book, play.world.bank, play.world.rail
         if not bank.lied:

@@ -1,7 +1,7 @@
-"""The rail and its adapter as they really are: a ledger of what was submitted and settled.
+"""The true state of the rail and its adapter: a ledger of what was submitted and settled.
 
-The adapter obeys the rules of ruling 8 (its own record, WITHDRAW before SUBMIT, nothing after
-`submit_before`). What it *says* is made here too, honestly; lies are made by the moves.
+The adapter follows ruling 8 (its own record, WITHDRAW before SUBMIT, nothing after
+`submit_before`). Honest reports are made here too; untrue ones are made by the moves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Submission:
     amount: int
     submit_before: int = 0
     record: str = "NONE"  # NONE, SUBMITTING, SUBMITTED, WITHDRAWN, NOT_SUBMITTED
-    incomplete: bool = False  # the adapter's record does not certainly reach back
+    incomplete: bool = False  # the adapter's record may not cover it
     status: str = "UNSEEN"  # UNSEEN, RECEIVED, ACCEPTED, SETTLED, REJECTED, EXPIRED, RECALLED
     code: str | None = None
     settled: int = 0
@@ -33,14 +33,14 @@ class Submission:
     instructed: int = 0
 
     def may_settle(self, now: int) -> bool:
-        """Whether the rail has settled it, or may yet."""
+        """Whether the rail has settled it, or still may."""
         if self.status == "UNSEEN":
             stopped = self.record in {"WITHDRAWN", "NOT_SUBMITTED"}
             return self.instructed > 0 and not stopped and now <= self.submit_before
         return self.status in {"RECEIVED", "ACCEPTED", "SETTLED"}
 
     def unfinished(self, now: int) -> bool:
-        """The rail has it, or may get it, and has not decided its fate."""
+        """The rail has it, or may get it, and has not decided it."""
         return self.status not in FINAL and self.may_settle(now)
 
 
@@ -96,10 +96,10 @@ class Rail:
         self.messages += 1
         return f"M{self.messages:04d}"
 
-    # -- what happens at the rail -------------------------------------------------------------
+    # -- at the rail -------------------------------------------------------------------------------
 
     def submit(self, attempt: int, how: str, now: int) -> None:
-        """The adapter carries SUBMIT out. `how`: done, lost before the rail, answer lost."""
+        """The adapter carries out SUBMIT. `how`: done, lost before the rail, answer lost."""
         mine = self.submissions.get(attempt)
         if mine is None or mine.record in {"WITHDRAWN", "NOT_SUBMITTED"}:
             return
@@ -127,7 +127,7 @@ class Rail:
         return self.report(attempt, "SETTLED", amount=amount, message_id=self.message_id())
 
     def move(self, attempt: int, status: str, code: str | None) -> RailReport | None:
-        """The rail takes, accepts, rejects or expires it; the callback that says so."""
+        """The rail receives, accepts, rejects or expires it; returns the callback."""
         mine = self.submissions.get(attempt)
         if mine is None or mine.status not in {"RECEIVED", "ACCEPTED"}:
             return None
@@ -146,7 +146,7 @@ class Rail:
         mine.returned += amount
         return self.report(attempt, "RETURNED", "AC04", amount=amount, message_id=self.message_id())
 
-    # -- what the adapter answers -------------------------------------------------------------
+    # -- the adapter's answers ---------------------------------------------------------------------
 
     def answer(
         self, instruction: RailInstruction, now: int, *, accept_recall: bool = True
@@ -185,7 +185,7 @@ class Rail:
         return self.enquire(attempt, now)
 
     def enquire(self, attempt: int, now: int) -> RailReport:
-        """A status enquiry's honest answer."""
+        """The honest answer to a status enquiry."""
         mine = self.of(attempt)
         match mine.status:
             case "UNSEEN":
@@ -206,7 +206,7 @@ class Rail:
 
 
 def gives_certainty(report: RailReport) -> bool:
-    """Whether the report, taken as true, says that the attempt will never be paid."""
+    """Whether the report, if true, says that the attempt will never be paid."""
     if report.kind in {"WITHDRAWN", "NOT_SUBMITTED", "RECALL_ACCEPTED"}:
         return True
     if report.kind in {"REJECTED", "EXPIRED"}:

@@ -1,6 +1,6 @@
-"""The outside of a payment: what the moves of a sequence do there, and the inputs that come of it.
+"""The outside of a payment: the effect of a sequence's moves there, and the resulting inputs.
 
-Moves are written down completely (vocabulary), so that playing them is the same every time.
+Moves are complete values (vocabulary), so playing them always gives the same result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from tests.model.vocabulary import (
 
 
 class World:
-    """Rail, Deposits Core, Resolve and everybody's mail. `state` is core's, for its deadline."""
+    """Rail, Deposits Core, Resolve and undelivered messages. `state` is core's, for its
+    deadline.
+    """
 
     def __init__(self) -> None:
         self.rail = Rail()
@@ -43,15 +45,15 @@ class World:
         self.truth = Truth(self.rail)
         self.now = 0
         self.mail: list[Any] = []  # written by the outside, not yet delivered
-        self.lost: list[Any] = []  # only a rail that sends again delivers these
+        self.lost: list[Any] = []  # delivered only by a rail that sends again
         self.delivered: list[Any] = []
         self.checks: list[PolicyCheckRequest] = []
         self.requests: list[ApprovalRequest] = []
         self.notifications: list[CustomerNotification] = []
         self.attempts = 1
-        self.misjudged = False  # somebody gave a verdict without looking at the rail's ledger
+        self.misjudged = False  # a verdict ignored the rail's ledger
 
-    # -- what core says -----------------------------------------------------------------------
+    # -- instructions from core --------------------------------------------------------------------
 
     def receive(self, instruction: Any) -> None:
         match instruction:
@@ -69,7 +71,7 @@ class World:
                 self.notifications.append(instruction)
 
     def learned(self, events: list[Any]) -> None:
-        """The outside hears of new attempts by the history."""
+        """The outside learns of new attempts from the history."""
         for event in events:
             if type(event).__name__ == "PaymentAttemptCreated":
                 self.attempts = max(self.attempts, event.header.attempt)
@@ -77,11 +79,11 @@ class World:
     # -- moves --------------------------------------------------------------------------------
 
     def play(self, move: Move) -> Inputs:
-        """The inputs that a move makes, one after the other."""
+        """The inputs that a move makes, in order."""
         yield from _MOVES[move.name](self, move.args)
 
     def attempt(self, selector: Any) -> int:
-        """`selector` 0 is the current attempt, -1 the one before, above 0 that number."""
+        """`selector` 0 is the current attempt, -1 the previous one, above 0 that number."""
         number = int(selector)
         return number if number > 0 else max(1, self.attempts + number)
 
@@ -169,13 +171,13 @@ def _timer_odd(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _notified(world: World, args: dict[str, Any]) -> Inputs:
-    asked = pick(world.notifications, args["which"])
-    if asked is not None:
+    requested = pick(world.notifications, args["which"])
+    if requested is not None:
         yield (
             c.NotificationResult(
                 header=head(),
-                notification_id=asked.notification_id,
-                kind=asked.kind,
+                notification_id=requested.notification_id,
+                kind=requested.kind,
                 result=args["result"],
             ),
             None,
@@ -211,9 +213,9 @@ def _rail_return(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _rail_answer(world: World, args: dict[str, Any]) -> Inputs:
-    asked = pick(world.rail.instructions, args["which"])
-    if asked is not None:
-        report = world.rail.answer(asked, world.now, accept_recall=args.get("accept", True))
+    requested = pick(world.rail.instructions, args["which"])
+    if requested is not None:
+        report = world.rail.answer(requested, world.now, accept_recall=args.get("accept", True))
         yield from world.post(report, args["how"])
 
 
@@ -230,7 +232,7 @@ def _rail_record(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
-    """Whatever the move says, true or not."""
+    """Any report that the move names, true or not."""
     number = world.attempt(args["attempt"])
     report = c.RailReport(
         header=head(),
@@ -241,6 +243,8 @@ def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
         amount=args.get("amount"),
         currency=args.get("currency"),
         rail_message_id=args.get("id"),
+        submitted_at=args.get("sent"),
+        answered_at=args.get("sent"),
         via_enquiry=args.get("via", False),
         adapter_stopped=args.get("stopped", False),
     )
@@ -267,7 +271,7 @@ def _again(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _bank(world: World, args: dict[str, Any]) -> Inputs:
-    """Deposits Core takes up a request: does it, does it silently, loses it, or refuses it."""
+    """Deposits Core processes a request: does it, does it silently, loses it, or refuses it."""
     request = pick(world.bank.requests, args["which"])
     if request is None:
         return
@@ -293,7 +297,7 @@ def _bank_expires(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _bank_says(world: World, args: dict[str, Any]) -> Inputs:
-    """Whatever the move says; from then on the ledger proves nothing."""
+    """Any answer that the move names; from then on the ledger proves nothing."""
     request = pick(world.bank.requests, args["which"])
     if request is None:
         return

@@ -1,4 +1,4 @@
-"""An assignment that is lost while lanes are at work: no lane fails by it, nothing is left over."""
+"""An assignment lost while lanes are working: no lane fails because of it, and nothing remains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from engine.clock import HeldClock, SystemClock
+from engine.clock import SystemClock
 from engine.ports import InputRecord
 from engine.worker.lanes import Lanes, lane_of_key
 from engine.worker.settings import TryAgain
@@ -18,14 +18,16 @@ from processors.adapter.ports import Work
 from processors.adapter.worker import InstructionHandler
 from processors.rail.record import SubmissionRecord
 from processors.rail.worker import RailHandler
+from tests.clock import HeldClock
 from tests.processors.rail.harness import CODEC, Harness, MemoryLog, Served
 
 WAIT_S = 10.0
 HELD = "npp_adapter_instructions_held"
+OLDEST = "npp_adapter_oldest_instruction_seconds"
 
 
 class Outside:
-    """Calls the outside; a call may hang until it is let go."""
+    """The outside system; a call may hang until it is released."""
 
     def __init__(self) -> None:
         self.hangs = False
@@ -53,6 +55,7 @@ class Adapter:
         try:
             harness = Harness(served)
             harness.instruct("ENQUIRE")
+            harness.clock.advance(1_000)
             harness.instruct("ENQUIRE", number=2)
         finally:
             served.close()
@@ -74,6 +77,9 @@ class Adapter:
     def held(self) -> float | None:
         return self.registry.get_sample_value(HELD, {"adapter": self.name})
 
+    def oldest(self) -> float | None:
+        return self.registry.get_sample_value(OLDEST, {"adapter": self.name})
+
 
 def rail(adapter: Adapter, common: dict[str, Any]) -> InstructionHandler:
     log = MemoryLog(HeldClock(0))
@@ -89,10 +95,10 @@ BOTH = pytest.mark.parametrize("make", [rail, other])
 
 
 @BOTH
-def test_a_lane_at_work_survives_the_loss_of_its_assignment(
+def test_a_working_lane_survives_the_loss_of_its_assignment(
     make: Callable[[Adapter, dict[str, Any]], InstructionHandler],
 ) -> None:
-    """Another lane of the next assignment forgets what is under way meanwhile."""
+    """Meanwhile a lane of the next assignment discards the work in progress."""
     adapter = Adapter(make)
     adapter.outside.hangs = True
     first, second = adapter.records
@@ -117,10 +123,10 @@ def test_a_lane_at_work_survives_the_loss_of_its_assignment(
 
 
 @BOTH
-def test_what_an_earlier_assignment_began_is_not_gone_on_with(
+def test_the_work_of_an_earlier_assignment_is_not_continued(
     make: Callable[[Adapter, dict[str, Any]], InstructionHandler],
 ) -> None:
-    """Its record is read again; the call that still hangs then ends without taking that away."""
+    """Its record is read again; when the hanging call ends, it does not discard the new work."""
     adapter = Adapter(make)
     first, second = adapter.records
     adapter.outside.again_s = 5.0
@@ -130,7 +136,7 @@ def test_what_an_earlier_assignment_began_is_not_gone_on_with(
     with pytest.raises(TryAgain):
         adapter.handler(first)
     before, _, again = adapter.outside.seen
-    assert again is before  # the same assignment goes on with it
+    assert again is before  # the same assignment continues with it
     assert adapter.held() == 2
 
     adapter.outside.hangs = True
@@ -152,3 +158,28 @@ def test_what_an_earlier_assignment_began_is_not_gone_on_with(
     adapter.handler(first)
     assert adapter.outside.seen[-1] is again
     assert adapter.held() == 0
+
+
+@BOTH
+def test_the_oldest_instruction_in_progress_is_reported_until_it_is_done_or_revoked(
+    make: Callable[[Adapter, dict[str, Any]], InstructionHandler],
+) -> None:
+    """INT-09: by decision time, which neither a restart nor later instructions change."""
+    adapter = Adapter(make)
+    first, second = adapter.records
+    decided_s = [
+        CODEC.decode(each.topic, each.value or b"").header.decided_at / 1_000
+        for each in adapter.records
+    ]
+    assert str(adapter.oldest()) == "nan"
+    adapter.outside.again_s = 5.0
+    assert decided_s[0] < decided_s[1]
+    for record, oldest in ((second, decided_s[1]), (first, decided_s[0]), (second, decided_s[0])):
+        with pytest.raises(TryAgain):
+            adapter.handler(record)
+        assert adapter.oldest() == oldest
+    adapter.outside.again_s = None
+    adapter.handler(first)
+    assert adapter.oldest() == decided_s[1]
+    adapter.generation = 2
+    assert str(adapter.oldest()) == "nan"

@@ -1,4 +1,6 @@
-"""Instructions that no adapter can read, however large: kept, and the next one is handled."""
+"""Instructions that no adapter can read, however large: quarantined, and the next one
+is handled.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from prometheus_client import CollectorRegistry
 from control import quarantine
 from core.payment.instructions import DepositsRequest
 from engine.clients.publisher import Refused
-from engine.clock import HeldClock
 from engine.ports import Headers, InputRecord
 from engine.records import UNREADABLE_HEADER
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
 from processors.adapter.worker import InstructionHandler
 from schemas import topology
+from tests.clock import HeldClock
 from tests.gateways.harness import funds
 from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 
@@ -26,7 +28,7 @@ BY_REFERENCE = "npp_adapter_quarantined_by_reference_total"
 
 
 class Log(MemoryLog):
-    """Its quarantine topic takes `quarantine_bytes_max`, headers not counted."""
+    """Its quarantine topic accepts `quarantine_bytes_max`, headers excluded."""
 
     def __init__(self, quarantine_bytes_max: int) -> None:
         super().__init__(HeldClock(NOW_MS))
@@ -89,10 +91,10 @@ GOOD = CODEC.encode(TOPIC, funds(1, "HOLD"))
         (b"key", GOOD, [(UNREADABLE_HEADER, None)]),
     ],
 )
-def test_an_instruction_too_large_to_copy_is_kept_by_reference(
+def test_an_instruction_too_large_to_copy_is_quarantined_by_reference(
     key: bytes, value: bytes | None, headers: Headers
 ) -> None:
-    """An adapter that cannot write the copy tried again for ever, or ended."""
+    """An adapter that could not write the copy used to retry forever, or exited."""
     adapter = Adapter()
     record = adapter.give(key, value, headers)
     good = funds(1, "HOLD")
@@ -108,8 +110,8 @@ def test_an_instruction_too_large_to_copy_is_kept_by_reference(
     ]
 
 
-def test_a_whole_copy_that_kafka_refuses_is_kept_by_reference() -> None:
-    """Engine rules: a fallback must fit where the failure did not."""
+def test_a_whole_copy_that_kafka_refuses_is_replaced_by_a_reference() -> None:
+    """Engine rules: a fallback must fit where the first try did not."""
     adapter = Adapter(quarantine_bytes_max=4_096)
     record = adapter.give(b"key", bytes(10_000), [])
     (kept,) = adapter.log.of(topology.QUARANTINE)
@@ -117,8 +119,8 @@ def test_a_whole_copy_that_kafka_refuses_is_kept_by_reference() -> None:
     assert adapter.by_reference() == 1
 
 
-def test_a_small_one_is_copied_whole() -> None:
-    """What fits keeps every byte."""
+def test_a_small_instruction_is_copied_whole() -> None:
+    """Every byte is kept if it fits."""
     adapter = Adapter()
     adapter.give(b"key", b"rubbish", [("a", b"b")])
     (kept,) = adapter.log.of(topology.QUARANTINE)

@@ -1,5 +1,5 @@
-"""Core, the deposits adapter and the simulated Deposits Core over HTTP, on one held clock. What the
-rail says is the test's to say.
+"""Core, the deposits adapter and the simulated Deposits Core over HTTP, on one held clock. The test
+plays the rail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
 from processors.adapter.worker import Adapter
 from processors.deposits.handler import DepositsHandler
-from processors.replay.money import Money
+from processors.replay.money.checks import Money
 from processors.resolve.handler import ResolveHandler
 from schemas import topology
 from tests.processors.payments.world import CODEC, World
@@ -41,7 +41,7 @@ ADAPTERS = {
 
 
 class IntoDriver:
-    """What an adapter publishes is an input of the payments processor."""
+    """Makes what an adapter publishes an input of the payments processor."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -88,13 +88,13 @@ class FundsHarness:
             ),
         }
         self._lanes: dict[tuple[str, bytes], deque[tuple[int, Work]]] = {}
-        self.asked: list[DepositsRequest] = []
+        self.requested: list[DepositsRequest] = []
         self.rail: list[RailInstruction] = []
 
     # -- time ------------------------------------------------------------------------------------
 
     def run(self, millis: int = 0) -> None:
-        """Let everything happen that is due now, and then for so long."""
+        """Process everything that is due now, then let that much time pass."""
         until = self.clock.now_ms() + millis
         for _ in range(STEPS_MAX):
             while self._turn():
@@ -106,7 +106,7 @@ class FundsHarness:
         raise AssertionError("more time than a test should take")
 
     def _turn(self) -> bool:
-        """Decide, and give what comes of it to the adapters; False when nothing was due."""
+        """Decide, and hand the instructions to the adapters; False if nothing was due."""
         done = self.world.driver.run() > 0
         for topic, adapter in ADAPTERS.items():
             for record in self.world.driver.take(topic):
@@ -126,7 +126,7 @@ class FundsHarness:
     def _put(self, adapter: str, record: LogRecord) -> None:
         instruction = CODEC.decode(record.topic, _value(record), record.headers)
         if isinstance(instruction, DepositsRequest):
-            self.asked.append(instruction)
+            self.requested.append(instruction)
         polled = InputRecord(
             record.topic, record.partition, record.offset, record.timestamp_ms,
             record.key, record.value, record.headers, self.clock.now_ms(),
@@ -135,7 +135,7 @@ class FundsHarness:
         lane.append((0, Work(record=polled, instruction=instruction)))
 
     def replay_requests(self, payment_id: str) -> None:
-        """The adapter starts again before its first commit: everything is asked once more."""
+        """The adapter restarts before its first commit: every request is sent again."""
         for record in self.world.driver.committed(topology.DEPOSITS_REQUESTS):
             if record.key == payment_id.encode():
                 self._put("deposits", record)
@@ -155,7 +155,7 @@ class FundsHarness:
         return sum(each["left"] for each in self.ledger()["holds"].values())
 
     def moved(self, operation: str) -> list[int]:
-        """Cents of each operation that Deposits Core carried out."""
+        """Cents per operation that Deposits Core carried out."""
         return [
             each["amount"]
             for each in self.ledger()["entries"]
@@ -165,7 +165,7 @@ class FundsHarness:
     # -- the rail --------------------------------------------------------------------------------
 
     def report(self, payment_id: str, kind: Any, **said: Any) -> None:
-        """What the rail says of the payment's last submission; then let it be decided."""
+        """The rail's report about the payment's last submission, and the decision on it."""
         instruction = [
             each
             for each in self.rail
@@ -183,7 +183,7 @@ class FundsHarness:
         self.world.pipe(topology.RAIL_REPORTS, msgspec.structs.replace(report, **said))
         self.run()
 
-    # -- what became of it -----------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
 
     def payment(self, payment_id: str) -> Payment:
         return self.world.known(payment_id).payment
@@ -195,7 +195,7 @@ class FundsHarness:
         return at_rest(self.payment(payment_id))
 
     def money_findings(self) -> list[str]:
-        """What the replay's strength `money` finds in any payment's history."""
+        """What replay's strength `money` finds in any payment's history."""
         keys = {each.key for each in self.world.driver.committed(topology.EVENTS) if each.key}
         found = []
         for payment_id in sorted(key.decode() for key in keys):

@@ -1,5 +1,5 @@
-"""Sequences about Deposits Core, through core, the adapter and the simulator over HTTP:
-nothing stays held, nobody pays twice, and an outage kills no payment.
+"""Sequences with Deposits Core through core, the adapter and the simulator over HTTP: nothing stays
+held, nobody pays twice, and an outage fails no payment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from core.payment.state import money_outcome, needs_attention
 from core.values import Parties, external_ref
 from gateways import ports
-from gateways.ports import Said
+from gateways.ports import ResolveAnswer
 from gateways.rail.simulator_ledger import RailEntry
 from gateways.rail.simulator_messages import callback
 from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
@@ -50,7 +50,7 @@ def served_rail() -> Iterator[Served]:
 
 @pytest.fixture
 def harness(served: Served) -> Iterator[FundsHarness]:
-    """However a sequence ends, the replay finds nothing wrong with its money."""
+    """However a sequence ends, the replay finds no money error."""
     made = FundsHarness(served)
     yield made
     assert made.money_findings() == []
@@ -70,7 +70,7 @@ class DecliningResolve:
         parties: Parties | None,
         *,
         now_ms: int,
-    ) -> tuple[Said, ...]:
+    ) -> tuple[ResolveAnswer, ...]:
         if isinstance(question, ApprovalRequest):
             return self._rules.ask(question, parties, now_ms=now_ms)
         header = self._rules.ask(question, parties, now_ms=now_ms)[0].decision.header
@@ -83,12 +83,12 @@ class DecliningResolve:
             policy_version="1",
             failure_reason="FRAUD",
         )
-        return (Said(verdict),)
+        return (ResolveAnswer(decision=verdict),)
 
 
 @pytest.fixture
 def declining(served: Served) -> Iterator[FundsHarness]:
-    """A harness where a payment ends while its hold is under way."""
+    """A harness in which a payment ends while its hold is in progress."""
     made = FundsHarness(served, resolve=DecliningResolve())
     yield made
     assert made.money_findings() == []
@@ -104,11 +104,11 @@ def settled(harness: FundsHarness, key: str = "one") -> str:
     return payment
 
 
-def test_a_hold_in_a_proxy_that_comes_after_its_release_is_not_held(
+def test_a_hold_delayed_in_a_proxy_behind_its_release_is_not_held(
     declining: FundsHarness,
 ) -> None:
-    """HOLD hangs in a proxy, the payment ends, RELEASE arrives first, then the HOLD: nothing stays
-    held.
+    """The HOLD is delayed in a proxy, the payment ends, the RELEASE arrives first, then the HOLD:
+    nothing stays held.
     """
     harness = declining
     harness.script(
@@ -117,8 +117,8 @@ def test_a_hold_in_a_proxy_that_comes_after_its_release_is_not_held(
     payment = harness.world.create("proxy")
     harness.run(MINUTE_MS)
     assert harness.payment(payment).state == "FAILED"
-    assert {each.hold_funds_ref for each in harness.asked if each.operation == "RELEASE"} == {
-        harness.asked[0].funds_ref
+    assert {each.hold_funds_ref for each in harness.requested if each.operation == "RELEASE"} == {
+        harness.requested[0].funds_ref
     }
     assert not harness.rests(payment)
     harness.run(2 * MINUTE_MS)
@@ -139,7 +139,7 @@ def test_a_hold_that_was_carried_out_in_time_is_released_by_name(declining: Fund
     assert (harness.held(), harness.moved("RELEASE"), harness.rests(payment)) == (0, [AMOUNT], True)
 
 
-def test_a_hold_after_never_held_is_released_anew(declining: FundsHarness) -> None:
+def test_a_hold_after_never_held_is_released_again(declining: FundsHarness) -> None:
     """Deposits Core says NEVER_HELD and holds later: no conflict, and nothing stays held."""
     harness = declining
     late = {"kind": "PROXY", "afterMillis": 6 * WINDOW_MS, "operation": "HOLD", "times": 1}
@@ -150,7 +150,7 @@ def test_a_hold_after_never_held_is_released_anew(declining: FundsHarness) -> No
     assert (harness.rests(payment), harness.held()) == (True, 0)
     harness.script()
     harness.run(2 * MINUTE_MS)
-    assert harness.held() == AMOUNT  # nobody knows of it
+    assert harness.held() == AMOUNT  # not known to the payment
     harness.replay_requests(payment)  # the adapter reads its topic again, and the HOLD is answered
     harness.run(5 * MINUTE_MS)
     assert (harness.held(), harness.rests(payment)) == (0, True)
@@ -187,11 +187,12 @@ def test_a_release_of_a_hold_that_expired_counts_as_released(harness: FundsHarne
     assert (harness.rests(payment), harness.held()) == (True, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [503, 504])
-def test_an_outage_shorter_than_the_window_kills_no_payment(
+def test_an_outage_shorter_than_the_window_fails_no_payment(
     harness: FundsHarness, status: int
 ) -> None:
-    """An 8-minute outage of Deposits Core with a 10-minute window: every payment lives."""
+    """An 8-minute outage of Deposits Core with a 10-minute window: no payment fails."""
     harness.script({"kind": "DOWN", "forMillis": 8 * MINUTE_MS, "status": status})
     payments = []
     for number in range(8):
@@ -202,8 +203,9 @@ def test_an_outage_shorter_than_the_window_kills_no_payment(
     assert (harness.held(), harness.moved("HOLD")) == (8 * AMOUNT, [AMOUNT] * 8)
 
 
+@pytest.mark.slow
 def test_an_outage_longer_than_the_window_ends_with_nothing_held(harness: FundsHarness) -> None:
-    """A hold is asked for within the window; after it the payment ends, and so does its hold."""
+    """A hold is requested within the window; afterwards the payment ends, and its hold too."""
     harness.script({"kind": "DOWN", "forMillis": 15 * MINUTE_MS})
     payment = harness.world.create("long")
     harness.run(12 * MINUTE_MS)
@@ -213,12 +215,12 @@ def test_an_outage_longer_than_the_window_ends_with_nothing_held(harness: FundsH
     assert (harness.rests(payment), harness.held(), harness.moved("HOLD")) == (True, 0, [])
 
 
-def test_a_hold_is_asked_for_at_least_every_half_minute(harness: FundsHarness) -> None:
+def test_a_hold_is_requested_at_least_every_half_minute(harness: FundsHarness) -> None:
     """INT-10, domain, money and funds: within the window, under one fundsRef, with its notAfter."""
     harness.script({"kind": "DOWN", "forMillis": 9 * MINUTE_MS})
     payment = harness.world.create("patient")
     harness.run(9 * MINUTE_MS)
-    holds = [each for each in harness.asked if each.operation == "HOLD"]
+    holds = [each for each in harness.requested if each.operation == "HOLD"]
     assert len({each.funds_ref for each in holds}) == 1
     times = [each.header.decided_at for each in holds]
     assert max(b - a for a, b in itertools.pairwise(times)) <= 30_000 + STEP_MS
@@ -232,14 +234,14 @@ def test_a_release_names_the_not_after_of_its_hold(declining: FundsHarness) -> N
     harness.script({"kind": "DOWN", "forMillis": 5 * MINUTE_MS})
     harness.world.create("names")
     harness.run(MINUTE_MS)
-    holds = {each.not_after for each in harness.asked if each.operation == "HOLD"}
-    assert {each.not_after for each in harness.asked if each.operation == "RELEASE"} == holds
+    holds = {each.not_after for each in harness.requested if each.operation == "HOLD"}
+    assert {each.not_after for each in harness.requested if each.operation == "RELEASE"} == holds
 
 
-def test_another_amount_than_was_asked_is_a_conflict_and_sends_nothing(
+def test_an_amount_other_than_requested_is_a_conflict_and_sends_nothing(
     harness: FundsHarness,
 ) -> None:
-    """Deposits Core contradicts: the amount is its own, not our request's."""
+    """Deposits Core reports its own amount, not the requested one."""
     harness.script({"kind": "SAY", "fields": {"amount": AMOUNT - 1}, "operation": "HOLD"})
     payment = harness.world.create("amount")
     harness.run(MINUTE_MS)
@@ -247,8 +249,8 @@ def test_another_amount_than_was_asked_is_a_conflict_and_sends_nothing(
     assert harness.rail == []
 
 
-def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(harness: FundsHarness) -> None:
-    """REFUSED after done: the customer pays once, and the contradiction is seen."""
+def test_a_capture_that_is_done_and_then_refused_counts_once(harness: FundsHarness) -> None:
+    """REFUSED after done: the customer pays once, and the contradiction is visible."""
     payment = settled(harness)
     harness.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}})
     harness.replay_requests(payment)
@@ -266,7 +268,7 @@ def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(harness: Fun
     ],
 )
 @pytest.mark.parametrize("operation", ["HOLD", "CAPTURE"])
-def test_what_can_not_be_read_is_asked_again_until_it_can(
+def test_an_unreadable_answer_is_retried_until_it_is_readable(
     harness: FundsHarness, operation: str, step: dict[str, Any]
 ) -> None:
     """An over-long id is never shortened, and the money moves once."""
@@ -286,7 +288,7 @@ def test_what_can_not_be_read_is_asked_again_until_it_can(
     assert {each.code for each in failed} == {"UNREADABLE_ANSWER"}
 
 
-def test_an_adapter_that_asks_everything_again_moves_nothing(harness: FundsHarness) -> None:
+def test_an_adapter_that_repeats_every_request_moves_nothing(harness: FundsHarness) -> None:
     """INT-05: lost offsets repeat every request; the answers are duplicates."""
     payment = settled(harness)
     before, ledger = harness.names(payment), harness.ledger()["holds"]
@@ -299,7 +301,7 @@ def test_an_adapter_that_asks_everything_again_moves_nothing(harness: FundsHarne
     assert results.count("DUPLICATE") == 6
 
 
-def test_requests_that_a_proxy_repeats_move_money_once(harness: FundsHarness) -> None:
+def test_requests_repeated_by_a_proxy_move_money_once(harness: FundsHarness) -> None:
     """The simulator repeats; nothing is held or captured twice."""
     harness.script({"kind": "REPEAT", "afterMillis": 1_000, "times": 50})
     payment = settled(harness)
@@ -309,7 +311,7 @@ def test_requests_that_a_proxy_repeats_move_money_once(harness: FundsHarness) ->
 
 
 class Rail:
-    """The rail's webhook, and its adapter before the simulated rail: what it says of a payment."""
+    """The rail's webhook, and its adapter with the simulated rail."""
 
     def __init__(self, served: Served, harness: FundsHarness, payment: str, amount: int) -> None:
         self._harness, self._payment = harness, payment
@@ -325,7 +327,7 @@ class Rail:
         )  # fmt: skip
 
     def calls_back(self, kind: str, amount: int, number: int) -> None:
-        """The rail's ledger moves, and its message comes."""
+        """The rail's ledger changes, and its message arrives."""
         self._entry.apply(kind, amount=amount, code="AC04" if kind == "RETURNED" else None)
         step = {"kind": kind, "amount": amount, "code": "AC04" if kind == "RETURNED" else None}
         message = callback(self._entry, step, str(number), self._harness.clock.now_ms())
@@ -342,11 +344,11 @@ class Rail:
         self._harness.run(MINUTE_MS)
 
 
-def test_a_return_that_is_called_back_and_enquired_is_credited_once(
+def test_a_return_reported_by_callback_and_enquiry_is_credited_once(
     harness: FundsHarness, served_rail: Served
 ) -> None:
-    """Partial return 5000 of 12550 by callback, then the enquiry's total 5000: credited once. 5000
-    and 3000, then total 8000: no conflict.
+    """A partial return of 5000 of 12550 by callback, then the enquiry's total 5000: credited once.
+    5000 and 3000, then total 8000: no conflict.
     """
     payment = harness.world.create("returned", amount=12_550)
     harness.run()
@@ -365,10 +367,10 @@ def test_a_return_that_is_called_back_and_enquired_is_credited_once(
 
 
 @pytest.mark.parametrize("kinds", [("ACCEPTED", "SETTLED"), ("REJECTED",)])
-def test_that_a_hold_is_gone_is_told_twice_and_changes_nothing_more(
+def test_a_repeated_hold_gone_answer_changes_nothing(
     harness: FundsHarness, kinds: tuple[str, ...]
 ) -> None:
-    """INT-05: asked again after a crash, a CAPTURE and a RELEASE are refused once more."""
+    """INT-05: repeated after a crash, a CAPTURE and a RELEASE are refused again."""
     harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
     payment = harness.world.create("gone-twice")
     harness.run(2_000)

@@ -1,4 +1,4 @@
-"""The monitor's records in, incidents out: at least once in, the same incidents out."""
+"""The monitor: records in, at least once; incidents out, without duplicates."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ GOOD = Figures(settled=1_000, failed={"RAIL/rail": 30}, offset=8)
 
 
 class World:
-    """Two tables and a list of what was published; `restart` keeps them."""
+    """Two tables and a list of published records; `restart` keeps them."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 2) -> None:
+        self.partitions = partitions
         self.figures: dict[bytes, bytes] = {}
         self.states: dict[bytes, bytes] = {}
         self.published: list[Incident] = []
@@ -37,7 +38,7 @@ class World:
         self.registry = CollectorRegistry()
         self.monitor = Monitor(
             figures=self.figures, states=self.states, codec=CODEC, publish=self.publish,
-            partitions=2, metrics=MonitorMetrics(self.registry),
+            partitions=self.partitions, metrics=MonitorMetrics(self.registry),
         )  # fmt: skip
 
     async def publish(self, incident: Incident) -> None:
@@ -66,7 +67,7 @@ def world() -> World:
     return World()
 
 
-def test_figures_travel_whole(world: World) -> None:
+def test_figures_survive_their_encoding(world: World) -> None:
     every: dict[str, Any] = {
         name: number for number, name in enumerate(Figures.__struct_fields__, 1)
     }
@@ -90,8 +91,8 @@ def test_a_breach_opens_once_and_recovery_resolves_the_same_incident(world: Worl
     assert world.sample("npp_incident_open", rule="success") == 0
 
 
-def test_records_of_a_restart_change_nothing(world: World) -> None:
-    """At-least-once: minutes and ticks come again, in the order in which they lie."""
+def test_records_repeated_after_a_restart_change_nothing(world: World) -> None:
+    """At-least-once: minutes and ticks come again, in log order."""
     world.minute(BAD)
     world.ticks(range(12))
     before = dict(world.states)
@@ -103,7 +104,9 @@ def test_records_of_a_restart_change_nothing(world: World) -> None:
     assert world.sample("npp_monitor_skipped_total", reason="older") == 1 + 7 * 5
 
 
-def test_killed_between_the_incident_and_the_table_it_says_the_same_again(world: World) -> None:
+def test_killed_between_the_incident_and_the_table_it_publishes_the_same_again(
+    world: World,
+) -> None:
     world.minute(BAD)
     world.ticks(range(10))
     world.fails = True
@@ -115,7 +118,7 @@ def test_killed_between_the_incident_and_the_table_it_says_the_same_again(world:
     assert [each.incident_id for each in world.published] == [f"inc_success_{NOW}"]
 
 
-def test_a_restarted_worker_shows_what_is_open(world: World) -> None:
+def test_a_restarted_worker_shows_the_open_incidents(world: World) -> None:
     world.minute(BAD)
     world.ticks(range(12))
     world.restart()
@@ -132,7 +135,7 @@ def test_older_figures_do_not_replace_newer_ones(world: World) -> None:
     assert world.sample("npp_monitor_skipped_total", reason="older") == 1
 
 
-def test_a_minute_of_25_hours_ago_in_the_same_slot_is_not_counted(world: World) -> None:
+def test_a_minute_25_hours_old_in_the_same_slot_is_not_counted(world: World) -> None:
     world.minute(BAD, MINUTE - SLOTS)
     world.ticks(range(12))
     assert world.published == []
@@ -141,8 +144,8 @@ def test_a_minute_of_25_hours_ago_in_the_same_slot_is_not_counted(world: World) 
     assert [each.status for each in world.published] == ["OPEN"]
 
 
-def test_the_partitions_add_up(world: World) -> None:
-    """Neither has the least count alone."""
+def test_the_partitions_are_added_up(world: World) -> None:
+    """Neither alone has the minimum count."""
     half = Figures(failed={"RAIL/rail": 10}, offset=1)
     world.minute(half, partition=0)
     world.ticks(range(12))
@@ -152,7 +155,7 @@ def test_the_partitions_add_up(world: World) -> None:
     assert [(each.part, each.whole) for each in world.published] == [(0, 20)]
 
 
-def test_what_cannot_be_read_is_counted_and_ends_nothing(world: World) -> None:
+def test_an_unreadable_record_is_counted_and_stops_nothing(world: World) -> None:
     asyncio.run(world.monitor.take(MINUTES, b"rubbish"))
     asyncio.run(world.monitor.take(TICKS, None))
     assert world.sample("npp_monitor_skipped_total", reason="undecodable") == 2

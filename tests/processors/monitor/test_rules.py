@@ -1,13 +1,17 @@
-"""MET-01 to MET-05: when a limit of the runbook counts as passed, tick by tick."""
+"""MET-01 to MET-05: when a limit of the runbook counts as exceeded, tick by tick."""
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
-from core.monitoring import Incident, IncidentRule
+from core.monitoring import Incident
+from core.words import IncidentRule
 from processors.monitor import rules
 from processors.monitor.rules import CLEAR_AFTER_MS, OPEN_AFTER_MS, RULES, RuleState, Value, judge
 from readmodel.minutes import LEAST_COUNT
+from tests.drawings import drawn_moves
 
 START = 1_800_000_000_000
 SECOND = 1_000
@@ -22,7 +26,7 @@ def slow(count: int) -> Value:
 
 
 def judged(rule: IncidentRule, *steps: tuple[int, Value]) -> RuleState:
-    """Where the rule is after ticks at these milliseconds after START."""
+    """The rule's phase after ticks at these milliseconds after START."""
     state = RuleState()
     for after_ms, value in steps:
         state = judge(rule, state, value, START + after_ms)
@@ -43,7 +47,7 @@ def opened(rule: IncidentRule, value: Value) -> RuleState:
         ("latency", slow(4), slow(5)),
     ],
 )
-def test_a_limit_is_passed_just_beyond_it_and_not_at_it(
+def test_a_limit_is_exceeded_beyond_it_and_not_at_it(
     rule: IncidentRule, at_limit: Value, beyond: Value
 ) -> None:
     assert opened(rule, at_limit).phase == "KEPT"
@@ -51,27 +55,27 @@ def test_a_limit_is_passed_just_beyond_it_and_not_at_it(
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "latency"])
-def test_below_the_least_count_nothing_opens(rule: IncidentRule) -> None:
-    """Domain §11: 20 at least. At zero traffic there is no rate at all."""
+def test_below_the_minimum_count_nothing_opens(rule: IncidentRule) -> None:
+    """Domain §11: at least 20. Without traffic there is no rate."""
     bad = 0 if rule == "success" else LEAST_COUNT - 1
     assert opened(rule, rate(bad, LEAST_COUNT - 1)).phase == "KEPT"
     assert opened(rule, rate(0, 0)).phase == "KEPT"
     assert opened(rule, rate(0 if rule == "success" else LEAST_COUNT, LEAST_COUNT)).phase == "OPEN"
 
 
-def test_a_rate_opens_when_the_breach_has_lasted_and_latency_at_once() -> None:
+def test_a_rate_opens_once_the_breach_has_lasted_and_latency_at_once() -> None:
     short = [(0, rate(200)), (OPEN_AFTER_MS - 1, rate(200))]
     assert judged("retry", *short).phase == "BEYOND"
     assert judged("retry", *short, (OPEN_AFTER_MS, rate(200))).phase == "OPEN"
     assert judged("latency", (0, slow(5))).phase == "OPEN"
 
 
-def test_a_breach_that_ends_before_begins_anew() -> None:
+def test_a_breach_that_ends_early_starts_again() -> None:
     steps = [(0, rate(200)), (5_000, rate(100)), (6_000, rate(200)), (15_000, rate(200))]
     assert judged("retry", *steps).phase == "BEYOND"
 
 
-def test_an_incident_says_since_when_and_by_how_much() -> None:
+def test_an_incident_states_its_start_and_its_measured_value() -> None:
     assert opened("success", rate(20, 40)).incident == Incident(
         incident_id=f"inc_success_{START}", rule="success", status="OPEN", part=20, whole=40,
         limit_per_mille=900, limit_ms=None, since=START, opened_at=START + OPEN_AFTER_MS,
@@ -93,7 +97,7 @@ def test_an_incident_says_since_when_and_by_how_much() -> None:
         ("latency", slow(5), slow(1), slow(0)),
     ],
 )
-def test_it_is_resolved_after_a_minute_at_the_clear_line_and_not_between(
+def test_it_resolves_after_a_minute_at_the_clear_line_and_not_before(
     rule: IncidentRule, bad: Value, between: Value, clear: Value
 ) -> None:
     """Decision 21: 0.92, 0.08, 0.04, 0.02, and one request within the limit."""
@@ -114,8 +118,8 @@ def test_it_is_resolved_after_a_minute_at_the_clear_line_and_not_between(
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "latency"])
-def test_with_too_little_to_judge_an_incident_ends_as_one_that_is_over(rule: IncidentRule) -> None:
-    """Domain §11: below the least count there is no rate, and no limit that it could be beyond."""
+def test_with_too_little_traffic_an_incident_ends_as_over(rule: IncidentRule) -> None:
+    """Domain §11: below the minimum count there is no rate that could exceed a limit."""
     at = opened(rule, rate(0 if rule == "success" else LEAST_COUNT, LEAST_COUNT))
     few = rate(0 if rule == "success" else LEAST_COUNT - 1, LEAST_COUNT - 1)
     first = at.judged + SECOND
@@ -124,12 +128,26 @@ def test_with_too_little_to_judge_an_incident_ends_as_one_that_is_over(rule: Inc
     assert judge(rule, clearing, few, first + CLEAR_AFTER_MS).phase == "KEPT"
 
 
-def test_an_earlier_tick_is_not_judged_again() -> None:
+def test_an_earlier_tick_is_not_evaluated_again() -> None:
     at = opened("retry", rate(200))
     assert judge("retry", at, rate(0), at.judged) is at
     assert judge("retry", at, rate(0), at.judged - 5_000) is at
 
 
-def test_the_drawing_names_every_phase() -> None:
-    drawn = rules.__doc__ or ""
-    assert all(phase in drawn for phase in ("KEPT", "BEYOND", "OPEN", "CLEARING"))
+def test_the_diagram_names_every_phase() -> None:
+    """Every value at every moment, from every state that these lead to."""
+    begins: dict[IncidentRule, tuple[Value, ...]] = {
+        "retry": (rate(200), rate(90), rate(0)),
+        "latency": (slow(5), slow(1), slow(0)),
+    }
+    made: set[tuple[str, str]] = set()
+    for rule, each in begins.items():
+        states = [RuleState()]
+        for _ in range(4):
+            ticks = [
+                (at, judge(rule, at, value, at.judged + ms))
+                for at, value, ms in product(states, each, (SECOND, CLEAR_AFTER_MS))
+            ]
+            made |= {(before.phase, after.phase) for before, after in ticks}
+            states = [after for _, after in ticks]
+    assert {(a, b) for a, b in made if a != b} == drawn_moves(rules.__doc__)

@@ -1,4 +1,4 @@
-"""A clean history made by the product's own code, as evidence for the auditor; no broker.
+"""A clean history made by the product's own code, as evidence for the auditor, without a broker.
 
 The payments processor runs on the engine's driver; `Outside` keeps the simulators' ledgers.
 """
@@ -10,10 +10,11 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from control.fold import Control
+from core.control_records import ClusterRecorded, RuleSetActivated, SourceMapActivated
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands as c
 from core.payment import instructions as i
-from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
+from core.records import RailSubmission
 from core.rules import parse
 from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
 from evidence.checkpoints import End, Range, build, seal
@@ -36,7 +37,7 @@ PARTITIONS = 6
 CLUSTER = "cluster-of-the-test"
 SOURCE = "mobile-app"
 AMOUNT = 5_000
-RULES = ROOT / "core" / "rules" / "1.yaml"
+RULES = (ROOT / "core/rules/1.yaml").read_bytes()
 TOPICS = catalogue.load()
 WORK = (
     t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS,
@@ -57,20 +58,20 @@ class Outside:
         self.codec = schema_setup.build(self.registry, TOPICS, registered, lambda: 0.0)
         self.control = Control(self.codec.decode, cluster_id=CLUSTER, partitions=PARTITIONS)
         self.hands = Hands(CLUSTER)
+        self.rules = parse(RULES)
         self.driver = Driver(self._application, self.control)
         self.messages = 0
         self.rail: dict[str, dict[str, Any]] = {}
         self.deposits: dict[str, dict[str, Any]] = {}
         self.submitted: list[Record] = []
         self.approvals: list[i.ApprovalRequest] = []
-        rules = parse(RULES.read_bytes())
         self._control(
             ClusterRecorded(cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test")
         )
         self._control(
             RuleSetActivated(
-                number=rules.number,
-                sha256=sha256(RULES.read_bytes()),
+                number=self.rules.number,
+                sha256=sha256(RULES),
                 state_version=1,
                 event_schema_version=1,
                 activated_at=0,
@@ -85,13 +86,12 @@ class Outside:
         self._control(activated())
 
     def _application(self) -> PaymentsApplication:
-        rules = parse(RULES.read_bytes())
-        self.figures = CollectorRegistry()  # of this life of the process
+        self.figures = CollectorRegistry()  # of this process instance
         return PaymentsApplication(
             topology=engine_topology(PARTITIONS),
             codec=self.codec,
             control=self.control,
-            rules_of={rules.number: rules}.__getitem__,
+            rules_of={self.rules.number: self.rules}.__getitem__,
             cluster_id=CLUSTER,
             work_partitions=dict.fromkeys(WORK, 1),
             metrics=PaymentsMetrics(self.figures),
@@ -104,7 +104,7 @@ class Outside:
     # -- inputs -----------------------------------------------------------------------------------
 
     def give(self, topic: str, record: Any) -> None:
-        """One input; then everything that follows from it inside, and the deposits' answers."""
+        """One input; then all its consequences, and the answers of Deposits Core."""
         key = record.header.payment_intent_id.encode()
         self.driver.pipe(topic, key, self.codec.encode(topic, record))
         self.settle()
@@ -223,7 +223,7 @@ class Outside:
     # -- answers ----------------------------------------------------------------------------------
 
     def _answer(self) -> int:
-        """Play Deposits Core, the policy check and the rail's ear; how many answers were given."""
+        """Play Deposits Core, the policy check and the rail; return the number of answers."""
         answered = 0
         for topic in (t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS, t.RAIL_SUBMISSIONS):
             for record in self.driver.take(topic):
@@ -299,7 +299,7 @@ class Outside:
     # -- evidence ---------------------------------------------------------------------------------
 
     def evidence(self) -> Evidence:
-        """What the auditor would read of a cluster; with one checkpoint for each partition."""
+        """What the auditor would read from a cluster, with one checkpoint per partition."""
         records = {
             topic: [
                 Record(topic, r.partition, r.offset, r.key, r.value, tuple(r.headers))
@@ -351,7 +351,7 @@ class Outside:
 
 
 def clean() -> tuple[Evidence, dict[str, str]]:
-    """The evidence of a run that has seen most of what may happen, and its payments by role."""
+    """The evidence of a run that covers most cases, and its payments by role."""
     world = Outside()
     paid = world.create("paid")
     world.create("paid")
@@ -378,7 +378,7 @@ def clean() -> tuple[Evidence, dict[str, str]]:
     )
     world.give(t.OPERATOR_COMMANDS, cancel)
     world.report(cancelled, "WITHDRAWN")
-    world.rail.pop(external_ref(cancelled, 1))  # withdrawn in time: the rail never had it
+    world.rail.pop(external_ref(cancelled, 1))  # withdrawn in time: the rail never received it
     world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
     failed = c.MarkPaymentFailed(
         header=world.header(uncertain),

@@ -1,5 +1,6 @@
-"""What the payments processor counts of a run whose figures were worked out by hand: a counter that
-never moves would leave people without a warning."""
+"""The payments processor's counters over a run whose figures were worked out by hand: a counter
+that never moves would leave operators without an alert.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def figures(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def counted(world: Outside, name: str) -> dict[str, float]:
-    """One counter by its labels."""
+    """One counter, selected by its labels."""
     found = figures(world.figures)
     return {
         key.removeprefix(name).strip(): value
@@ -43,19 +44,19 @@ def world() -> Outside:
     return Outside()
 
 
-def test_a_failure_after_the_acknowledgement_is_counted_and_no_other(world: Outside) -> None:
+def test_only_a_failure_after_the_acknowledgement_counts_as_late(world: Outside) -> None:
     """MET-05, MF-06, ruling 9: `npp_late_failures`."""
     early, late = world.create("early"), world.create("late")
     world.report(early, "REJECTED", code="AM04")
     assert counted(world, "npp_late_failures") == {}
     world.report(late, "ACCEPTED", code="ACSP")
     world.report(late, "REJECTED", code="AM04")
-    world.report(late, "REJECTED", code="AM04")  # heard again
+    world.report(late, "REJECTED", code="AM04")  # a repeat
     assert counted(world, "npp_late_failures") == {"": 1}
 
 
-def test_a_refusal_is_counted_by_its_code_and_rule(world: Outside) -> None:
-    """ERR-06: each, though it changed nothing; a duplicate is none."""
+def test_a_refusal_is_counted_by_code_and_rule(world: Outside) -> None:
+    """ERR-06: each one, although it changed nothing; a duplicate does not count."""
     payment = world.create("paid")
     world.create("paid")
     assert counted(world, "npp_rejected_commands") == {}
@@ -106,21 +107,21 @@ def test_a_second_attempt_that_fails_is_counted(world: Outside) -> None:
     assert counted(world, "npp_retry_failures") == {"": 1}
 
 
-def test_a_rail_code_that_no_row_maps_is_counted(world: Outside) -> None:
-    """Domain §6: every unknown code is RAIL, not retry-safe, counted."""
+def test_an_unmapped_rail_code_is_counted(world: Outside) -> None:
+    """Domain §6: every unknown code is RAIL, not retry-safe, and counted."""
     world.report(world.create("known"), "REJECTED", code="AC01")
     assert counted(world, "npp_unknown_rail_codes") == {}
     world.report(world.create("unknown"), "REJECTED", code="ZZ99")
     assert counted(world, "npp_unknown_rail_codes") == {"": 1}
 
 
-def test_what_is_set_aside_and_what_changes_nothing_is_counted(world: Outside) -> None:
-    """ERR-05, and events and inputs by their types."""
+def test_quarantined_and_ineffective_inputs_are_counted(world: Outside) -> None:
+    """ERR-05; events and inputs by type."""
     payment = world.create("paid")
     world.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")
     world.report(payment, "ACCEPTED", code="ACSP")
     world.report(payment, "SETTLED", code="ACSC")
-    world.report(payment, "ALREADY_SUBMITTED", code="SUBMITTED")  # nobody has asked
+    world.report(payment, "ALREADY_SUBMITTED", code="SUBMITTED")  # no cancel was requested
     stray = "pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"
     world.report(stray, "SETTLED", code="ACSC")
     assert counted(world, "npp_quarantined_records") == {"UNDECODABLE": 1, "UNMATCHED": 1}
@@ -138,8 +139,8 @@ def test_what_is_set_aside_and_what_changes_nothing_is_counted(world: Outside) -
     assert counted(world, "npp_inputs_without_effect") == {r: quiet.count(r) for r in set(quiet)}
 
 
-def test_a_payment_that_is_parked_is_counted_once() -> None:
-    """Domain §5: critical; its later inputs are set aside and counted as such."""
+def test_a_parked_payment_is_counted_once() -> None:
+    """Domain §5: critical; its later inputs are quarantined and counted as such."""
     world = World()
     world.create("parked")
     world.driver.run()
@@ -156,8 +157,8 @@ def test_a_payment_that_is_parked_is_counted_once() -> None:
     assert found["npp_quarantined_records PARKED"] >= 2
 
 
-def test_a_batch_counts_when_it_is_committed_and_once() -> None:
-    """What did not happen is not counted; nor is what happened counted again."""
+def test_a_batch_counts_once_and_only_when_committed() -> None:
+    """An aborted batch does not count, and a committed one does not count again."""
     registry = CollectorRegistry()
     metrics = PaymentsMetrics(registry)
 
@@ -192,7 +193,7 @@ def test_a_batch_counts_when_it_is_committed_and_once() -> None:
 
 
 def failed() -> Any:
-    """A second attempt that failed late, as the counters see it."""
+    """A second attempt that failed late, as the metrics see it."""
 
     class Failed:
         attempt_id, late_failure, code, code_table = "att_002", True, None, None

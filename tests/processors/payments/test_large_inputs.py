@@ -1,6 +1,6 @@
-"""Inputs that unpack to far more than a topic takes: none of them makes a transaction impossible.
+"""Inputs that unpack to far more than a topic accepts: none makes a transaction impossible.
 
-A topic's limit counts compressed bytes, so 5 MiB of zeros are on it as 5 KiB.
+A topic's limit counts compressed bytes, so 5 MiB of zeros fit as 5 KiB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.processors.payments.world import CODEC, SOURCE, World, create_payment
 ZEROS = bytes(5 * 1024 * 1024)
 GOOD = CODEC.encode(topology.COMMANDS, create_payment("good"))
 GOOD_KEY = payment_intent_id(SOURCE, "good").encode()
-# What is written of an input that is not copied: excerpts, own headers, an outcome.
+# What is written for an input that is not copied: excerpts, our own headers, an outcome.
 FALLBACK_BYTES_MAX = 4_096
 
 Large = tuple[bytes | None, bytes | None, Headers]
@@ -51,12 +51,11 @@ def written(world: World) -> list[LogRecord]:
     return [record for topic in outputs for record in world.driver.committed(topic)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", INPUTS)
 @pytest.mark.parametrize("which", LARGE)
 def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topic: str) -> None:
-    """ERR-07:
-    Domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small.
-    """
+    """ERR-07, domain §5: origin, sizes, SHA-256 and first KiB; everything written is small."""
     world = World()
     key, value, headers = LARGE[which]
     if topic not in (topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS):
@@ -83,8 +82,8 @@ def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topi
     assert max(map(size_of, named)) < FALLBACK_BYTES_MAX
 
 
-def test_what_still_fits_is_copied_whole(world: World) -> None:
-    """The largest record that a topic takes uncompressed is kept with every byte."""
+def test_an_input_that_just_fits_is_copied_whole(world: World) -> None:
+    """The largest record that a topic accepts uncompressed is kept with every byte."""
     value, headers = bytes(1_048_576), [("trace", b"1")]
     world.driver.pipe(topology.COMMANDS, b"key", value, list(headers), partition=0)
     world.driver.run()
@@ -95,8 +94,8 @@ def test_what_still_fits_is_copied_whole(world: World) -> None:
     assert why.reference is None
 
 
-def test_the_inputs_of_a_parked_payment_wait_by_reference_too(world: World) -> None:
-    """PARKED copies; their order and their origin are kept."""
+def test_a_parked_payments_inputs_can_wait_by_reference_too(world: World) -> None:
+    """PARKED copies keep their order and origin."""
     parked = world.create("parked")
     world.driver.run()
     good = world.rules_of
@@ -116,12 +115,12 @@ def test_the_inputs_of_a_parked_payment_wait_by_reference_too(world: World) -> N
     assert last.value == again
 
 
-def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) -> None:
-    """`decide` raises at an input that cannot be copied; the transaction still fits."""
+def test_a_defect_on_a_large_input_parks_only_its_payment(world: World) -> None:
+    """`decide` raises on an input that cannot be copied; the transaction still fits."""
     parked = world.create("parked")
     world.driver.run()
-    (asked,) = world.driver.take(topology.RESOLVE_REQUESTS)
-    request = CODEC.decode(topology.RESOLVE_REQUESTS, asked.value)
+    (requested,) = world.driver.take(topology.RESOLVE_REQUESTS)
+    request = CODEC.decode(topology.RESOLVE_REQUESTS, requested.value)
     verdict = commands.PolicyVerdict(
         header=InputHeader(payment_intent_id=PaymentIntentId(parked)),
         policy_ref=request.policy_ref,
@@ -145,7 +144,7 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
     assert world.known(other).payment.state == State.SETTLED
 
 
-def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> None:
+def test_an_unmatched_report_is_kept_by_reference(world: World) -> None:
     """UNMATCHED, with headers that are too large to copy."""
     report = commands.RailReport(
         header=InputHeader(payment_intent_id=PaymentIntentId("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa")),
@@ -167,11 +166,11 @@ def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> Non
     assert why.reference is not None
 
 
-@pytest.mark.parametrize("key", [payment_intent_id(SOURCE, "known").encode(), b"nobody's"])
-def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None:
-    """ERR-07:
-    Engine rules: a fallback must fit where the failure did not. And what cannot be read is no
-    input of the payment whose key it has: it parks nothing."""
+@pytest.mark.parametrize("key", [payment_intent_id(SOURCE, "known").encode(), b"no-payment"])
+def test_a_topic_with_a_lower_limit_than_configured_stops_nothing(key: bytes) -> None:
+    """ERR-07, engine rules: a fallback must fit where the first try did not. An unreadable record
+    is no input of the payment in its key, so it parks nothing.
+    """
     declared = catalogue.load().record_bytes_max
     world = World(
         topic_bytes_max=lambda topic: (
@@ -193,8 +192,8 @@ def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None
 
 
 @pytest.mark.parametrize("name", ["pi_" + "a" * 30, "p" * 4_000])
-def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
-    """ERR-07: outcomes are bounded by themselves; the cause still names the input."""
+def test_an_outcome_does_not_repeat_a_payment_id_that_is_too_long(world: World, name: str) -> None:
+    """ERR-07: outcomes have their own bound; the cause still names the input."""
     command = msgspec.structs.replace(
         create_payment("long"), header=InputHeader(payment_intent_id=PaymentIntentId(name))
     )
@@ -210,10 +209,8 @@ def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, 
     assert {(o.cause.topic, o.cause.partition) for o in outcomes} >= {(topology.COMMANDS, 0)}
 
 
-def test_headers_that_no_client_can_read_stop_nobody(world: World) -> None:
-    """ERR-07:
-    A header's name that is not UTF-8. The record is kept by reference.
-    """
+def test_unreadable_headers_stop_nothing(world: World) -> None:
+    """ERR-07: a header name that is not UTF-8. The record is kept by reference."""
     world.driver.pipe(topology.COMMANDS, GOOD_KEY, GOOD, [(UNREADABLE_HEADER, None)])
     after = world.create("after")
     world.settle_all()

@@ -1,4 +1,4 @@
-"""The metrics of the payments processor, event by event."""
+"""The payments processor's metrics, event by event."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.core.payment import dsl as d
 from tests.core.payment.case import given
 
 
-def test_a_code_that_no_row_maps_is_counted() -> None:
-    """MET-09: a rail that says something new is seen before people wonder."""
+def test_an_unmapped_code_is_counted() -> None:
+    """MET-09: a new rail code shows in a metric at once."""
     registry = CollectorRegistry()
     metrics = PaymentsMetrics(registry)
     for code in ("AC04", "ZZ99", None):
@@ -21,9 +21,10 @@ def test_a_code_that_no_row_maps_is_counted() -> None:
     assert registry.get_sample_value("npp_unknown_rail_codes_total") == 1
 
 
-def test_attempts_that_end_are_counted_by_outcome_as_the_success_rate_counts_them() -> None:
-    """MET-01, OP-11: a rail's own CUST is a failure; what a person cancelled is no attempt that
-    ended."""
+def test_ended_attempts_are_counted_by_outcome_as_the_success_rate_counts_them() -> None:
+    """MET-01, OP-11: the rail's own CUST is a failure; an attempt cancelled by a person does not
+    count as ended.
+    """
     registry = CollectorRegistry()
     metrics = PaymentsMetrics(registry)
     figures = minutes.Figures()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from control import quarantine
-from core import records
+from core import control_records as records
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
@@ -54,7 +54,7 @@ def world() -> World:
 
 
 def test_a_payment_goes_from_command_to_settled_and_captured(world: World) -> None:
-    """SM-07..SM-10, INT-05: the happy_path path's events are in the journal in this order."""
+    """SM-07..SM-10, INT-05: the happy path's events are in the journal in this order."""
     payment_id = world.create("happy_path")
 
     world.settle_all()
@@ -81,8 +81,8 @@ def test_each_event_holds_the_hash_of_the_one_before(world: World) -> None:
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("nth", range(1, 5))
 def test_a_crash_between_any_two_steps_leaves_the_same_journal(point: str, nth: int) -> None:
-    """EV-07: with the clock held, the journal after a crash is the journal without one, byte for
-    byte.
+    """EV-07: with the clock held, the journal after a crash equals the journal without one, byte
+    for byte.
     """
     undisturbed, crashed = World(), World()
     for world in (undisturbed, crashed):
@@ -99,7 +99,7 @@ def test_a_crash_between_any_two_steps_leaves_the_same_journal(point: str, nth: 
 
 
 def test_the_state_restored_from_the_lifecycle_topic_is_the_state_before(world: World) -> None:
-    """JOB-03: a processor that lost its disk goes on as if it had not."""
+    """JOB-03: a processor that lost its disk continues as if it had not."""
     payment_id = world.create("restore")
     world.driver.run()
     before = world.known(payment_id)
@@ -112,7 +112,7 @@ def test_the_state_restored_from_the_lifecycle_topic_is_the_state_before(world: 
     assert world.known(payment_id).payment.state == State.SETTLED
 
 
-def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
+def test_a_payment_folded_from_its_history_equals_its_lifecycle_record(
     world: World,
 ) -> None:
     """JOB-01: the fold of the journal gives the lifecycle record byte for byte, at every step."""
@@ -128,8 +128,8 @@ def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
         world.answer_once()
 
 
-def test_the_same_command_again_is_a_duplicate_of_the_first_result(world: World) -> None:
-    """IDM-02: no event, one outcome that names the first result's sequences."""
+def test_the_same_command_again_is_a_duplicate_with_the_first_result(world: World) -> None:
+    """IDM-02: no event; one outcome with the sequences of the first result."""
     payment_id = world.create("twice")
     world.driver.run()
     world.create("twice")
@@ -140,7 +140,7 @@ def test_the_same_command_again_is_a_duplicate_of_the_first_result(world: World)
     assert len(world.history(payment_id)) == 2
 
 
-def test_another_content_under_the_same_key_is_refused_and_names_the_field(world: World) -> None:
+def test_other_content_under_the_same_key_is_refused_naming_the_field(world: World) -> None:
     """IDM-03: INVARIANT_VIOLATION, IDEMPOTENCY_KEY_REUSED, first differing field."""
     world.create("reused")
     world.driver.run()
@@ -153,7 +153,7 @@ def test_another_content_under_the_same_key_is_refused_and_names_the_field(world
 
 
 def activate(world: World, number: int) -> None:
-    """Make a rule set the one in force, as an instance sees it that has read control so far."""
+    """Activate a rule set, as seen by an instance that has read control this far."""
     world.control._in_force.rule_set = records.RuleSetActivated(
         number=number,
         sha256=bytes(32),
@@ -169,15 +169,16 @@ def activate(world: World, number: int) -> None:
     [(2, 1, 2), (1, 2, 2), (2, 2, 2)],
     ids=["an instance that has not read the new one", "a new one", "the same"],
 )
-def test_the_rule_set_of_a_payment_only_rises(
+def test_the_rule_set_of_a_payment_never_decreases(
     world: World, begun: int, seen: int, used: int
 ) -> None:
-    """Domain §8: the number used = max(in force, the payment's last). A payment that changes hands
-    is not decided by older rules because its new processor has not read control to its end yet."""
-    asked: list[int] = []
+    """Domain §8: the number used is max(in force, the payment's last). After a rebalance, a
+    processor that has not yet read control to its end does not use older rules.
+    """
+    requested: list[int] = []
 
     def rules_of(number: int) -> Rules:
-        asked.append(number)
+        requested.append(number)
         return msgspec.structs.replace(world.rules, number=number)
 
     world.rules_of = rules_of
@@ -188,19 +189,21 @@ def test_the_rule_set_of_a_payment_only_rises(
     assert {event.header.rule_set for event in world.history(payment_id)} == {begun}
 
     activate(world, seen)
-    asked.clear()
+    requested.clear()
     world.settle_all()
     world.create("rules", amount=1)
     world.create("rules")
     world.driver.run()
     assert world.known(payment_id).payment.state == State.SETTLED
     assert {e.header.rule_set for e in world.history(payment_id)[first:]} == {used}
-    assert set(asked) == {used}
+    assert set(requested) == {used}
     assert [outcome.rule_set for outcome in world.outcomes()] == [used, used]
 
 
-def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
-    """Domain §5: ProcessingSuspended once, then every input of it goes to quarantine in order."""
+def test_a_defect_parks_only_the_payments_it_affects(world: World) -> None:
+    """Domain §5: ProcessingSuspended once; then every input of the payment goes to quarantine in
+    order.
+    """
     parked, other = world.create("parked"), world.create("other")
     world.driver.run()
     good = world.rules_of
@@ -226,7 +229,7 @@ def broken_rules(world: World) -> Rules:
 
 
 def settle_over_crashes(world: World) -> int:
-    """Settle; the process starts again after each crash. How often it crashed."""
+    """Settle, restarting after each crash; return the number of crashes."""
     for crashes in range(20):
         try:
             world.settle_all()
@@ -245,9 +248,9 @@ def lifecycle(driver: Driver) -> dict[bytes | None, bytes | None]:
     return {r.key: r.value for r in driver.committed(topology.LIFECYCLE)}
 
 
-def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
-    """Domain §5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others go
-    on.
+def test_an_unreadable_state_affects_only_its_payment() -> None:
+    """Domain §5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others
+    continue.
     """
     world = World()
     forged, other = world.create("forged"), world.create("other")
@@ -276,9 +279,10 @@ def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
     assert world.known(other).payment.attempts[0].outcome == "RETURNED"
 
 
-def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
-    """The journal is the truth: what it folds to is the record that was overwritten; a history with
-    a hole is not guessed."""
+def test_an_unreadable_state_is_folded_from_its_history() -> None:
+    """The journal is the truth: its fold equals the overwritten record. A history with a gap is not
+    completed by guessing.
+    """
     world = World()
     payment = world.create("folded")
     world.settle_all()
@@ -298,7 +302,7 @@ def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
 
 
 def test_an_event_without_its_lifecycle_record_is_never_folded_into_the_state() -> None:
-    """SEC-03, domain §10: written behind the engine's back; one transaction writes both."""
+    """SEC-03, domain §10: a foreign write; one transaction writes both records."""
     world = World()
     payment = world.create("foreign")
     world.settle_all()

@@ -1,4 +1,4 @@
-"""Inputs that cannot be decided go to quarantine or are answered; the partition goes on."""
+"""Inputs that cannot be decided go to quarantine or are answered; the partition continues."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from control import quarantine
 from core.header import InputHeader
@@ -24,7 +25,7 @@ from schemas.codec.parties import seal
 from tests.processors.payments.world import CODEC, World, create_payment
 
 UPSTREAM = [name for name in topology.INPUTS if topology.ORIGINS[name] == "upstream"]
-OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes
+OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below the topic's limit
 
 
 @pytest.fixture
@@ -32,8 +33,24 @@ def world() -> World:
     return World()
 
 
+def test_the_log_line_names_the_payment_and_the_trace(world: World) -> None:
+    """A key that is no payment id is not logged: it may contain anything."""
+    payment, trace = payment_intent_id("mobile-app", "k"), "4bf92f3577b34da6a3ce929d0e0e4736"
+    carried: list[tuple[str, bytes | None]] = [
+        ("traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode())
+    ]
+    with capture_logs() as lines:
+        world.driver.pipe(topology.COMMANDS, payment.encode(), b"", carried, partition=0)
+        world.driver.pipe(topology.COMMANDS, b"Alex Example", b"", carried, partition=0)
+        world.driver.run()
+    of_payment, of_nobody = [each for each in lines if each["event"] == "record_quarantined"]
+    assert (of_payment["payment_intent_id"], of_payment["trace_id"]) == (payment, trace)
+    assert {"topic", "partition", "offset"} <= of_payment.keys()
+    assert "Alex" not in str(of_nobody)
+
+
 @pytest.mark.parametrize("value", [None, b"", b"\x00", b"\x00\x00\x00\x00\x01", b"\xff" * 40])
-def test_what_can_not_be_decoded_goes_to_quarantine_and_the_partition_moves_on(
+def test_an_undecodable_record_goes_to_quarantine_and_the_partition_continues(
     world: World, value: bytes | None
 ) -> None:
     """ERR-05: origin, reason and untouched bytes; the next record is decided."""
@@ -55,10 +72,10 @@ def test_what_can_not_be_decoded_goes_to_quarantine_and_the_partition_moves_on(
 
 
 @pytest.mark.parametrize("topic", sorted(set(topology.INPUTS) - set(UPSTREAM)))
-def test_an_outcome_of_what_can_not_be_read_is_for_upstream_systems_alone(
+def test_unreadable_records_have_an_outcome_for_upstream_systems_only(
     world: World, topic: str
 ) -> None:
-    """Who may read the outcomes of others learns nothing of their unreadable records."""
+    """Readers of other systems' outcomes learn nothing about their unreadable records."""
     world.driver.pipe(topic, b"key", b"\xff" * 40, partition=0)
     world.driver.run()
     assert len(world.driver.committed(topology.QUARANTINE)) == 1
@@ -86,10 +103,10 @@ LONG = [
 
 
 @pytest.mark.parametrize(("changes", "sentence"), LONG)
-def test_an_over_long_field_is_answered_and_not_set_aside(
+def test_an_over_long_field_is_answered_and_not_quarantined(
     world: World, changes: dict[str, Any], sentence: str
 ) -> None:
-    """VALIDATION_FAILED naming field and limit, up to the largest record."""
+    """VALIDATION_FAILED names field and limit, up to the largest record."""
     command = create_payment("long")
     key = changes.get("idempotency_key", command.idempotency_key)
     payment_id = payment_intent_id(command.source, key)
@@ -116,11 +133,11 @@ def test_an_over_long_field_is_answered_and_not_set_aside(
 
 
 @pytest.mark.parametrize("same_key", [True, False])
-def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
+def test_a_record_without_a_valid_payment_id_gets_a_bounded_outcome(
     world: World, same_key: bool
 ) -> None:
-    """A paymentIntentId of 500,000 characters must not make an outcome of that size,
-    which its topic would not take; nor one beside an honest id.
+    """A paymentIntentId of 500,000 characters must not make an outcome of that size, which its
+    topic would refuse; nor may one beside a valid id.
     """
     command = create_payment("long")
     long = "p" * 500_000
@@ -147,7 +164,7 @@ def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
 
 
 def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: World) -> None:
-    """EV-06: nothing is decided where the payment does not live."""
+    """EV-06: nothing is decided outside the payment's own partition."""
     command = create_payment("misrouted")
     right = world.driver.pipe(
         topology.TIMERS, command.header.payment_intent_id.encode(), None
@@ -160,7 +177,7 @@ def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: 
 
 
 def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: World) -> None:
-    """OP-24: it has no history to join; a person can assign it."""
+    """OP-24: it has no history to join; an operator can assign it."""
     report = commands.RailReport(
         header=InputHeader(payment_intent_id=PaymentIntentId("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa")),
         external_ref=ExternalRef("NAAAAAAAAAAAAAAAAAAAAAAAAAA001"),

@@ -19,7 +19,7 @@ GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Spans:
-    """`engine.tracing.Tracer` that keeps what it is told."""
+    """`engine.tracing.Tracer` that records its spans."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, str | None, str, Attributes]] = []
@@ -41,14 +41,14 @@ class Kept:
 
 
 def give(world: Any, key: str, traceparent: str) -> str:
-    """A creation whose record, and not its body, carries the trace."""
+    """A creation with a trace in the record's headers and none in its body."""
     payment = payment_intent_id(SOURCE, key)
     value = CODEC.encode(topology.COMMANDS, create_payment(key))
     world.driver.pipe(topology.COMMANDS, payment.encode(), value, [(HEADER, traceparent.encode())])
     return payment
 
 
-def test_a_trace_in_the_records_headers_is_kept_in_events_and_passed_on_with_instructions() -> None:
+def test_a_trace_in_the_headers_is_kept_in_events_and_passed_on_with_instructions() -> None:
     world = World()
     payment = give(world, "traced", GIVEN)
     world.settle_all()
@@ -59,7 +59,7 @@ def test_a_trace_in_the_records_headers_is_kept_in_events_and_passed_on_with_ins
         assert {carried_by(record.headers) for record in records} == {GIVEN}, topic
 
 
-def test_without_a_trace_no_record_has_a_header_of_it() -> None:
+def test_without_a_trace_no_record_has_a_trace_header() -> None:
     world = World()
     world.create("plain")
     world.settle_all()
@@ -67,8 +67,8 @@ def test_without_a_trace_no_record_has_a_header_of_it() -> None:
     assert [record.headers for record in instructions] == [[]]
 
 
-def test_a_trace_in_the_headers_is_decided_again_as_it_was_decided() -> None:
-    """What is in the headers alone must not break the proof."""
+def test_a_trace_in_the_headers_survives_deciding_again() -> None:
+    """A trace in the headers only must not break the proof."""
     world = Replayed()
     give(world, "traced", GIVEN)
     world.settle()
@@ -77,7 +77,7 @@ def test_a_trace_in_the_headers_is_decided_again_as_it_was_decided() -> None:
     assert report.redecide.checked > 0
 
 
-def test_each_committed_decision_is_one_span_below_what_passed_its_input_on() -> None:
+def test_each_committed_decision_is_one_span_below_its_inputs() -> None:
     world, spans = World(), Spans()
     world.driver.app._spans = DecisionSpans(spans)  # type: ignore[attr-defined]
     payment = give(world, "traced", GIVEN)
@@ -94,7 +94,7 @@ def test_each_committed_decision_is_one_span_below_what_passed_its_input_on() ->
     assert {event.header.traceparent for event in world.history(payment)} == {GIVEN}
 
 
-def test_a_batch_that_did_not_happen_has_no_spans() -> None:
+def test_an_aborted_batch_has_no_spans() -> None:
     world, spans = World(), Spans()
     world.driver.app._spans = DecisionSpans(spans)  # type: ignore[attr-defined]
     give(world, "traced", GIVEN)

@@ -1,4 +1,4 @@
-"""The real payments processor on the broker-free driver, with an outside that answers by script."""
+"""The real payments processor on the broker-free driver, with a scripted outside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from control.fold import Control
-from core import records, rules
+from core import control_records, records, rules
 from core.header import InputHeader
 from core.payment import commands, instructions
 from core.rules import Rules
@@ -50,7 +51,7 @@ def load_rules() -> Rules:
 
 
 class World:
-    """A driver with the payments processor; `rules_of` can be exchanged to break it."""
+    """A driver with the payments processor; `rules_of` can be replaced to break it."""
 
     def __init__(
         self,
@@ -72,14 +73,14 @@ class World:
             topic_bytes_max=topic_bytes_max or TOPICS.record_bytes_max,
         )
         for record in (
-            records.ClusterRecorded(
+            control_records.ClusterRecorded(
                 cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test"
             ),
-            records.RuleSetActivated(
+            control_records.RuleSetActivated(
                 number=1, sha256=hashlib.sha256(b"").digest(), state_version=1,
                 event_schema_version=1, activated_at=0, actor="test",
             ),
-            records.SourceMapActivated(
+            control_records.SourceMapActivated(
                 number=1, topics=tuple(sources), sources=tuple(sources.values()), activated_at=0,
                 actor="test",
             ),
@@ -96,7 +97,7 @@ class World:
             topology.RESOLVE_REQUESTS,
             topology.NOTIFICATIONS,
         )
-        self.registry = CollectorRegistry()  # of this life of the process
+        self.registry = CollectorRegistry()  # of this process instance
         return PaymentsApplication(
             topology=engine_topology(PARTITIONS),
             codec=CODEC,
@@ -111,7 +112,7 @@ class World:
         return self.rules_of(number)
 
     def pipe_control(self, record: Any) -> None:
-        """One control record, signed if it has to be."""
+        """One control record, signed if required."""
         signed = self.hands.in_turn(self.control, record, self.driver.clock.now_ms())
         self.driver.pipe_control(CODEC.encode(topology.CONTROL, signed))
 
@@ -121,15 +122,17 @@ class World:
         key = record.header.payment_intent_id.encode()
         self.driver.pipe(topic, key, CODEC.encode(topic, record), partition=partition)
 
-    def create(self, key: str, amount: int = AMOUNT) -> str:
+    def create(self, key: str, amount: int = AMOUNT, **fields: Any) -> str:
+        """`fields` override those of `create_payment`."""
         payment_id = payment_intent_id(SOURCE, key)
-        self.pipe(topology.COMMANDS, create_payment(key, amount))
+        command = msgspec.structs.replace(create_payment(key, amount), **fields)
+        self.pipe(topology.COMMANDS, command)
         return payment_id
 
     # -- the outside -----------------------------------------------------------------------------
 
     def answer_once(self) -> int:
-        """Answer what is newly asked: policy passes, funds are there, the rail settles."""
+        """Answer each new request: policy passes, funds are held, the rail settles."""
         answered = 0
         for topic in (topology.RESOLVE_REQUESTS, topology.DEPOSITS_REQUESTS):
             for record in self.driver.take(topic):
@@ -139,7 +142,7 @@ class World:
         return answered
 
     def settle_all(self, rounds_max: int = 20) -> None:
-        """Run and answer until nobody asks any more."""
+        """Run and answer until there are no more requests."""
         for _ in range(rounds_max):
             self.driver.run()
             if not self.answer_once():
@@ -169,7 +172,7 @@ class World:
                 return 0
         return 1
 
-    # -- what came of it ---------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
 
     def known(self, payment_id: str) -> Known:
         state = self.driver.state(payment_id)

@@ -1,4 +1,4 @@
-"""What the projector's tests share: a clock that stands still, an empty model, one log."""
+"""Shared by the projector's tests: a held clock, an empty model, one log."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.clock import HeldClock
 from readmodel.model import Model, open_model
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     START_MS,
@@ -46,9 +46,9 @@ def world() -> Outside:
 
 @pytest.fixture(scope="module")
 def expected(world: Outside, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the model says when nothing has gone wrong."""
+    """The model's content when nothing has gone wrong."""
     made = model_in(tmp_path_factory.mktemp("expected"))
     project(source_of(log_of(world)), made, world.codec, HeldClock(START_MS))
-    said = dump(made)
+    before = dump(made)
     made.close()
-    return said
+    return before

@@ -1,4 +1,4 @@
-"""An event that nobody decided, in a world's journal, and the ruling of two persons on it."""
+"""A foreign event in a world's journal, and the ruling on it under dual control."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from core.control_records import FOREIGN, ActConfirmed, DispositionRequested
 from core.payment import events as e
-from core.records import FOREIGN, ActConfirmed, DispositionRequested
 from core.values import external_ref
+from core.words import Ruling
 from engine.records import LogRecord
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
@@ -18,13 +19,14 @@ REASON = "written with the engine's credential"
 
 
 def last_of(world: Outside, payment: str) -> LogRecord:
-    """The payment's last record of the journal."""
+    """The payment's last record in the journal."""
     return [r for r in world.driver.committed(t.EVENTS) if r.key == payment.encode()][-1]
 
 
 def forged(world: Outside, payment: str, make: Any = None) -> LogRecord:
-    """Written behind the engine's back with the right sequence and the right previousHash: the
-    rail has taken it, or what `make(header)` gives."""
+    """A foreign write with the right sequence and previousHash: an acknowledgement, or what
+    `make(header)` returns.
+    """
     last = last_of(world, payment)
     before = world.codec.decode(t.EVENTS, last.value).header
     header = msgspec.structs.replace(
@@ -44,7 +46,7 @@ def forged(world: Outside, payment: str, make: Any = None) -> LogRecord:
 
 
 def acknowledged(header: Any) -> e.Event:
-    """The rail has taken it: nothing on the rail says so."""
+    """An acknowledgement without any report from the rail."""
     return e.PaymentAcknowledged(
         header=header,
         attempt_id="att_001",
@@ -54,7 +56,7 @@ def acknowledged(header: Any) -> e.Event:
     )
 
 
-def ask(world: Outside, record: LogRecord, ruling: str = FOREIGN) -> int:
+def ask(world: Outside, record: LogRecord, ruling: Ruling = FOREIGN) -> int:
     """One person's request; its offset on the control topic."""
     event = world.codec.decode(t.EVENTS, record.value)
     world._control(
@@ -75,11 +77,11 @@ def ask(world: Outside, record: LogRecord, ruling: str = FOREIGN) -> int:
 
 
 def confirm(world: Outside, request_offset: int) -> None:
-    """The other person agrees."""
+    """The other person's confirmation."""
     now = world.driver.clock.now_ms()
     world._control(ActConfirmed(request_offset=request_offset, confirmed_at=now, actor="bob"))
 
 
-def rule(world: Outside, record: LogRecord, ruling: str = FOREIGN) -> None:
-    """Two persons rule."""
+def rule(world: Outside, record: LogRecord, ruling: Ruling = FOREIGN) -> None:
+    """Both people's records of the ruling."""
     confirm(world, ask(world, record, ruling))

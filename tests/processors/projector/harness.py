@@ -1,4 +1,4 @@
-"""Hand-made logs for the projector: a source over records in memory, and a real database."""
+"""Hand-made logs for the projector: an in-memory source and a real database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.rules import Rules
 from core.values import ConflictId
 from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Reading
-from engine.clock import Clock, HeldClock
+from engine.clock import Clock
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.projector.batch import TOPICS
@@ -24,6 +24,7 @@ from readmodel.model import Model, open_model
 from readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
 from schemas import topology as t
 from schemas.codec import Codec
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import AMOUNT, PARTITIONS, Outside
 from tests.rooms import ROOT
 
@@ -36,12 +37,12 @@ RULES = rules.parse(RULES_FILE.read_bytes())
 
 
 def carried(number: int) -> Rules:
-    """The production rule set only."""
+    """Only the production rule set."""
     return {RULES.number: RULES}[number]
 
 
 class MemorySource:
-    """A `ProjectorLog` over records; with a seed it gives them in portions of random size."""
+    """A `ProjectorLog` over records; with a seed it returns them in portions of random size."""
 
     def __init__(
         self, records: Iterable[LogRecord], partitions: Mapping[str, int], seed: int | None = None
@@ -53,7 +54,7 @@ class MemorySource:
         self.low: dict[TopicPartition, int] = {}
         self._random = None if seed is None else random.Random(seed)
         self._position: dict[TopicPartition, int] = {}
-        self._told: set[TopicPartition] = set()
+        self._ends_given: set[TopicPartition] = set()
         for record in records:
             self.append(record)
 
@@ -68,7 +69,7 @@ class MemorySource:
 
     def follow(self, start: Mapping[TopicPartition, int]) -> None:
         self._position = dict(start)
-        self._told = set()
+        self._ends_given = set()
 
     def pass_over(self, passed: Passed) -> None:
         self.passed = passed
@@ -87,9 +88,9 @@ class MemorySource:
             if taken:
                 records[place] = taken
                 self._position[place] = taken[-1].offset + 1
-                self._told.discard(place)
-            if len(taken) == len(unread) and place not in self._told:
-                self._told.add(place)
+                self._ends_given.discard(place)
+            if len(taken) == len(unread) and place not in self._ends_given:
+                self._ends_given.add(place)
                 ends[place] = self._position[place]
         return Reading(records, ends)
 
@@ -103,12 +104,13 @@ class MemorySource:
         self._position = {}
 
 
-def model_in(folder: Path, clock: Clock | None = None) -> Model:
-    return open_model(f"sqlite:///{folder / 'readmodel'}", clock=clock)
+def model_in(folder: Path, clock: Clock | None = None, *, url: str = "") -> Model:
+    """A read model at this address, or SQLite in the folder."""
+    return open_model(url or f"sqlite:///{folder / 'readmodel'}", clock=clock)
 
 
 class Skips:
-    """Counts what made no row."""
+    """Counts the skipped records."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -132,7 +134,7 @@ def feed_of(
 
 
 def project(source: MemorySource, model: Model, codec: Codec, clock: HeldClock) -> Feed:
-    """Everything there is into the current generation."""
+    """Project everything into the current generation."""
     writer = model.writer()
     reader = model.reader()
     feed = feed_of(source, writer, codec, clock)
@@ -144,11 +146,11 @@ def project(source: MemorySource, model: Model, codec: Codec, clock: HeldClock) 
 
 
 def run(feed: Feed, clock: HeldClock, steps: int = STEPS_MAX) -> int:
-    """Steps until there is nothing more to write; how many batches were written."""
+    """Step until there is nothing more to write; return the number of batches."""
     written = 0
     for _ in range(steps):
         if feed.step(0.0) is None:
-            clock.advance(2_000)  # what moved without a record is written now
+            clock.advance(2_000)  # progress without a record is written now
             if feed.step(0.0) is None:
                 return written
         written += 1
@@ -156,7 +158,7 @@ def run(feed: Feed, clock: HeldClock, steps: int = STEPS_MAX) -> int:
 
 
 def history(seed: int, payments: int = 12, turns: int = 60) -> Outside:
-    """A log that the product's own code made of a random but repeatable life."""
+    """A log that the product's own code made of a random but repeatable run."""
     world = Outside()
     chance = random.Random(seed)
     names = [world.create(f"{seed}-{n}") for n in range(payments)]
@@ -180,7 +182,7 @@ def _report(world: Outside, payment: str, chance: random.Random) -> None:
     attempt = chance.choice((1, 1, 1, 2))
     world.report(
         payment, kind, attempt=attempt, code=code, transaction_id=f"TX-{chance.randint(0, 99)}",
-        **(times if kind in ("RECEIVED", "STATUS") else {}), **more,
+        **(times if kind in ("RECEIVED", "STATUS", "REJECTED") else {}), **more,
     )  # fmt: skip
 
 
@@ -275,12 +277,12 @@ TURNS = (_report, _report, _report, _ask, _act, _resolve)
 
 
 def log_of(world: Outside) -> list[LogRecord]:
-    """What a projector would read of this world."""
+    """What a projector would read from this world."""
     return [record for topic in TOPICS for record in world.driver.committed(topic)]
 
 
 def source_of(records: Iterable[LogRecord], seed: int | None = None) -> MemorySource:
-    """These records as a log with the partitions of a world."""
+    """These records as a log with a world's partitions."""
     many = (t.EVENTS, t.OPERATOR_COMMANDS, t.CHECKPOINTS)
     return MemorySource(records, dict.fromkeys(many, PARTITIONS), seed)
 
@@ -322,7 +324,7 @@ def _pages(ask: Callable[[str | None], Page[Any]]) -> list[Any]:
             return found
 
 
-# Headers of quarantined records as nobody of ours writes them.
+# Headers of quarantined records that our own code never writes.
 POISON: tuple[list[tuple[str, bytes | None]], ...] = (
     [],
     [("npp-reason", b"\xff")],

@@ -26,7 +26,7 @@ SECONDS_MAX = 20.0
 
 
 class Running:
-    """A projector in its thread; what it raised is kept."""
+    """A projector in its thread; its exception is kept."""
 
     def __init__(self, source: MemorySource, model: Model, world: Outside) -> None:
         clock = SystemClock()

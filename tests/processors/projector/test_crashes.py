@@ -1,4 +1,4 @@
-"""The projector dies, or its database goes away, at every instant: all is there, and once."""
+"""The projector is killed, or its database fails, at every instant: every record is there, once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.clock import HeldClock
 from readmodel import rows
 from readmodel.model import Model, open_model
 from readmodel.ports import ReadModelDown
 from readmodel.writer import DatabaseWriter
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     START_MS,
@@ -49,16 +49,16 @@ def model(empty_url: str) -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def expected(world: Outside, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the model says when nothing has gone wrong."""
+    """The model's content when nothing has gone wrong."""
     made = model_in(tmp_path_factory.mktemp("expected"))
     project(source_of(log_of(world)), made, world.codec, HeldClock(START_MS))
-    said = dump(made)
+    before = dump(made)
     made.close()
-    return said
+    return before
 
 
 class Killed(Exception):
-    """The process is gone: no code of it runs any more."""
+    """The process was killed: none of its code runs any more."""
 
 
 class DyingWriter:
@@ -82,10 +82,10 @@ class DyingWriter:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_any_batch_before_or_after_its_transaction_nothing_doubles_or_is_left_out(
+def test_killed_at_any_batch_before_or_after_its_transaction_it_doubles_and_skips_nothing(
     world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any], after: bool
 ) -> None:
-    """A crash between apply and the next batch: the database's own offsets decide."""
+    """A crash between apply and the next batch: the offsets in the database are the truth."""
     deaths = 0
     for at in (1, 2, 1, 3, 1, 1, 5, 2, 1, 1):
         writer, reader = model.writer(), model.reader()
@@ -108,7 +108,7 @@ def test_killed_at_any_batch_before_or_after_its_transaction_nothing_doubles_or_
 
 
 class MuteWriter:
-    """A real writer whose answer is lost, each time, after the transaction or before it."""
+    """A real writer whose answer is lost each time, before or after the transaction."""
 
     def __init__(self, writer: DatabaseWriter) -> None:
         self._writer = writer
@@ -130,7 +130,7 @@ class MuteWriter:
         self._writer.apply(batch)
 
 
-def test_a_transaction_whose_answer_was_lost_is_neither_repeated_nor_taken_for_a_second_projector(
+def test_a_lost_transaction_answer_is_no_repeat_and_no_second_projector(
     world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
 ) -> None:
     writer, reader = model.writer(), model.reader()
@@ -150,10 +150,10 @@ def test_a_transaction_whose_answer_was_lost_is_neither_repeated_nor_taken_for_a
     assert dump(model) == expected
 
 
-def test_a_lookup_that_fails_leaves_the_fold_as_it_was(
+def test_a_failed_lookup_leaves_the_fold_unchanged(
     world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
 ) -> None:
-    """The database goes away between reading and folding: the same records are folded again."""
+    """The database fails between reading and folding: the same records are folded again."""
 
     class Failing:
         def __init__(self, writer: DatabaseWriter) -> None:
@@ -166,13 +166,13 @@ def test_a_lookup_that_fails_leaves_the_fold_as_it_was(
             if name not in {"snapshots", "approvals_of", "conflicts_of", "minutes"}:
                 return answer
 
-            def asked(*given: Any) -> Any:
+            def requested(*given: Any) -> Any:
                 if self._chance.random() < 0.4:
                     self.failures += 1
                     raise ReadModelDown("away")
                 return answer(*given)
 
-            return asked
+            return requested
 
     half = log_of(world)
     project(source_of(half[: len(half) // 4]), model, world.codec, clock)

@@ -1,5 +1,6 @@
-"""What the projector exports of one hour whose figures were worked out by hand: a figure that never
-moves would leave every alert silent."""
+"""The projector's exported figures of one hour, worked out by hand: a figure that never moves would
+silence every alert.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +11,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.payment import commands as c
-from engine.clock import HeldClock
 from engine.loop.watch import Health
 from processors.projector.metrics import ProjectorMetrics
 from processors.projector.process import Projector
 from readmodel import minutes
+from readmodel.day import DAY_MINUTES
+from readmodel.minutes import Buckets
 from readmodel.model import open_model
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import carried, log_of, source_of
 
@@ -26,7 +29,7 @@ SHOWN = ("npp_business_", "npp_payments_overdue", "npp_read_model_")
 
 
 def answered(world: Outside, payment: str, took_ms: int, attempt: int = 1) -> None:
-    """The rail's technical answer, so long after the submission."""
+    """The rail's technical answer, that long after the submission."""
     now_ms = world.driver.clock.now_ms()
     times = {"submitted_at": now_ms - took_ms, "answered_at": now_ms}
     world.report(payment, "RECEIVED", attempt=attempt, code="RCVD", **times)
@@ -39,8 +42,9 @@ def settled(world: Outside, payment: str, attempt: int = 1) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Outside:
-    """Fourteen payments: six settle at once and one at its second attempt, one is rejected, one
-    late, one contradicted, one cancelled, one expired, and two wait for the rail for too long."""
+    """Fourteen payments: six settle at once and one with its second attempt; one is rejected, one
+    late, one contradicted, one cancelled, one expired, and two wait too long for the rail.
+    """
     world = Outside()
     world.create("escalated")
     waits(world, 310)
@@ -72,7 +76,7 @@ def world() -> Outside:
     world.give(t.OPERATOR_COMMANDS, cancel)
     world.report(cancelled, "WITHDRAWN")
     world.report(world.create("expired"), "EXPIRED")
-    waits(world, 3)  # submitted after the quick one
+    waits(world, 3)  # submitted after the fast one
     for number in (4, 5):
         payment = world.create(f"paid-{number}")
         answered(world, payment, SLOW_MS)
@@ -102,23 +106,32 @@ def waits(world: Outside, seconds: int) -> None:
 
 
 class Shown:
-    """A projector over the model of a folder, moved by hand, and what it exports."""
+    """A projector over the model of a folder, stepped by hand, and its exported figures."""
 
     def __init__(self, world: Outside, folder: Path, later_ms: int = 0) -> None:
         clock = HeldClock(world.driver.clock.now_ms() + later_ms)
         model = open_model(f"sqlite:///{folder / 'readmodel'}", clock=clock)
         self._registry = CollectorRegistry()
+        self.published: Buckets = {}
         self.projector = Projector(
             source=source_of(log_of(world)), model=model, codec=world.codec, rules_of=carried,
             clock=clock, metrics=ProjectorMetrics(self._registry), health=Health(clock),
-            publish_minutes=lambda buckets: 0,
+            publish_minutes=self._publish,
         )  # fmt: skip
-        feed = self.projector._open()
         for _ in range(ROUNDS):
-            self.projector._round(feed)
-        self.projector._keep_house(feed)
+            self.projector._step()
+        self.projector._check_and_publish()
         self.projector._close()
+        self.projector._release_claim()
         model.close()
+
+    def _publish(self, buckets: Buckets) -> None:
+        """What is published to the monitor's topic, as of the last round."""
+        self.published = dict(buckets)
+
+    def value(self, name: str) -> float | None:
+        """A figure without labels."""
+        return self._registry.get_sample_value(name)
 
     def figures(self) -> dict[str, float]:
         """Every business figure that is not 0, by metric and labels."""
@@ -150,7 +163,7 @@ WAITING: dict[str, float] = {
     "npp_read_model_money_outcomes CONTRADICTED": 1,
 }
 HOUR: dict[str, float] = {
-    "npp_business_rate success": round(7 / 12, 4),  # of 15 attempts: one cancelled, two under way
+    "npp_business_rate success": round(7 / 12, 4),  # of 15 attempts: one cancelled, two in progress
     "npp_business_rate_count success": 12,
     "npp_business_rate retry": round(1 / 14, 4),
     "npp_business_rate_count retry": 14,
@@ -172,24 +185,33 @@ HOUR: dict[str, float] = {
     "npp_business_rail_latency_seconds": round((7 * SLOW_MS + QUICK_MS) / 8 / 1_000, 4),
     "npp_business_rail_slow_in_a_row": 2,
 }
-FIVES: dict[str, float] = {"npp_business_rail_slow_fives_total": 1}
+DAY: dict[str, float] = {
+    "npp_business_rate retry_success": 1,
+    "npp_business_rate_count retry_success": 1,
+    "npp_business_failed_last_day RAIL": 1,
+    "npp_business_failed_last_day INSUFFICIENT_FUNDS": 1,
+    "npp_business_failed_last_day INVALID_ACCOUNT": 2,
+    "npp_business_failed_last_day CANCELLED": 1,
+}
+SLOW_RUNS: dict[str, float] = {"npp_business_rail_slow_runs_total": 1}
 
 
 def numbers(figures: dict[str, float]) -> dict[str, float]:
-    """Without rates of nothing, which are no numbers."""
+    """Without rates over zero, which are NaN."""
     return {name: value for name, value in figures.items() if value == value}
 
 
 def test_every_figure_of_an_hour_is_exported(world: Outside, tmp_path: Path) -> None:
-    """MET-01 to MET-05, MET-09, domain §11: rates, counts, latencies, what is overdue, what waits
-    for people."""
-    assert numbers(Shown(world, tmp_path).figures()) == WAITING | HOUR | FIVES
+    """MET-01 to MET-05, MET-09, domain §11: rates, counts, latencies, overdue payments, and what
+    waits for people.
+    """
+    assert numbers(Shown(world, tmp_path).figures()) == WAITING | HOUR | DAY | SLOW_RUNS
 
 
-def test_a_projector_that_is_started_again_shows_the_same(world: Outside, tmp_path: Path) -> None:
-    """From the model, before anything new comes; a run of slow ones is not counted again."""
+def test_a_restarted_projector_shows_the_same_figures(world: Outside, tmp_path: Path) -> None:
+    """From the model, before anything new arrives; a run of slow requests is not counted again."""
     Shown(world, tmp_path)
-    assert numbers(Shown(world, tmp_path).figures()) == WAITING | HOUR
+    assert numbers(Shown(world, tmp_path).figures()) == WAITING | HOUR | DAY
 
 
 def test_five_minutes_later_the_short_windows_are_empty_and_the_hours_are_not(
@@ -199,27 +221,51 @@ def test_five_minutes_later_the_short_windows_are_empty_and_the_hours_are_not(
     short = {"npp_business_rate success", "npp_business_rate_count success",
              "npp_business_rail_latency_seconds"}  # fmt: skip
     assert numbers(later) == {
-        name: value for name, value in (WAITING | HOUR | FIVES).items() if name not in short
+        name: value
+        for name, value in (WAITING | HOUR | DAY | SLOW_RUNS).items()
+        if name not in short
     }
     nothing: Any = {name for name, value in later.items() if value != value}
     assert nothing == short - {"npp_business_rate_count success"}
 
 
-def test_an_hour_later_nothing_is_left_but_what_still_waits(world: Outside, tmp_path: Path) -> None:
-    later = Shown(world, tmp_path, (minutes.HOUR_MINUTES + 1) * 60_000).figures()
-    left = {name: value for name, value in numbers(later).items() if name not in FIVES}
-    over = "npp_read_model_queue approvals_referred"  # nobody has decided it within its hour
-    assert left == {name: value for name, value in WAITING.items() if name != over}
+@pytest.mark.parametrize(
+    ("later_minutes", "figures"), [(minutes.HOUR_MINUTES + 1, DAY), (DAY_MINUTES + 1, {})]
+)
+def test_after_its_window_only_what_still_waits_is_left(
+    world: Outside, tmp_path: Path, later_minutes: int, figures: dict[str, float]
+) -> None:
+    later = Shown(world, tmp_path, later_minutes * 60_000).figures()
+    left = {name: value for name, value in numbers(later).items() if name not in SLOW_RUNS}
+    over = "npp_read_model_queue approvals_referred"  # undecided for an hour
+    assert left == {n: v for n, v in (WAITING | figures).items() if n != over}
 
 
-def test_a_run_of_slow_requests_goes_on_over_a_restart(tmp_path: Path) -> None:
-    """MET-02: three before it and two after it are five in a row, once."""
+def test_a_retry_that_fails_lowers_the_retry_success_rate(tmp_path: Path) -> None:
+    """DSH-02."""
     world = Outside()
-    name = "npp_business_rail_slow_fives_total"
-    fives = []
+    for number, code in enumerate(("ACSC", "AC01", "CUST")):
+        payment = world.create(f"retried-{number}")
+        world.report(payment, "REJECTED", code="AB08")
+        world.retry(payment)
+        if code == "ACSC":
+            settled(world, payment, attempt=2)
+        else:
+            world.report(payment, "REJECTED", attempt=2, code=code)
+    shown = Shown(world, tmp_path).figures()
+    assert shown["npp_business_rate retry_success"] == round(1 / 3, 4)
+    assert shown["npp_business_rate_count retry_success"] == 3
+    assert shown["npp_business_failed_last_day CANCELLED"] == 1
+
+
+def test_a_run_of_slow_requests_continues_across_a_restart(tmp_path: Path) -> None:
+    """MET-02: three before it and two after it are one run of five."""
+    world = Outside()
+    name = "npp_business_rail_slow_runs_total"
+    counted = []
     for first, last in ((0, 3), (3, 5), (5, 9)):
         for number in range(first, last):
             waits(world, 3)
             answered(world, world.create(f"slow-{number}"), SLOW_MS)
-        fives.append(Shown(world, tmp_path).figures().get(name, 0))
-    assert fives == [0, 1, 0]
+        counted.append(Shown(world, tmp_path).figures().get(name, 0))
+    assert counted == [0, 1, 0]

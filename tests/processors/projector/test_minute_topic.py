@@ -36,7 +36,7 @@ class Kafka:
         return found
 
 
-def test_only_what_changed_is_published_and_always_whole() -> None:
+def test_only_changed_minutes_are_published_and_always_whole() -> None:
     kafka = Kafka()
     topic = MinuteTopic(kafka, CODEC)
     buckets = {
@@ -53,14 +53,14 @@ def test_only_what_changed_is_published_and_always_whole() -> None:
     assert kafka.taken() == [(1, MINUTE, 12, 3)]
 
 
-def test_a_key_serves_again_after_25_hours() -> None:
+def test_a_key_is_used_again_after_25_hours() -> None:
     kafka = Kafka()
     topic = MinuteTopic(kafka, CODEC)
     topic.publish({(3, MINUTE): Figures(offset=1), (3, MINUTE + 1_500): Figures(offset=2)})
     assert {each.key for each in kafka.records} == {b"3/0"}
 
 
-def test_what_is_not_confirmed_is_published_with_the_next_second() -> None:
+def test_an_unconfirmed_minute_is_published_again_a_second_later() -> None:
     kafka = Kafka()
     topic = MinuteTopic(kafka, CODEC)
     kafka.away = True

@@ -1,4 +1,4 @@
-"""The read model says what the engine says: folded from logs that the product's own code made."""
+"""The read model equals the engine's state: folded from logs that the product's own code made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from control.fold import Control
-from core import records
+from core import control_records, records
 from core.payment import state as payment_state
-from engine.clock import HeldClock
 from engine.records import LogRecord
 from processors.projector import events as projection
 from readmodel import minutes, rows
@@ -19,6 +18,7 @@ from readmodel.minutes import Figures
 from readmodel.model import Model
 from readmodel.ports import AuditFilter
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
@@ -41,10 +41,12 @@ def world(request: pytest.FixtureRequest) -> Outside:
     return history(request.param)
 
 
-def test_every_payment_is_byte_for_byte_what_the_engine_keeps(
+def test_every_payment_equals_the_engines_byte_for_byte(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
-    """The projector's fold is the engine's: packed state, head, and what is computed from both."""
+    """The projector's fold is the engine's: packed state, head, and everything computed
+    from them.
+    """
     project(source_of(log_of(world), seed=5), model, world.codec, clock)
     reader = model.reader()
     lifecycle = {
@@ -66,7 +68,7 @@ def test_every_payment_is_byte_for_byte_what_the_engine_keeps(
     reader.close()
 
 
-def test_where_the_log_is_cut_into_batches_makes_no_difference(
+def test_batch_boundaries_make_no_difference(
     world: Outside, tmp_path: Path, clock: HeldClock
 ) -> None:
     dumps = []
@@ -79,10 +81,10 @@ def test_where_the_log_is_cut_into_batches_makes_no_difference(
     assert dumps[2] == dumps[0]
 
 
-def test_payments_and_minutes_that_are_not_held_any_more_are_taken_up_again(
+def test_payments_and_minutes_evicted_from_memory_are_read_again(
     one: Outside, tmp_path: Path, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the fold holds is bounded, and makes no difference."""
+    """The fold's memory is bounded, which makes no difference."""
     dumps = []
     for states, buckets in ((10_000, 10_000), (2, 1)):
         monkeypatch.setattr(projection, "STATES_KEPT_MAX", states)
@@ -105,14 +107,14 @@ def test_every_record_of_the_log_has_its_row_with_its_bytes(
     outcomes = {(r.partition, r.offset): r.value for r in world.driver.committed(t.OUTCOMES)}
     assert {(o.partition, o.offset): o.raw for os in seen["outcomes"] for o in os} == outcomes
     commands = world.driver.committed(t.OPERATOR_COMMANDS)
-    asked = {row.audit_id for row in seen["audit"] if row.audit_id.startswith("o-")}
-    assert asked == {f"o-{r.partition}-{r.offset}" for r in commands}
+    requested = {row.audit_id for row in seen["audit"] if row.audit_id.startswith("o-")}
+    assert requested == {f"o-{r.partition}-{r.offset}" for r in commands}
 
 
-def test_every_operator_command_is_audited_with_its_six_fields_and_its_outcome(
+def test_every_operator_command_is_audited_with_six_fields_and_its_outcome(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
-    """AUD: operator, time, action, payment, reason, approval; and what became of it."""
+    """AUD: operator, time, action, payment, reason, approval, and the outcome."""
     project(source_of(log_of(world), seed=9), model, world.codec, clock)
     reader = model.reader()
     page = reader.audit(AuditFilter(), 200, None).items
@@ -134,7 +136,7 @@ def test_every_operator_command_is_audited_with_its_six_fields_and_its_outcome(
     reader.close()
 
 
-def test_approvals_keep_their_words_and_follow_their_events(
+def test_approvals_keep_their_text_and_follow_their_events(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     project(source_of(log_of(world), seed=4), model, world.codec, clock)
@@ -153,7 +155,7 @@ def test_approvals_keep_their_words_and_follow_their_events(
         assert (found[key].decided_by is None) == (status in {"REQUESTED", "REFERRED"})
 
 
-def test_conflicts_keep_their_detail_when_they_are_resolved(
+def test_conflicts_keep_their_detail_once_resolved(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     project(source_of(log_of(world), seed=4), model, world.codec, clock)
@@ -167,7 +169,7 @@ def test_conflicts_keep_their_detail_when_they_are_resolved(
 
 
 def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: HeldClock) -> None:
-    """An event touches exactly one bucket: the one of its partition and minute of decision."""
+    """An event touches exactly one bucket, that of its partition and decision minute."""
     project(source_of(log_of(world), seed=8), model, world.codec, clock)
     expected: dict[tuple[int, int], Figures] = {}
     for record in world.driver.committed(t.EVENTS):
@@ -187,7 +189,7 @@ def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: 
 
 
 def control_log(one: Outside, *given: Any) -> list[LogRecord]:
-    """As they are on the log: signed where they have to be."""
+    """Control records as on the log: signed where required."""
     control, hands, log = Control(one.codec.decode), Hands(), []
     for n, record in enumerate(given):
         signed = hands.in_turn(control, record, at=1_000 + n)
@@ -198,12 +200,12 @@ def control_log(one: Outside, *given: Any) -> list[LogRecord]:
 
 
 CONTROL = (
-    records.ClusterRecorded(cluster_id=CLUSTER, partitions=6, recorded_at=1, actor="admin"),
+    control_records.ClusterRecorded(cluster_id=CLUSTER, partitions=6, recorded_at=1, actor="admin"),
     activated(),
-    records.ProcessingStopped(
+    control_records.ProcessingStopped(
         stop_id="stop-1", reason="a doubt", automatic=False, stopped_at=2, actor="ada"
     ),
-    records.ProofPassed(
+    control_records.ProofPassed(
         scope="whole log",
         fold=True,
         chain=True,
@@ -212,12 +214,16 @@ CONTROL = (
         passed_at=3,
         actor="replay",
     ),
-    records.ResumeRequested(
+    control_records.ResumeRequested(
         stop_id="stop-1", proof_offset=3, reason="all is well", requested_at=4, actor="ada"
     ),
-    records.ResumeConfirmed(stop_id="stop-1", request_offset=4, confirmed_at=5, actor="ada"),
-    records.ResumeConfirmed(stop_id="stop-1", request_offset=4, confirmed_at=6, actor="ben"),
-    records.RedriveRequested(
+    control_records.ResumeConfirmed(
+        stop_id="stop-1", request_offset=4, confirmed_at=5, actor="ada"
+    ),
+    control_records.ResumeConfirmed(
+        stop_id="stop-1", request_offset=4, confirmed_at=6, actor="ben"
+    ),
+    control_records.RedriveRequested(
         request_id="r-1",
         partition=0,
         offsets=(1, 3, 3),
@@ -226,10 +232,12 @@ CONTROL = (
         actor="ada",
         payment_intent_id=None,
     ),
-    records.RedriveConfirmed(request_id="r-1", confirmed_at=8, actor="ada"),
-    records.RedriveConfirmed(request_id="r-1", confirmed_at=9, actor="ben"),
-    records.RedriveDone(request_id="r-1", redriven=2, refused=None, done_at=10, actor="redriver"),
-    records.RedriveRequested(
+    control_records.RedriveConfirmed(request_id="r-1", confirmed_at=8, actor="ada"),
+    control_records.RedriveConfirmed(request_id="r-1", confirmed_at=9, actor="ben"),
+    control_records.RedriveDone(
+        request_id="r-1", redriven=2, refused=None, done_at=10, actor="redriver"
+    ),
+    control_records.RedriveRequested(
         request_id="r-2",
         partition=0,
         offsets=(0,),
@@ -238,8 +246,8 @@ CONTROL = (
         actor="ada",
         payment_intent_id=None,
     ),
-    records.RedriveConfirmed(request_id="r-2", confirmed_at=12, actor="ben"),
-    records.RedriveDone(
+    control_records.RedriveConfirmed(request_id="r-2", confirmed_at=12, actor="ben"),
+    control_records.RedriveDone(
         request_id="r-2",
         redriven=0,
         refused="at most 100 records at once",
@@ -250,10 +258,10 @@ CONTROL = (
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
+def test_control_is_audited_by_person_and_a_refused_confirmation_is_shown(
     one: Outside, model: Model, clock: HeldClock, restart: bool
 ) -> None:
-    """Two persons: the audit shows who asked, who confirmed, and what had no effect."""
+    """Dual control: the audit shows who requested, who confirmed, and what had no effect."""
     log = control_log(one, *CONTROL)
     log += [LogRecord(t.QUARANTINE, 0, n, 1, None, b"x", POISON[4]) for n in range(4)]
     if restart:
@@ -286,10 +294,10 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
     reader.close()
 
 
-def test_what_the_api_audits_keeps_method_path_and_status(
+def test_the_apis_audit_records_keep_method_path_and_status(
     one: Outside, model: Model, clock: HeldClock
 ) -> None:
-    asked = records.OperatorAudit(
+    requested = records.OperatorAudit(
         audit_id="x-1",
         at=77,
         operator_id="vera",
@@ -303,7 +311,7 @@ def test_what_the_api_audits_keeps_method_path_and_status(
         code="POLICY_REJECTED",
         rule="ROLE",
     )
-    raw = one.codec.encode(t.AUDIT, asked)
+    raw = one.codec.encode(t.AUDIT, requested)
     project(source_of([LogRecord(t.AUDIT, 0, 0, 5, None, raw, [])]), model, one.codec, clock)
     reader = model.reader()
     (row,) = reader.audit(AuditFilter(operator_id="vera"), 10, None).items

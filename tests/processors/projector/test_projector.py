@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from engine.clock import HeldClock
 from engine.errors import Exit
 from engine.loop.watch import Phase
 from processors.projector.feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
@@ -17,6 +16,7 @@ from readmodel.database.postgres import PROJECTOR
 from readmodel.model import Model, open_model
 from readmodel.ports import Fenced
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.postgres import Postgres
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
@@ -39,7 +39,7 @@ END_ITS_CLAIM = """
 """
 
 
-# -- the log is not as it was ---
+# -- the log has changed ---------------------------------------------------------------------------
 
 
 def opens(model: Model, source: MemorySource, world: Outside, clock: HeldClock) -> Exit:
@@ -53,7 +53,7 @@ def opens(model: Model, source: MemorySource, world: Outside, clock: HeldClock) 
     return caught.value
 
 
-def test_a_log_that_begins_after_our_offset_says_to_rebuild(
+def test_a_log_that_starts_after_our_offset_requires_a_rebuild(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     source = source_of(log_of(world))
@@ -64,7 +64,7 @@ def test_a_log_that_begins_after_our_offset_says_to_rebuild(
     assert "npp replay rebuild" in end.detail
 
 
-def test_a_journal_without_its_beginning_can_not_be_rebuilt_from(
+def test_a_rebuild_needs_the_journal_from_its_beginning(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     source = source_of(log_of(world))
@@ -72,10 +72,10 @@ def test_a_journal_without_its_beginning_can_not_be_rebuilt_from(
     assert opens(model, source, world, clock).code == LOG_START_LOST
 
 
-def test_a_topic_that_forgets_by_its_retention_is_begun_where_it_begins(
+def test_a_topic_shortened_by_retention_is_read_from_its_start(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
-    """Outcomes are kept for ten years: a model that is new begins with those there are."""
+    """Outcomes are kept for ten years: a new model starts with those that exist."""
     log = [r for r in log_of(world) if r.topic != t.OUTCOMES or r.offset >= 5]
     source = source_of(log)
     source.low[t.OUTCOMES, 0] = 5
@@ -85,7 +85,7 @@ def test_a_topic_that_forgets_by_its_retention_is_begun_where_it_begins(
     reader.close()
 
 
-def test_a_log_that_ends_before_our_offset_halts_loudly(
+def test_a_log_that_ends_before_our_offset_halts(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     log = log_of(world)
@@ -95,7 +95,7 @@ def test_a_log_that_ends_before_our_offset_halts_loudly(
     assert opens(model, source_of(cut), world, clock).code == LOG_TAIL_LOST
 
 
-def test_other_partitions_than_those_recorded_for_life_are_refused(
+def test_a_partition_count_other_than_the_recorded_one_is_refused(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     log = log_of(world)
@@ -107,10 +107,10 @@ def test_other_partitions_than_those_recorded_for_life_are_refused(
     assert opens(model, fewer, world, clock).code == PARTITIONS_CHANGED
 
 
-# -- two of them, halts, and the whole process ---
+# -- two projectors, halts, and the whole process --------------------------------------------------
 
 
-def test_of_two_projectors_one_is_fenced_and_nothing_doubles(
+def test_of_two_projectors_one_is_fenced_and_nothing_is_doubled(
     world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
 ) -> None:
     writers = [model.writer(), model.writer()]
@@ -131,7 +131,7 @@ def test_of_two_projectors_one_is_fenced_and_nothing_doubles(
     assert dump(model) == expected
 
 
-def test_it_is_ready_when_it_has_caught_up_and_its_figures_are_the_models(
+def test_it_is_ready_once_caught_up_and_its_figures_are_the_models(
     world: Outside, model: Model, expected: dict[str, Any]
 ) -> None:
     """DEP-04."""
@@ -148,7 +148,7 @@ def test_it_is_ready_when_it_has_caught_up_and_its_figures_are_the_models(
     assert running.ended is None
 
 
-def test_a_fenced_projector_ends_with_a_sentence(world: Outside, model: Model) -> None:
+def test_a_fenced_projector_exits_with_an_explanation(world: Outside, model: Model) -> None:
     log = log_of(world)
     running = Running(source := source_of(log[:1]), model, world)
     running.until(lambda: running.probes.ready()[0])
@@ -161,10 +161,10 @@ def test_a_fenced_projector_ends_with_a_sentence(world: Outside, model: Model) -
     assert "another projector writes this read model" in running.ended.detail
 
 
-def test_a_second_projector_stands_by_and_goes_on_where_the_first_one_ends(
+def test_a_second_projector_stands_by_and_continues_where_the_first_one_ends(
     world: Outside, empty_url: str, expected: dict[str, Any]
 ) -> None:
-    """DEP-04, one projector a read model: no crash, no fence, nothing doubled or skipped."""
+    """DEP-04, one projector per read model: no crash, no fence, nothing doubled or skipped."""
     log = log_of(world)
     cut = len(log) // 2
     models = [open_model(empty_url) for _ in range(2)]
@@ -194,10 +194,10 @@ def test_a_second_projector_stands_by_and_goes_on_where_the_first_one_ends(
         model.close()
 
 
-def test_who_has_lost_the_claim_stands_by_and_does_not_end(
+def test_a_projector_that_lost_the_claim_stands_by_and_does_not_exit(
     world: Outside, postgres: Postgres, expected: dict[str, Any]
 ) -> None:
-    """The server has ended the connection that held it, and another projector was quicker."""
+    """The server closed the connection that held it, and another projector took the claim."""
     log = log_of(world)
     with postgres.database() as url:
         model = open_model(url)
@@ -222,8 +222,10 @@ def test_who_has_lost_the_claim_stands_by_and_does_not_end(
         model.close()
 
 
-def test_a_journal_that_does_not_fit_halts_it_in_its_place(world: Outside, model: Model) -> None:
-    """It stays, alive and not ready, until a person has looked."""
+def test_an_inconsistent_journal_halts_it_and_keeps_it_running(
+    world: Outside, model: Model
+) -> None:
+    """It stays live and not ready until an operator has acted."""
     log = log_of(world)
     events = [r for r in log if r.topic == t.EVENTS]
     bad = [r for r in log if (r.partition, r.offset) != (events[0].partition, 1)]

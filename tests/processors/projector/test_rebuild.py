@@ -1,4 +1,4 @@
-"""A rebuild beside a live projector: a complete build, or nothing changed."""
+"""A rebuild while a projector runs: a complete build, or no change."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from core import records
-from engine.clock import HeldClock, SystemClock
+from core import control_records as records
+from engine.clock import SystemClock
 from engine.errors import Exit
 from engine.records import LogRecord
 from processors.projector.feed import PARTITIONS_CHANGED
 from processors.projector.rebuild import Rebuild
 from readmodel.model import Model
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     MemorySource,
@@ -41,10 +42,10 @@ def rebuild_of(source: MemorySource, model: Model, world: Outside) -> Rebuild:
     )
 
 
-def test_a_rebuild_beside_a_live_projector_gives_the_same_and_reads_go_on(
+def test_a_rebuild_beside_a_live_projector_gives_the_same_and_reads_continue(
     world: Outside, model: Model, expected: dict[str, Any]
 ) -> None:
-    """The switch fences the projector, which goes on in the new generation by itself."""
+    """The switch fences the projector, which continues in the new generation by itself."""
     log = log_of(world)
     late = [r for r in log if r.topic == t.OUTCOMES][-20:]
     late_places = {(r.topic, r.partition, r.offset) for r in late}
@@ -79,7 +80,7 @@ def test_a_rebuild_beside_a_live_projector_gives_the_same_and_reads_go_on(
     assert model.generations() == [done.generation]
 
 
-def test_a_rebuild_that_meets_a_broken_journal_leaves_everything_as_it_was(
+def test_a_rebuild_on_a_broken_journal_changes_nothing(
     world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
 ) -> None:
     log = log_of(world)
@@ -101,10 +102,10 @@ def test_the_first_generation_can_be_made_by_a_rebuild(
     assert dump(model) == expected
 
 
-def test_control_records_of_before_a_restart_are_still_known(
+def test_control_records_from_before_a_restart_still_apply(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
-    """The partition count recorded for life is checked when the journal's first records come."""
+    """The recorded partition count is checked when the journal's first records arrive."""
     record = records.ClusterRecorded(cluster_id="c", partitions=9, recorded_at=1, actor="admin")
     raw = world.codec.encode(t.CONTROL, record)
     source = source_of([LogRecord(t.CONTROL, 0, 0, 1, None, raw, [])])

@@ -1,5 +1,5 @@
-"""Two persons rule that a record of the journal is FOREIGN: the read model is as if it had never
-been, whenever the ruling comes (domain §10), on SQLite and on PostgreSQL.
+"""After a ruling that a record of the journal is FOREIGN, the read model is as if the record had
+never existed, whenever the ruling comes (domain §10), on SQLite and on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.control_records import TAKEN_AS_RECORDED
 from core.payment import events as e
 from core.payment.state import CorruptHistory
-from core.records import TAKEN_AS_RECORDED
 from core.values import ConflictId, external_ref
-from engine.clock import HeldClock
 from engine.loop.watch import Phase
 from engine.records import LogRecord
 from readmodel import minutes
@@ -22,6 +21,7 @@ from readmodel.model import Model, open_model
 from readmodel.ports import Fenced
 from readmodel.rows import Batch, MinuteRow, Moved
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.foreign import ask, confirm, forged, rule
 from tests.processors.projector.harness import (
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def world() -> Outside:
-    """One payment is with the rail, another beside it is settled in the same minute."""
+    """One payment is with the rail, another beside it settles in the same minute."""
     made = Outside()
     for key in ("beside", "other"):
         made.report(made.create(key), "SETTLED")
@@ -52,7 +52,7 @@ def world() -> Outside:
 
 @pytest.fixture
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[list[LogRecord]], Any]]:
-    """What the model says of a log by itself, in the words of `seen`."""
+    """The model's content of this log alone, as `seen` gives it."""
     models: list[Model] = []
 
     def said(log: list[LogRecord]) -> Any:
@@ -66,11 +66,12 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[list[L
 
 
 def seen(model: Model) -> Any:
-    """All that a reader can see; minutes in figures, without the offset that only orders them and
-    without empty ones."""
-    said = dump(model)
-    said["minutes"] = [figures(row) for row in said["minutes"] if any(figures(row)[2:])]
-    return said
+    """Everything that a reader can see. Minutes are given as figures, without empty ones and
+    without the offset that only orders them.
+    """
+    before = dump(model)
+    before["minutes"] = [figures(row) for row in before["minutes"] if any(figures(row)[2:])]
+    return before
 
 
 def figures(row: MinuteRow) -> tuple[Any, ...]:
@@ -86,7 +87,7 @@ def without(log: list[LogRecord], *gone: LogRecord) -> list[LogRecord]:
 
 
 def answered(header: Any) -> e.Event:
-    """An approval, an identifier and a latency come with this one."""
+    """It brings an approval, an identifier and a latency."""
     return e.RailStatusReported(
         header=msgspec.structs.replace(header, state_after="SENT"),
         external_ref=external_ref(header.payment_intent_id, 1), kind="RECEIVED",
@@ -97,7 +98,7 @@ def answered(header: Any) -> e.Event:
     )  # fmt: skip
 
 
-def asked(header: Any) -> e.Event:
+def requested(header: Any) -> e.Event:
     return e.OperatorActionRequested(
         header=msgspec.structs.replace(header, state_after="SENT", approval_id="apr_999"),
         action="CANCEL", phase="SENT", requester="ops_666", text="forged", expires_at=2**40,
@@ -113,8 +114,8 @@ def in_conflict(header: Any) -> e.Event:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [None, answered, asked, in_conflict])
-def test_a_record_that_was_projected_before_the_ruling_is_taken_out_with_all_it_brought(
+@pytest.mark.parametrize("make", [None, answered, requested, in_conflict])
+def test_a_record_projected_before_the_ruling_is_removed_with_all_its_effects(
     world: Outside, model: Model, clock: HeldClock, clean: Callable[..., Any], make: Any
 ) -> None:
     """State, counts, approvals, conflicts, identifiers and the minute's figures."""
@@ -131,11 +132,11 @@ def test_a_record_that_was_projected_before_the_ruling_is_taken_out_with_all_it_
     assert seen(model) == clean(log_of(world)), "a rebuild says the same"
 
 
-def test_a_payment_that_only_the_foreign_record_made_vanishes(
+def test_a_payment_created_only_by_the_foreign_record_disappears(
     world: Outside, model: Model, clock: HeldClock, clean: Callable[..., Any]
 ) -> None:
     other = Outside()
-    payment = other.create("never asked for")
+    payment = other.create("not requested")
     made = next(r for r in other.driver.committed(t.EVENTS) if r.key == payment.encode())
     foreign = world.driver._append(t.EVENTS, made.partition, made.key, made.value, [], None)
     project(source_of(log_of(world)), model, world.codec, clock)
@@ -149,10 +150,10 @@ def test_a_payment_that_only_the_foreign_record_made_vanishes(
     reader.close()
 
 
-def test_a_projector_that_an_honest_event_behind_it_halted_goes_on_once_two_persons_have_ruled(
+def test_a_projector_halted_by_the_next_event_continues_after_the_ruling(
     world: Outside, model: Model, clean: Callable[..., Any]
 ) -> None:
-    """Without a restart, and not before the second person agreed."""
+    """Without a restart, and not before the second person has confirmed."""
     payment = world.create("k")
     source = source_of(log_of(world))
     taken = {(r.topic, r.partition, r.offset) for r in log_of(world)}
@@ -199,7 +200,7 @@ def sequence_of(world: Outside, record: LogRecord) -> int:
     return int(world.codec.decode(t.EVENTS, record.value).header.sequence)
 
 
-def test_whatever_comes_first_the_model_is_the_same(
+def test_the_order_of_arrival_makes_no_difference_to_the_model(
     world: Outside, empty_url: str, clock: HeldClock, clean: Callable[..., Any]
 ) -> None:
     """Topics are read in any order and in portions of any size, rulings and journal too."""
@@ -221,21 +222,19 @@ def test_whatever_comes_first_the_model_is_the_same(
         model.close()
 
 
-def test_until_two_persons_have_ruled_it_is_no_record_to_pass_over(
+def test_before_the_ruling_the_record_is_not_skipped(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     payment = world.create("k")
     foreign = forged(world, payment)
     world.report(payment, "ACCEPTED", code="ACSP")
     ask(world, foreign)
-    rule(world, foreign, TAKEN_AS_RECORDED)  # stays in the chain: what follows does not fit
+    rule(world, foreign, TAKEN_AS_RECORDED)  # stays in the chain: later events do not fit
     with pytest.raises(CorruptHistory, match="the event before it hashes to"):
         project(source_of(log_of(world)), model, world.codec, clock)
 
 
-def test_one_that_is_taken_as_recorded_stays_as_it_was(
-    world: Outside, model: Model, clock: HeldClock
-) -> None:
+def test_a_record_taken_as_recorded_stays(world: Outside, model: Model, clock: HeldClock) -> None:
     foreign = forged(world, world.create("k"))
     project(source_of(log_of(world)), model, world.codec, clock)
     before = seen(model)
@@ -246,10 +245,10 @@ def test_one_that_is_taken_as_recorded_stays_as_it_was(
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_before_or_after_the_transaction_that_takes_it_out_nothing_is_lost(
+def test_killed_before_or_after_the_removing_transaction_nothing_is_lost(
     world: Outside, model: Model, clock: HeldClock, clean: Callable[..., Any], after: bool
 ) -> None:
-    """Two foreign records of two payments; it dies at each transaction of the ruling."""
+    """Two foreign records of two payments; the projector dies at each transaction of the ruling."""
     foreign = [forged(world, world.create(key)) for key in ("k", "l")]
     project(source_of(log_of(world)), model, world.codec, clock)
     for record in foreign:
@@ -271,10 +270,10 @@ def test_killed_before_or_after_the_transaction_that_takes_it_out_nothing_is_los
     assert seen(model) == clean(log_of(world))
 
 
-def test_another_projector_that_writes_meanwhile_fences_it_off(
+def test_another_projector_that_writes_meanwhile_fences_this_one(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
-    """Taking out is a compare-and-set of the journal's offset like every other batch."""
+    """Removal is a compare-and-set on the journal's offset, like every other batch."""
     payment = world.create("k")
     foreign = forged(world, payment)
     project(source_of(log_of(world)), model, world.codec, clock)
@@ -284,7 +283,7 @@ def test_another_projector_that_writes_meanwhile_fences_it_off(
     feed.open(reader)
     place = (t.EVENTS, foreign.partition)
     at = other.offsets()[place]
-    other.apply(Batch(moved=[Moved(*place, at, at + 1)]))
+    other.apply(Batch(moved=[Moved(topic=place[0], partition=place[1], before=at, after=at + 1)]))
     with pytest.raises(Fenced):
         feed.step(0.0)
     assert reader.events(payment, 0, 100)[-1].offset == foreign.offset, "nothing was written"

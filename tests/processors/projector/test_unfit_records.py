@@ -1,4 +1,4 @@
-"""Records that do not fit: what halts the projector and what it skips and counts."""
+"""Records that do not fit: what halts the projector, and what it skips and counts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from control import quarantine
 from core.payment.state import CorruptHistory
-from engine.clock import HeldClock
 from engine.records import LogRecord
 from readmodel.model import Model
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     POISON,
@@ -37,7 +37,7 @@ def broken(records: list[LogRecord], index: int, **changes: Any) -> list[LogReco
 
 
 def halts(records: list[LogRecord], one: Outside, model: Model, clock: HeldClock) -> str:
-    """The feed's own words, after which nothing of the broken batch is in the model."""
+    """The feed's message. Nothing of the broken batch is in the model afterwards."""
     writer = model.writer()
     feed = feed_of(source_of(records), writer, one.codec, clock)
     feed.open(None)
@@ -48,10 +48,10 @@ def halts(records: list[LogRecord], one: Outside, model: Model, clock: HeldClock
     return str(caught.value)
 
 
-def test_a_changed_byte_a_missing_event_and_rubbish_in_the_journal_halt(
+def test_a_changed_byte_a_missing_event_or_garbage_in_the_journal_halts(
     one: Outside, tmp_path: Path, clock: HeldClock
 ) -> None:
-    """The projector never guesses: it says payment, sequence and place."""
+    """The projector never guesses: it names payment, sequence, topic, partition and offset."""
     events = one.driver.committed(t.EVENTS)
     raw = events[0].value or b""
     flipped = raw.replace(b"E2E", b"E2F")
@@ -70,7 +70,7 @@ def test_a_changed_byte_a_missing_event_and_rubbish_in_the_journal_halt(
         model.close()
 
 
-def test_a_rule_set_that_is_not_carried_halts(one: Outside, model: Model, clock: HeldClock) -> None:
+def test_a_rule_set_that_is_not_shipped_halts(one: Outside, model: Model, clock: HeldClock) -> None:
     events = one.driver.committed(t.EVENTS)
     foreign = one.codec.decode(t.EVENTS, events[0].value)
     header = msgspec.structs.replace(foreign.header, rule_set=7)
@@ -79,7 +79,7 @@ def test_a_rule_set_that_is_not_carried_halts(one: Outside, model: Model, clock:
     assert "rule set 7 is not carried by this release" in said
 
 
-def test_what_can_not_be_read_beside_the_journal_is_skipped_and_counted(
+def test_an_unreadable_record_outside_the_journal_is_skipped_and_counted(
     one: Outside, model: Model, clock: HeldClock
 ) -> None:
     topics = (t.OUTCOMES, t.OPERATOR_COMMANDS, t.AUDIT, t.CONTROL, t.CHECKPOINTS)
@@ -99,7 +99,7 @@ def test_what_can_not_be_read_beside_the_journal_is_skipped_and_counted(
     writer.close()
 
 
-def test_no_poison_in_quarantine_stops_the_projector(
+def test_no_quarantined_record_stops_the_projector(
     one: Outside, model: Model, clock: HeldClock
 ) -> None:
     """Every record there has a row with its bytes, whatever its headers say."""

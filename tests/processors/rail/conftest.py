@@ -1,4 +1,4 @@
-"""One HTTP server for a file of tests, and a rail adapter on it."""
+"""One HTTP server per test file, and a rail adapter on it."""
 
 from __future__ import annotations
 

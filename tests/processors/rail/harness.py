@@ -1,5 +1,5 @@
-"""The rail adapter without Kafka: a log in memory, the real adapter and codec, the simulated rail
-over HTTP. An instance can be killed at each of its effects; the simulator's ledger is the judge.
+"""The rail adapter without Kafka: an in-memory log, the real adapter and codec, the simulated rail
+over HTTP. An instance can be killed at each of its effects; the simulator's ledger decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.values import (
     external_ref,
     payment_intent_id,
 )
-from engine.clock import HeldClock, SystemClock
+from engine.clock import SystemClock
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
 from engine.serving.metrics import uncounted
@@ -43,11 +43,12 @@ from processors.rail.writer import RailWriter
 from schemas import topology
 from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
+from tests.clock import HeldClock
 
 NOW_MS = 1_780_000_000_000
 WINDOW_MS = 60_000
 HOUR_MS = 3_600_000
-NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 STEPS_MAX = 2_000
 PARTIES = Parties(
     debtor=Party(name="A", bsb="062000", account="12345678"),
@@ -59,24 +60,18 @@ REFERENCE = external_ref(PAYMENT, 1)
 
 
 class Killed(BaseException):
-    """The process is gone; nobody inside may catch it."""
+    """The process was killed; no code in it may catch this."""
 
 
 class Fuse:
-    """Kills at the n-th effect, before it happens (even n) or just after it happened (odd n)."""
+    """Kills at the n-th effect, before it happens (even n) or just after it (odd n)."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at = at
         self.count = 0
         self.kills = 0
 
-    def before(self) -> None:
-        self._burn()
-
-    def after(self) -> None:
-        self._burn()
-
-    def _burn(self) -> None:
+    def burn(self) -> None:
         if self.count == self.at:
             self.at = None
             self.kills += 1
@@ -85,7 +80,7 @@ class Fuse:
 
 
 class MemoryLog:
-    """Topics of one partition each; survives instances."""
+    """Topics of one partition each; survives restarts."""
 
     def __init__(self, clock: HeldClock) -> None:
         self.clock = clock
@@ -102,9 +97,9 @@ class MemoryLog:
         headers: Headers | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        self.fuse.before()
+        self.fuse.burn()
         self.append(topic, key, value, headers)
-        self.fuse.after()
+        self.fuse.burn()
 
     def append(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
@@ -127,7 +122,7 @@ class MemoryLog:
 
 
 class FusedRail:
-    """The HTTP rail; the process may die before the request leaves, and before its answer."""
+    """The HTTP rail; the process may die before the request is sent and before its answer."""
 
     def __init__(self, harness: Harness, fuse: Fuse) -> None:
         self._there = HttpRail(gateway=harness.gateway, clock=harness.clock)
@@ -140,19 +135,19 @@ class FusedRail:
         return self._nowhere if self._harness.refuses_connections else self._there
 
     def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer:
-        self._fuse.before()
+        self._fuse.burn()
         answer = self._rail().submit(instruction, parties)
-        self._fuse.after()
+        self._fuse.burn()
         return answer
 
-    def status(self, external_ref: str) -> StatusAnswer:
-        self._fuse.before()
+    def status(self, external_ref: ExternalRef) -> StatusAnswer:
+        self._fuse.burn()
         answer = self._rail().status(external_ref)
-        self._fuse.after()
+        self._fuse.burn()
         return answer
 
-    def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
-        self._fuse.before()
+    def recall(self, external_ref: ExternalRef, *, number: int) -> RecallAnswer:
+        self._fuse.burn()
         return self._rail().recall(external_ref, number=number)
 
 
@@ -170,7 +165,7 @@ class Ownership:
 
 
 class Served:
-    """One HTTP server for all harnesses of a run: it serves the simulator of the present one."""
+    """One HTTP server for all harnesses of a run; it serves the current harness's simulator."""
 
     app: ASGIApp
 
@@ -195,9 +190,9 @@ class Served:
 
 
 class Harness:
-    """One simulated rail, one log, and instances that come and go.
+    """One simulated rail, one log, and instances that start and die.
 
-    The own record holds a submission of an hour ago, so it reaches back to today's instructions.
+    The adapter record holds a submission of an hour ago, so it covers today's instructions.
     """
 
     def __init__(self, served: Served) -> None:
@@ -240,8 +235,8 @@ class Harness:
         topic = topology.RAIL_SUBMISSIONS
         self.log.append(topic, key or payment.encode(), CODEC.encode(topic, instruction))
 
-    def record_of(self, reference: str, *phases: str, tries: int = 1) -> None:
-        """Append to the own record, as an instance before would have."""
+    def record_of(self, reference: str, *phases: Any, tries: int = 1) -> None:
+        """Append to the adapter record, as an earlier instance would have."""
         for phase in phases:
             now = self.clock.now_ms()
             written = RailSubmission(
@@ -256,7 +251,7 @@ class Harness:
             self.log.append(topic, reference.encode(), CODEC.encode(topic, written))
 
     def instance(self, fuse: Fuse | None = None, *, ahead: bool = True) -> Instance:
-        """A new process. With `ahead` its scout reads the topic to its end."""
+        """A new process. With `ahead` its look-ahead reads the topic to its end."""
         return Instance(self, fuse or Fuse(), ahead)
 
     def reports(self) -> list[RailReport]:
@@ -273,7 +268,7 @@ class Harness:
     def script(self, *steps: Mapping[str, object], reference: str = REFERENCE) -> None:
         self.simulator.scripts.put({"for": reference, "steps": list(steps)})
 
-    def asked(self, reference: str = REFERENCE) -> int:
+    def requested(self, reference: str = REFERENCE) -> int:
         """How many enquiries about a reference reached the rail."""
         return self.simulator.ledger.enquiries.get(reference, 0)
 
@@ -284,7 +279,7 @@ class Harness:
 
 
 class Instance:
-    """The rail adapter between two deaths."""
+    """The rail adapter from one start to its next crash."""
 
     def __init__(self, harness: Harness, fuse: Fuse, ahead: bool) -> None:
         self.harness = harness
@@ -336,16 +331,16 @@ class Instance:
             self.withdrawn.observe(record)
 
     def assign(self) -> None:
-        """Take the partition now: what is appended from here on is new."""
+        """Take the partition now: records appended from here on are new."""
         self.handler._restore(0)
 
     def poll(self, offset: int) -> None:
-        """Read an instruction into its lane, which `run` does by itself."""
+        """Read an instruction into its lane; `run` does this by itself."""
         record = self.harness.log.of(topology.RAIL_SUBMISSIONS)[offset]
         self.handler.lane_of(polled(record, self.harness.clock))
 
     def try_once(self, offset: int) -> float | None:
-        """One call of the handler; the seconds it asks to wait, or None when it is done."""
+        """Call the handler once; return the seconds it wants to wait, or None when it is done."""
         record = self.harness.log.of(topology.RAIL_SUBMISSIONS)[offset]
         try:
             self.handler(polled(record, self.harness.clock))
@@ -357,8 +352,8 @@ class Instance:
         return None
 
     def run(self) -> None:
-        """Handle everything from the committed offset to the end as the lanes would with one
-        thread: the lowest rank first, waiting as asked. Offsets pass only what is done.
+        """Handle everything from the committed offset to the end, as the lanes would with one
+        thread: the lowest rank first, waiting as requested. Offsets pass only finished records.
         """
         lanes: dict[Lane, list[int]] = {}
         due_ms: dict[int, int] = {}

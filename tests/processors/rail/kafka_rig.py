@@ -1,5 +1,5 @@
-"""One Kafka, one simulated rail, and the real rail adapter over raw instructions: no payments
-processor.
+"""One Kafka, one simulated rail, and the real rail adapter over raw instructions, without a
+payments processor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ GROUP = "npp-rail"
 
 
 class Rig:
-    """One Kafka, one simulated rail, and the real rail adapter, started as often as wanted."""
+    """One Kafka, one simulated rail, and the real rail adapter, started as often as needed."""
 
     def __init__(self, cluster: Cluster, client: httpx.Client, simulator: RailSimulator) -> None:
         self.connection = cluster.client_config()
@@ -83,13 +83,15 @@ class Rig:
         self.publisher.publish(topic, payment.encode(), CODEC.encode(topic, instruction))
 
     def run_to_the_end(self) -> None:
-        """The adapter from its committed offsets until everything is committed; then it stops."""
+        """Run the adapter from its committed offsets until everything is committed;
+        then stop it.
+        """
         with self.running():
             self.wait(lambda: self.committed() == self.end())
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The adapter, from its committed offsets."""
+        """The adapter, running from its committed offsets."""
         worker = self._worker()
         failures: list[BaseException] = []
 
@@ -123,7 +125,7 @@ class Rig:
         return rail_worker(parts, HttpRail(gateway=Gateway(str(self.client.base_url)), clock=CLOCK))
 
     def committed(self) -> int:
-        """The group's offset; -1 without one, or while its coordinator is not there yet."""
+        """The group's offset; -1 without one, or while its coordinator is not available."""
         name = (topology.RAIL_SUBMISSIONS, 0)
         return GroupAdmin(self.connection, CLOCK).committed(GROUP).get(name, -1)
 
@@ -152,7 +154,7 @@ class Rig:
         assert self.committed() == -1
 
     def lose_record(self, keep: int = 0) -> None:
-        """The record topic is gone; `keep` of its records come back from an old backup."""
+        """Delete the record topic; `keep` of its records come back from an old backup."""
         topic = topology.RAIL_SUBMITTED
         kept = self.records(topic)[:keep]
         self.admin.delete_topics([topic])[topic].result()
@@ -161,7 +163,7 @@ class Rig:
         def created() -> bool:
             try:
                 self.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
-            except KafkaException:  # the deletion is still going on
+            except KafkaException:  # the deletion is still in progress
                 return False
             return True
 
@@ -180,7 +182,7 @@ class Rig:
             assert time.monotonic() < deadline, "it never came true"
             time.sleep(0.1)
 
-    # -- the judge ---------------------------------------------------------------------------------
+    # -- the ledger --------------------------------------------------------------------------------
 
     def submissions(self) -> dict[str, int]:
         return {ref: e.submitted for ref, e in self.simulator.ledger.entries.items()}
@@ -188,7 +190,7 @@ class Rig:
 
 @contextlib.contextmanager
 def rail_rig(cluster: Cluster) -> Iterator[Rig]:
-    """A rig whose rail takes everything and says nothing."""
+    """A rig whose rail accepts everything and never calls back."""
     simulator = RailSimulator(clock=CLOCK)
     simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
     server = WebhookServer(simulator.app(), count=uncounted, host="127.0.0.1", port=0, clock=CLOCK)

@@ -1,5 +1,5 @@
-"""The rail adapter killed at every effect it has: the rail's ledger shows one submission at most,
-none after a withdraw that was called certain, and none after submitBefore.
+"""The rail adapter killed at every effect: the rail's ledger shows at most one submission, none
+after a withdrawal that was reported certain, and none after submitBefore.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import pytest
 
 from schemas import topology
 from tests.processors.rail.harness import REFERENCE, WINDOW_MS, Fuse, Harness, Killed, Served
+
+pytestmark = pytest.mark.slow
 
 EFFECTS_MAX = 40
 Script = list[dict[str, object]]
@@ -36,7 +38,7 @@ def harness(served: Served) -> Harness:
 
 
 def judge(harness: Harness) -> None:
-    """What must hold after any crash."""
+    """The invariants after any crash."""
     kinds = set(harness.kinds())
     assert harness.submitted() <= 1, "one reference was sent twice although the rail had it"
     assert harness.simulator.ledger.too_late == {}, "submitted after submitBefore"
@@ -47,7 +49,7 @@ def judge(harness: Harness) -> None:
 def killed_at(
     served: Served, at: int, script: Script, *instructions: str, assigned_first: bool = False
 ) -> tuple[Harness, Fuse]:
-    """A harness in which the first instance was killed at effect `at`, if it came that far.
+    """A harness whose first instance was killed at effect `at`, if it got that far.
 
     `assigned_first`: it had the partition before the instructions came, so they are new to it.
     """
@@ -77,15 +79,17 @@ def test_a_submission_killed_anywhere_reaches_the_rail_once(
         harness.instance().run()
         judge(harness)
         assert harness.submitted() == 1, f"killed at {at}: it never reached the rail"
-        assert harness.kinds(), "nobody was told anything"
+        assert harness.kinds(), "no report was published"
         if not fuse.kills:
-            assert at >= 8  # enquiry, SUBMITTING, submission, report, SUBMITTED: before and after
+            assert (
+                at >= 8
+            )  # enquiry, SUBMITTING, submission, report, SUBMITTED: before and after each
             return
     pytest.fail("more effects than expected")
 
 
 @pytest.mark.parametrize("assigned_first", [False, True])
-def test_a_withdraw_that_was_read_first_killed_anywhere_submits_nothing(
+def test_a_withdrawal_read_first_then_killed_anywhere_submits_nothing(
     served: Served, assigned_first: bool
 ) -> None:
     for at in range(EFFECTS_MAX):
@@ -102,9 +106,7 @@ def test_a_withdraw_that_was_read_first_killed_anywhere_submits_nothing(
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_withdraw_that_comes_during_the_crash_is_answered_truly(
-    served: Served, name: str
-) -> None:
+def test_a_withdrawal_during_the_crash_is_answered_correctly(served: Served, name: str) -> None:
     for at in range(EFFECTS_MAX):
         harness, fuse = killed_at(served, at, SCRIPTS[name], "SUBMIT")
         harness.instruct("WITHDRAW")
@@ -126,7 +128,9 @@ def test_a_crash_after_submitting_and_past_the_limit_submits_nothing(harness: Ha
     first = harness.instance()
     first.assign()
     harness.log.fuse = first.fuse
-    first.fuse.at = first.fuse.count + 4  # enquiry before/after, SUBMITTING before/after: then dies
+    first.fuse.at = (
+        first.fuse.count + 4
+    )  # enquiry before/after, SUBMITTING before/after: then it dies
     with pytest.raises(Killed):
         first.run()
     harness.clock.advance(WINDOW_MS)
@@ -146,7 +150,7 @@ def test_a_late_instruction_is_never_submitted(harness: Harness) -> None:
     assert harness.kinds() == ["NOT_SUBMITTED"]
 
 
-def test_a_rail_that_is_down_until_the_limit_ends_as_not_submitted(harness: Harness) -> None:
+def test_a_rail_unavailable_until_the_limit_ends_as_not_submitted(harness: Harness) -> None:
     trouble = [{"kind": "HTTP", "status": 503, "times": 1_000}]
     harness.simulator.scripts.put({"for": REFERENCE, "steps": trouble})
     harness.instruct("SUBMIT")
@@ -158,7 +162,7 @@ def test_a_rail_that_is_down_until_the_limit_ends_as_not_submitted(harness: Harn
     assert set(tries) == {"HTTP_503"}
 
 
-def test_nothing_is_submitted_while_processing_is_stopped(harness: Harness) -> None:
+def test_nothing_is_submitted_during_a_stop(harness: Harness) -> None:
     harness.instruct("SUBMIT")
     instance = harness.instance()
     harness.stopped = "stop-1: proof failed"
@@ -170,7 +174,9 @@ def test_nothing_is_submitted_while_processing_is_stopped(harness: Harness) -> N
     assert harness.submitted() == 1
 
 
-def test_nothing_is_submitted_until_the_partition_was_read_to_its_end(harness: Harness) -> None:
+def test_nothing_is_submitted_before_the_partition_has_been_read_to_its_end(
+    harness: Harness,
+) -> None:
     harness.fresh = False
     instance = harness.instance()
     instance.assign()
@@ -184,7 +190,7 @@ def test_nothing_is_submitted_until_the_partition_was_read_to_its_end(harness: H
     assert harness.submitted() == 1
 
 
-def test_an_instance_that_lost_its_partition_submits_and_says_nothing(harness: Harness) -> None:
+def test_an_instance_that_lost_its_partition_submits_and_reports_nothing(harness: Harness) -> None:
     harness.instruct("SUBMIT")
     harness.instruct("WITHDRAW")
     harness.ownership.ours = False
@@ -199,7 +205,7 @@ def test_an_instance_that_lost_its_partition_submits_and_says_nothing(harness: H
     judge(harness)
 
 
-def test_a_topic_replayed_without_any_record_of_ours_submits_nothing(harness: Harness) -> None:
+def test_a_replayed_topic_without_an_adapter_record_submits_nothing(harness: Harness) -> None:
     for payment in range(5):
         harness.instruct("SUBMIT", attempt=payment + 1)
     harness.instance().run()

@@ -1,4 +1,4 @@
-"""When the rail's unknown is final, and who may say so (ruling 8)."""
+"""When the rail's "unknown" is final, and which instance may report it (ruling 8)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def _unknown(harness: Harness) -> str:
 
 
 @pytest.mark.parametrize("make", [_withdrawn, _late, _recorded, _unknown])
-def test_only_whoever_has_the_partition_says_what_is_certain(
-    harness: Harness, make: object
-) -> None:
-    """Another instance may have submitted it: without the group's confirmation nothing is said."""
+def test_only_the_owner_of_the_partition_reports_certainty(harness: Harness, make: object) -> None:
+    """Another instance may have submitted it: without the group's confirmation nothing
+    is reported.
+    """
     kind = make(harness)  # type: ignore[operator]
     harness.ownership.ours = False
     instance = harness.instance()
@@ -52,8 +52,8 @@ def test_only_whoever_has_the_partition_says_what_is_certain(
 @pytest.mark.parametrize(
     ("phases", "after_ms", "stopped"),
     [
-        ([], WINDOW_MS - 1, False),  # it may yet be submitted
-        ([], WINDOW_MS + 1_000, False),  # a call of ours may be under way
+        ([], WINDOW_MS - 1, False),  # it may still be submitted
+        ([], WINDOW_MS + 1_000, False),  # a call of ours may be in progress
         ([], WINDOW_MS + 30_000, True),
         (["SUBMITTING"], 0, False),
         (["SUBMITTING"], WINDOW_MS + 1_000, False),
@@ -65,10 +65,12 @@ def test_only_whoever_has_the_partition_says_what_is_certain(
         (["SUBMITTING"], WINDOW_MS + 2 * HOUR_MS, True),
     ],
 )
-def test_an_unknown_is_final_only_when_the_adapter_has_certainly_stopped(
+def test_unknown_is_final_only_when_the_adapter_has_certainly_stopped(
     harness: Harness, phases: list[str], after_ms: int, stopped: bool
 ) -> None:
-    """Ruling 3: the own record reaches back and says that it is not, and never will be, sent."""
+    """Ruling 3: the adapter record covers the instruction and shows that it was never and will
+    never be sent.
+    """
     harness.record_of(REFERENCE, *phases)
     harness.instruct("ENQUIRE")
     harness.clock.advance(after_ms)
@@ -78,8 +80,8 @@ def test_an_unknown_is_final_only_when_the_adapter_has_certainly_stopped(
     assert report.adapter_stopped is stopped
 
 
-def test_without_a_record_an_unknown_is_never_final(harness: Harness) -> None:
-    """Ruling 3: a record that does not reach back says nothing about what was submitted."""
+def test_without_a_record_unknown_is_never_final(harness: Harness) -> None:
+    """Ruling 3: a record that does not cover the instruction says nothing about it."""
     forget_record(harness)
     harness.instruct("ENQUIRE")
     harness.clock.advance(WINDOW_MS + 30_000)
@@ -88,8 +90,10 @@ def test_without_a_record_an_unknown_is_never_final(harness: Harness) -> None:
     assert (report.code, report.adapter_stopped) == ("UNKNOWN", False)
 
 
-def test_a_record_that_begins_after_the_instruction_does_not_reach_back(harness: Harness) -> None:
-    """Records of today alone, on a topic that was lost yesterday, prove nothing of before."""
+def test_a_record_that_starts_after_the_instruction_does_not_cover_it(harness: Harness) -> None:
+    """Records of today alone, on a topic that was lost yesterday, prove nothing about earlier
+    times.
+    """
     forget_record(harness)
     harness.record_of("N" + "A" * 26 + "001", "SUBMITTED")
     harness.instruct("WITHDRAW")
@@ -97,10 +101,10 @@ def test_a_record_that_begins_after_the_instruction_does_not_reach_back(harness:
     assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
 
 
-def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(
+def test_a_recall_of_a_payment_unknown_to_the_rail_is_answered_like_an_enquiry(
     harness: Harness,
 ) -> None:
-    """Ruling 3: the same certainty, asked for in another way."""
+    """Ruling 3: the same certainty, requested in another way."""
     harness.record_of(REFERENCE, "SUBMITTING")
     harness.instruct("RECALL")
     harness.clock.advance(WINDOW_MS + 30_000)
@@ -110,7 +114,7 @@ def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(
 
 
 def test_the_codec_keeps_the_code_of_an_already_submitted(harness: Harness) -> None:
-    """It is on the log as core reads it."""
+    """The log has it as core reads it."""
     harness.record_of(REFERENCE, "SUBMITTING")
     harness.instruct("WITHDRAW")
     harness.instance().run()

@@ -1,4 +1,4 @@
-"""The rail's lanes: nothing waits for an enquiry, and a recall for nothing at all (ruling 8)."""
+"""The rail's lanes: nothing waits for an enquiry, and a recall waits for nothing (ruling 8)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def records(harness: Harness) -> list[InputRecord]:
 
 @contextmanager
 def running(instance: Instance) -> Iterator[tuple[Lanes, list[int]]]:
-    """The instance's lanes with their threads, and the offsets that are done, in order."""
+    """The instance's lanes with their threads, and the finished offsets in order."""
     done: list[int] = []
 
     def work(record: InputRecord, _: int) -> float | None:
@@ -79,8 +79,12 @@ def until(holds: Callable[[], bool], lanes: Lanes) -> None:
         clock.sleep(0.005)
 
 
-def test_what_must_not_run_at_once_has_one_name_and_its_order(harness: Harness) -> None:
-    """WITHDRAW before RECALL before SUBMIT of one reference; enquiries and attempts beside them."""
+def test_instructions_that_must_not_overlap_share_a_name_and_have_an_order(
+    harness: Harness,
+) -> None:
+    """For one reference WITHDRAW before RECALL before SUBMIT; enquiries and other attempts in
+    parallel.
+    """
     instance = harness.instance()
     for attempt in (1, 2):
         for kind in ("SUBMIT", "WITHDRAW", "RECALL", "ENQUIRE"):
@@ -95,8 +99,8 @@ def test_what_must_not_run_at_once_has_one_name_and_its_order(harness: Harness) 
     assert list(ROOM) == sorted(set(ROOM), reverse=True), "each rank leaves threads to the next"
 
 
-def test_what_cannot_be_read_has_a_lane_all_the_same(harness: Harness) -> None:
-    """It is quarantined there, by its handler."""
+def test_an_unreadable_instruction_has_a_lane_too(harness: Harness) -> None:
+    """Its handler quarantines it there."""
     instance = harness.instance()
     harness.log.append(topology.RAIL_SUBMISSIONS, b"key", b"\xff")
     harness.log.append(topology.RAIL_SUBMISSIONS, None, None)
@@ -106,8 +110,8 @@ def test_what_cannot_be_read_has_a_lane_all_the_same(harness: Harness) -> None:
     assert len(harness.log.of(topology.QUARANTINE)) == 2
 
 
-def test_an_enquiry_that_hangs_holds_up_nothing_of_its_payment(harness: Harness) -> None:
-    """Neither the next attempt's SUBMIT, nor a withdraw, nor a recall waits for it."""
+def test_a_hanging_enquiry_delays_nothing_of_its_payment(harness: Harness) -> None:
+    """Neither the next attempt's SUBMIT, nor a withdrawal, nor a recall waits for it."""
     harness.record_of(REFERENCE, "SUBMITTING", "SUBMITTED")
     harness.script(HANGS)
     instance = harness.instance()
@@ -115,7 +119,7 @@ def test_an_enquiry_that_hangs_holds_up_nothing_of_its_payment(harness: Harness)
     harness.instruct("ENQUIRE")
     with running(instance) as (lanes, done):
         put(lanes, instance, harness)
-        until(lambda: harness.asked() == 1, lanes)
+        until(lambda: harness.requested() == 1, lanes)
         for kind, attempt in (("SUBMIT", 2), ("WITHDRAW", 1), ("RECALL", 1)):
             harness.instruct(kind, attempt=attempt)
         for record in records(harness)[1:]:
@@ -126,8 +130,8 @@ def test_an_enquiry_that_hangs_holds_up_nothing_of_its_payment(harness: Harness)
     assert ("ALREADY_SUBMITTED", "SUBMITTED") in harness.said()
 
 
-def test_a_recall_goes_before_a_hundred_enquiries_that_hang(harness: Harness) -> None:
-    """A recall of a possible double payment took 67 s behind enquiries."""
+def test_a_recall_overtakes_a_hundred_hanging_enquiries(harness: Harness) -> None:
+    """A recall of a possible duplicate payment used to take 67 s behind enquiries."""
     instance = harness.instance()
     instance.assign()
     harness.instruct("SUBMIT")
@@ -142,15 +146,15 @@ def test_a_recall_goes_before_a_hundred_enquiries_that_hang(harness: Harness) ->
             lanes.put(record, 1, instance.handler.lane_of(record))
         until(lambda: done != [], lanes)
         assert done == [1 + len(names)], "the recall is done while the enquiries hang"
-        asked = sum(harness.simulator.ledger.enquiries.values())
+        requested = sum(harness.simulator.ledger.enquiries.values())
         lanes.drop_waiting()
         assert lanes.wait_idle(WAIT_S)
-    assert asked <= ROOM[3]
+    assert requested <= ROOM[3]
     assert "RECALL_ACCEPTED" in harness.kinds()
 
 
-def test_a_submission_and_its_withdraw_are_never_at_work_together(harness: Harness) -> None:
-    """Ruling 8: the withdraw waits for the call that is under way, and for no more."""
+def test_a_submission_and_its_withdrawal_never_run_together(harness: Harness) -> None:
+    """Ruling 8: the withdrawal waits for the call in progress, and for nothing else."""
     harness.script({"kind": "HANG", "millis": 300, "times": 1, "taken": True, "status": 202})
     instance = harness.instance()
     instance.assign()
@@ -171,18 +175,18 @@ def test_a_submission_and_its_withdraw_are_never_at_work_together(harness: Harne
 # -- enquiries and recalls -------------------------------------------------------------------------
 
 
-def test_a_silent_rail_is_not_asked_by_each_of_a_crowd(harness: Harness) -> None:
-    """Enquiries alone could fill what the adapter may hold; core asks again by itself."""
+def test_a_silent_rail_is_not_asked_by_every_waiting_enquiry(harness: Harness) -> None:
+    """Enquiries alone could use up the adapter's capacity; core enquires again by itself."""
     harness.script({"kind": "ENQUIRY", "httpStatus": 503})
     harness.instruct("ENQUIRE")
     instance = harness.instance()
     instance.run()
-    asked = harness.asked()
-    assert asked == rail.ENQUIRY_TRIES_MAX
+    requested = harness.requested()
+    assert requested == rail.ENQUIRY_TRIES_MAX
     harness.crowded = True
     harness.instruct("ENQUIRE", number=2)
     instance.run()
-    assert harness.asked() == asked
+    assert harness.requested() == requested
     assert harness.said() == [("STATUS", "NO_ANSWER")] * 2
     assert harness.reports()[-1].technical_result == "NOT_ASKED"
     harness.crowded = False
@@ -192,11 +196,11 @@ def test_a_silent_rail_is_not_asked_by_each_of_a_crowd(harness: Harness) -> None
     harness.crowded = True
     harness.instruct("ENQUIRE", number=4)
     instance.run()
-    assert harness.asked() == asked + 2, "a rail that answers is asked, whatever waits"
+    assert harness.requested() == requested + 2, "a rail that answers is asked, whatever waits"
 
 
-def test_a_recall_is_repeated_while_the_rail_is_silent(harness: Harness) -> None:
-    """Core asks for it once: an outage of two minutes does not lose it."""
+def test_a_recall_is_repeated_while_the_rail_does_not_answer(harness: Harness) -> None:
+    """Core requests it once: a two-minute outage must not lose it."""
     harness.script({"kind": "RECALL", "httpStatus": 503, "times": 25})
     harness.instruct("SUBMIT")
     harness.instruct("RECALL")
@@ -206,10 +210,10 @@ def test_a_recall_is_repeated_while_the_rail_is_silent(harness: Harness) -> None
 
 
 @pytest.mark.parametrize("returned", [5_000, None])
-def test_an_enquiry_tells_the_total_returned_and_never_makes_one_up(
+def test_an_enquiry_reports_the_total_returned_and_never_invents_one(
     harness: Harness, returned: int | None
 ) -> None:
-    """The total so far, as an enquiry's answer with its ids; without it no amount."""
+    """The total so far, as an enquiry's answer with its ids; without a total there is no amount."""
     fields = {"returnedAmount": returned, "amount": 12_345, "messageId": "M" * 140}
     harness.script({"kind": "ENQUIRY", "status": "RETURNED", "code": "AC04", "fields": fields})
     harness.instruct("SUBMIT")
@@ -221,17 +225,19 @@ def test_an_enquiry_tells_the_total_returned_and_never_makes_one_up(
     assert (back.via_enquiry, back.rail_message_id) == (True, "M" * 140)
 
 
-# -- what the times rest on ------------------------------------------------------------------------
+# -- what the times are based on -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
-def test_a_submission_is_decided_within_the_time_that_the_record_allows(file: Path) -> None:
-    """How far back the record has to reach is taken from submitBefore."""
+def test_a_submission_is_decided_within_the_time_the_record_covers(file: Path) -> None:
+    """The time that the record must cover follows from submitBefore."""
     assert parse(file.read_bytes()).windows.submit_ms <= SUBMIT_WINDOW_MS_MAX
 
 
-def test_one_thread_at_a_time_restores_the_record(harness: Harness) -> None:
-    """All lanes come at once after an assignment: the record is read once, before any works."""
+def test_one_thread_restores_the_record(harness: Harness) -> None:
+    """All lanes start at once after an assignment: the record is read once, before any of them
+    works.
+    """
     instance = harness.instance()
     harness.instruct("ENQUIRE")
     reads: list[int] = []

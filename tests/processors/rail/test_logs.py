@@ -1,4 +1,4 @@
-"""What the log lines of submissions and callbacks say."""
+"""The log lines about submissions and callbacks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from engine.clock import HeldClock
 from gateways.connections import Gateway
 from gateways.rail.http_client import HttpRail
 from gateways.rail.simulator import RailSimulator
+from tests.clock import HeldClock
 from tests.gateways.harness import CLOCK, PARTIES, serving, submit
 from tests.processors.rail.harness import NOW_MS, MemoryLog
 from tests.processors.rail.test_webhook import REF, message, webhook
 
 
-def test_each_submission_and_callback_is_logged_with_what_an_operator_asks_for() -> None:
+def test_the_log_line_of_each_submission_and_callback_is_complete() -> None:
     """INT-02: externalRef, time, latency and result code, and no party details."""
     with serving(RailSimulator(clock=CLOCK).app()) as client, capture_logs() as submissions:
         client.post(

@@ -1,4 +1,6 @@
-"""The rail adapter on Kafka: what is urgent overtakes what waits, and offsets wait for it all."""
+"""The rail adapter on Kafka: urgent instructions overtake waiting ones, and offsets wait for all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ def rig(fresh_cluster: Callable[..., Cluster]) -> Iterator[Rig]:
         yield made
 
 
-def test_a_recall_overtakes_enquiries_that_hang(rig: Rig) -> None:
-    """The recall of a possible double payment took 67 s behind enquiries."""
+def test_a_recall_overtakes_hanging_enquiries(rig: Rig) -> None:
+    """The recall of a possible duplicate payment used to take 67 s behind enquiries."""
     rig.instruct("SUBMIT", 0)
     rig.run_to_the_end()
     done = rig.committed()

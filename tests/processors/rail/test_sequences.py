@@ -1,7 +1,7 @@
 """Cancels from the decision to the rail and back: payments processor, rail adapter, simulated rail.
 
-The engine's driver and the rail's harness share one clock; instructions and reports go between them
-as bytes. Deposits Core and Resolve answer at once.
+The engine's driver and the rail's harness share one clock; instructions and reports pass between
+them as bytes. Deposits Core and Resolve answer at once.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def served() -> Iterator[Served]:
 
 
 class Story(World):
-    """One payment, sent; its instructions are on the topic of the rail's harness."""
+    """One sent payment; its instructions are on the topic of the rail's harness."""
 
     def __init__(self, served: Served) -> None:
         super().__init__()
         self.harness = Harness(served)
         self.driver.clock = self.harness.clock
-        self.told = 0
+        self.passed_on = 0
         self.instance = self.harness.instance()
         self.instance.assign()
         self.payment = self.create("story")
@@ -48,7 +48,7 @@ class Story(World):
         assert self.known(self.payment).payment.state == State.SENT
 
     def answer_once(self) -> int:
-        """Rail instructions go to the adapter's topic, and the adapter's reports come back."""
+        """Pass rail instructions to the adapter's topic, and its reports back."""
         moved = 0
         for record in self.driver.take(topology.RAIL_SUBMISSIONS):
             self.harness.log.append(record.topic, record.key, record.value)
@@ -58,11 +58,11 @@ class Story(World):
         return moved + super().answer_once()
 
     def go_on(self) -> None:
-        """Until nobody has anything to say at this moment; the adapter does nothing by itself."""
+        """Until no input is left; the adapter does nothing by itself."""
         reports = self.harness.log.of(topology.RAIL_REPORTS)
-        for report in reports[self.told :]:
+        for report in reports[self.passed_on :]:
             self.driver.pipe(report.topic, report.key, report.value)
-        self.told = len(reports)
+        self.passed_on = len(reports)
         self.settle_all()
 
     def handle(self, offset: int) -> float | None:
@@ -72,7 +72,9 @@ class Story(World):
         return again_s
 
     def run_adapter(self) -> None:
-        """The adapter handles all there is, and what comes of that, waiting as long as it takes."""
+        """The adapter handles all instructions and their consequences, waiting as long
+        as needed.
+        """
         for _ in range(10):
             self.instance.run()
             self.go_on()
@@ -82,10 +84,10 @@ class Story(World):
 
     def cancel(self) -> None:
         head = InputHeader(payment_intent_id=PaymentIntentId(self.payment))
-        asked = commands.RequestApproval(
+        requested = commands.RequestApproval(
             header=head, operator=OPERATOR, action="CANCEL", reason="the customer called"
         )
-        self.pipe(topology.OPERATOR_COMMANDS, asked)
+        self.pipe(topology.OPERATOR_COMMANDS, requested)
         self.go_on()
         decided = commands.ApprovalDecision(
             header=head,
@@ -104,23 +106,25 @@ class Story(World):
         self.go_on()
 
     def kinds(self) -> list[str]:
-        """Of the rail's instructions, in order."""
+        """The kinds of the rail's instructions, in order."""
         topic = topology.RAIL_SUBMISSIONS
         return [CODEC.decode(topic, r.value, r.headers).kind for r in self.harness.log.of(topic)]
 
     def end(self) -> tuple[str, str, int]:
-        """State, moneyOutcome and open conflicts, as the lifecycle record says them."""
+        """State, moneyOutcome and open conflicts from the lifecycle record."""
         head = self.known(self.payment).payment
         return str(head.state), str(money_outcome(head)), open_conflicts(head)
 
     def funds(self) -> list[str]:
-        """What Deposits Core was asked for."""
+        """The requests to Deposits Core."""
         history = self.history(self.payment)
         return [e.operation for e in history if isinstance(e, events.FundsRequested)]
 
 
-def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served: Served) -> None:
-    """SUBMIT asleep in SUBMITTING; WITHDRAW overtakes; SUBMIT wakes, rail unknown."""
+def test_an_attempt_paused_in_submitting_is_cancelled_without_a_conflict(served: Served) -> None:
+    """SUBMIT waits in SUBMITTING; WITHDRAW overtakes it; SUBMIT resumes; the rail says
+    "unknown".
+    """
     story = Story(served)
     harness = story.harness
     harness.script({"kind": "HTTP", "status": 503, "times": 1}, reference=story.reference)
@@ -139,7 +143,7 @@ def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served:
 
 
 def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) -> None:
-    """Connection refused before anything was sent; cancel; unknown after the limit."""
+    """Connection refused before anything was sent; cancel; "unknown" after the limit."""
     story = Story(served)
     story.harness.refuses_connections = True
     assert story.handle(0) is not None
@@ -153,14 +157,14 @@ def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) 
     assert story.funds() == ["HOLD", "RELEASE"]
 
 
-def test_a_record_that_is_gone_keeps_the_hold_and_shows_the_settlement(served: Served) -> None:
-    """The record no longer reaches back; cancel; the rail silent, then it settles."""
+def test_without_the_record_the_hold_stays_and_the_settlement_shows(served: Served) -> None:
+    """The record no longer covers it; cancel; the rail is silent, then it settles."""
     story = Story(served)
     harness = story.harness
     assert story.handle(0) is None
     assert harness.submitted(story.reference) == 1
     harness.log.topics[topology.RAIL_SUBMITTED] = []
-    story.instance = harness.instance()  # another process, whose record holds nothing
+    story.instance = harness.instance()  # another process, whose record is empty
     silent = {"httpStatus": 503}
     harness.script({"kind": "ENQUIRY", **silent}, {"kind": "RECALL", **silent},
                  reference=story.reference)  # fmt: skip
@@ -182,14 +186,14 @@ def test_a_record_that_is_gone_keeps_the_hold_and_shows_the_settlement(served: S
 
 
 def test_a_cancel_before_anything_was_sent_is_certain_at_once(served: Served) -> None:
-    """The SUBMIT waits under STOP; its withdraw goes first, and nobody asks the rail."""
+    """The SUBMIT waits under STOP; its withdrawal goes first, and the rail is not asked."""
     story = Story(served)
     story.harness.stopped = "stop-1: a person"
     assert story.handle(0) is not None
     story.cancel()
     assert story.handle(1) is None
     assert story.end() == CANCELLED_UNPAID
-    assert story.harness.asked(story.reference) == 0
+    assert story.harness.requested(story.reference) == 0
     story.harness.stopped = None
     story.run_adapter()
     assert story.harness.submitted(story.reference) == 0

@@ -1,4 +1,4 @@
-"""The rail's webhook: what reaches Kafka, and when the rail is answered."""
+"""The rail's webhook: what reaches Kafka, and when the rail gets its response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from core.payment.commands import RailReport
 from core.rules import parse
 from core.values import external_ref
 from engine.clients.publisher import NotConfirmed
-from engine.clock import HeldClock
 from engine.serving.server import Bounds, ThreadedServer
 from gateways.rail import signatures
 from gateways.rail.http_client import submission
@@ -26,6 +25,7 @@ from gateways.rail.simulator import RailSimulator
 from processors.adapter.metrics import AdapterMetrics
 from processors.rail.webhook import BODY_BYTES_MAX, RailWebhook
 from schemas import topology
+from tests.clock import HeldClock
 from tests.gateways.harness import CLOCK, PARTIES, payment, serving, submit, wait_for
 from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 from tests.rooms import ROOT
@@ -103,10 +103,10 @@ def test_each_message_of_the_rail_becomes_its_report(
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
-def test_a_banks_own_code_without_a_row_is_rail_and_not_safe_to_retry(
+def test_a_banks_proprietary_code_without_a_row_is_rail_and_not_retry_safe(
     log: MemoryLog, file: Path
 ) -> None:
-    """Prtry is looked up in the adapter's table like Cd, and never guessed at."""
+    """Prtry is looked up in the adapter's table like Cd, and never guessed."""
     webhook(log).callback(message(TxSts="RJCT", StsRsnInf={"Prtry": "BANK-Z9"}))
     (report,) = reports(log)
     meaning = parse(file.read_bytes()).meaning(report.adapter, report.code)
@@ -119,15 +119,15 @@ UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
 
 
 @pytest.mark.parametrize("whole", [UETR, "i" * 140])
-def test_the_ids_of_a_callback_are_kept_whole(log: MemoryLog, whole: str) -> None:
-    """A cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+def test_the_ids_of_a_callback_are_never_truncated(log: MemoryLog, whole: str) -> None:
+    """A truncated id is another id; 140 characters are kept, including a UETR's 36."""
     webhook(log).callback(message(MsgId=whole, OrgnlTxId=whole))
     (report,) = reports(log)
     assert (report.rail_message_id, report.transaction_id) == (whole, whole)
 
 
-def test_a_return_that_states_no_amount_is_reported_without_one(log: MemoryLog) -> None:
-    """Nobody makes up how much was returned."""
+def test_a_return_without_an_amount_is_reported_without_one(log: MemoryLog) -> None:
+    """The returned amount is never guessed."""
     webhook(log).callback(message(MsgType="pacs.004", RtrRsnInf={"Cd": "AC04"}))
     (report,) = reports(log)
     assert (report.kind, report.amount, report.via_enquiry) == ("RETURNED", None, False)
@@ -163,7 +163,7 @@ def test_an_amount_is_read_in_whole_cents(log: MemoryLog, value: str, expected: 
         (message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": "0"}), quarantine.UNDECODABLE),
     ],
 )
-def test_what_is_none_of_ours_is_quarantined_with_its_bytes(
+def test_a_callback_for_an_unknown_reference_is_quarantined_with_its_bytes(
     log: MemoryLog, raw: bytes, reason: str
 ) -> None:
     assert webhook(log).callback(raw)[0] == 202
@@ -173,8 +173,8 @@ def test_what_is_none_of_ours_is_quarantined_with_its_bytes(
     assert log.of(topology.RAIL_REPORTS) == []
 
 
-def test_a_callback_that_gives_a_key_twice_is_quarantined_naming_the_key(log: MemoryLog) -> None:
-    """Which of two statuses is meant nobody can say."""
+def test_a_callback_with_a_duplicate_key_is_quarantined_naming_the_key(log: MemoryLog) -> None:
+    """Two statuses are ambiguous, so the message is unreadable."""
     raw = message(TxSts="ACSC").replace(b"{", b'{"TxSts": "RJCT", ', 1)
     assert webhook(log).callback(raw)[0] == 202
     (record,) = log.of(topology.QUARANTINE)
@@ -184,12 +184,12 @@ def test_a_callback_that_gives_a_key_twice_is_quarantined_naming_the_key(log: Me
     assert log.of(topology.RAIL_REPORTS) == []
 
 
-def test_the_rail_is_refused_while_kafka_takes_nothing() -> None:
+def test_callbacks_are_refused_while_kafka_is_unavailable() -> None:
     broken = BrokenLog(HeldClock(NOW_MS))
     assert webhook(broken).callback(message()) == (503, "not_taken")
 
 
-def test_an_unsigned_callback_is_denied_and_a_signed_one_is_taken(log: MemoryLog) -> None:
+def test_an_unsigned_callback_is_denied_and_a_signed_one_is_accepted(log: MemoryLog) -> None:
     signed = webhook(log, b"secret")
     raw = message()
     assert signed.callback(raw)[0] == 401
@@ -200,12 +200,12 @@ def test_an_unsigned_callback_is_denied_and_a_signed_one_is_taken(log: MemoryLog
 
 
 def signature(raw: bytes, *secrets: bytes, at_ms: int = NOW_MS) -> str:
-    """As the rail signs; with b"secret" where nothing else is said."""
+    """As the rail signs; with b"secret" unless stated otherwise."""
     digest = hashlib.sha256(raw).hexdigest()
     return signatures.sign(secrets or (b"secret",), digest, at_ms // 1_000)
 
 
-def test_two_secrets_count_while_the_rail_changes_from_one_to_the_next(log: MemoryLog) -> None:
+def test_two_secrets_are_valid_during_a_rotation(log: MemoryLog) -> None:
     signed = webhook(log, b"secret", b"next")
     raw = message()
     for secrets in ((b"secret",), (b"next",), (b"old", b"next")):
@@ -220,7 +220,7 @@ def test_a_callback_signed_outside_the_window_is_a_replay(log: MemoryLog, second
     assert webhook(log, b"secret").callback(raw, old) == (401, "denied")
 
 
-def test_a_signature_is_of_its_time_and_of_its_body(log: MemoryLog) -> None:
+def test_a_signature_covers_its_time_and_its_body(log: MemoryLog) -> None:
     raw = message()
     good = signature(raw)
     for altered in (
@@ -240,15 +240,15 @@ def padded(size: int) -> bytes:
 
 
 def counted(registry: CollectorRegistry) -> dict[str, float]:
-    """How many callbacks ended in each way, those that did."""
+    """The number of callbacks by result, without zeros."""
     samples = [s for m in registry.collect() for s in m.samples]
     total = {s.labels["result"]: s.value for s in samples if s.name == "npp_rail_callbacks_total"}
     return {result: value for result, value in total.items() if value}
 
 
 @pytest.mark.parametrize("size", [16_385, BODY_BYTES_MAX])
-def test_a_large_callback_is_read_as_any_other(log: MemoryLog, size: int) -> None:
-    """A settlement of 16 KiB vanished with a 413; one of 1 MiB is applied."""
+def test_a_large_callback_is_processed_like_any_other(log: MemoryLog, size: int) -> None:
+    """A settlement of 16 KiB used to get a 413 and was lost; one of 1 MiB is applied."""
     assert webhook(log).callback(padded(size)) == (202, "reported")
     assert [report.kind for report in reports(log)] == ["SETTLED"]
 
@@ -273,8 +273,10 @@ def test_a_callback_beyond_the_bound_is_kept_by_reference(log: MemoryLog) -> Non
     assert reports(log) == []
 
 
-def test_a_large_callback_is_signed_as_any_other(log: MemoryLog) -> None:
-    """Whoever has no secret fills no quarantine; the signature is of all of the body."""
+def test_a_large_callback_is_signed_like_any_other(log: MemoryLog) -> None:
+    """Without the secret nobody can fill the quarantine topic; the signature covers the
+    whole body.
+    """
     raw = padded(BODY_BYTES_MAX + 100_000)
     registry = CollectorRegistry()
     with serving(webhook(log, b"secret", registry=registry).app()) as hook:
@@ -287,10 +289,10 @@ def test_a_large_callback_is_signed_as_any_other(log: MemoryLog) -> None:
     assert counted(registry) == {"denied": 1, "too_large": 1}
 
 
-def test_a_body_that_does_not_come_in_time_is_told_so(
+def test_a_body_that_arrives_too_slowly_gets_a_timeout(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SEC-08: A connection that trickles holds no memory for ever."""
+    """SEC-08: a slow connection does not occupy memory forever."""
     monkeypatch.setattr("processors.rail.webhook.BODY_S_MAX", 0.2)
 
     def trickle() -> Iterator[bytes]:
@@ -305,10 +307,10 @@ def test_a_body_that_does_not_come_in_time_is_told_so(
     assert counted(registry) == {"incomplete": 1}
 
 
-def test_bodies_that_fill_the_memory_are_sent_again_later(
+def test_callbacks_beyond_the_memory_limit_are_refused_and_sent_again(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SEC-08: All bodies together are bounded; what they held is given back, refused or not."""
+    """SEC-08: the sum of all bodies is bounded, and their memory is released, refused or not."""
     monkeypatch.setattr("processors.rail.webhook.BODIES_BYTES_MAX", 20_000)
     with serving(webhook(log).app()) as hook:
         answers = [
@@ -319,7 +321,7 @@ def test_bodies_that_fill_the_memory_are_sent_again_later(
     assert len(reports(log)) == 2
 
 
-def test_the_simulated_rail_calls_back_until_it_is_taken(log: MemoryLog) -> None:
+def test_the_simulated_rail_calls_back_until_it_is_accepted(log: MemoryLog) -> None:
     simulator = RailSimulator(clock=CLOCK)
     broken = BrokenLog(HeldClock(NOW_MS))
     with (
@@ -336,11 +338,11 @@ def test_the_simulated_rail_calls_back_until_it_is_taken(log: MemoryLog) -> None
         assert kinds == {"ACCEPTED", "SETTLED"}
 
 
-def test_answers_are_sent_at_once_and_not_after_an_acknowledgement() -> None:
-    """Without it each body waits 40 ms behind its head, on every port of ours."""
+def test_responses_are_sent_at_once_and_not_after_a_tcp_acknowledgement() -> None:
+    """Otherwise each body waits 40 ms behind its head, on every port of ours."""
 
     async def nothing(scope: Any, receive: Any, send: Any) -> None:
-        """No application: only the port is looked at."""
+        """No application: the test uses the port only."""
 
     server = ThreadedServer(nothing, host="127.0.0.1", port=0, bounds=Bounds(), name="test")
     try:

@@ -1,4 +1,4 @@
-"""Withdraws: what is certain, what is not, and nothing is sent once one was read (ruling 8)."""
+"""Withdrawals: what is certain, what is not, and nothing is sent once one was read (ruling 8)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOTHING = {"kind": "NOTHING"}
 
 
 def begun(harness: Harness) -> Instance:
-    """An instance that has the partition before anything is on it, and reads a SUBMIT."""
+    """An instance that gets the partition while it is empty, and reads a SUBMIT."""
     instance = harness.instance()
     instance.assign()
     harness.instruct("SUBMIT")
@@ -40,14 +40,16 @@ def begun(harness: Harness) -> Instance:
 
 
 def withdraw(harness: Harness, instance: Instance) -> None:
-    """A withdraw comes to the topic; the scout reads it at once, and then the lanes."""
+    """Write a withdrawal to the topic; the look-ahead reader reads it first, then the lanes."""
     harness.instruct("WITHDRAW")
     instance.look_ahead()
     instance.poll(WITHDRAW)
 
 
-def test_an_attempt_that_slept_in_submitting_is_never_sent_again(harness: Harness) -> None:
-    """SUBMIT asleep in SUBMITTING, WITHDRAW overtakes, SUBMIT wakes, rail unknown."""
+def test_an_attempt_paused_in_submitting_is_never_sent_again(harness: Harness) -> None:
+    """SUBMIT waits in SUBMITTING, WITHDRAW overtakes it, SUBMIT resumes, the rail says
+    "unknown".
+    """
     harness.script({"kind": "HTTP", "status": 503, "times": 1})
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -64,8 +66,10 @@ def test_an_attempt_that_slept_in_submitting_is_never_sent_again(harness: Harnes
     assert last.submitted_at == harness.clock.now_ms() >= NOW_MS + WINDOW_MS
 
 
-def test_nor_by_an_instance_that_comes_after(harness: Harness) -> None:
-    """As above, and the process is replaced while the attempt sleeps."""
+def test_an_attempt_paused_in_submitting_is_not_sent_by_a_later_instance_either(
+    harness: Harness,
+) -> None:
+    """As above, and the process is replaced while the attempt waits."""
     harness.script({"kind": "HTTP", "status": 503, "times": 1})
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -76,8 +80,8 @@ def test_nor_by_an_instance_that_comes_after(harness: Harness) -> None:
     assert ("NOT_SUBMITTED", None) in harness.said()
 
 
-def test_what_the_rail_took_before_the_withdraw_is_found_at_once(harness: Harness) -> None:
-    """The answer was lost, the rail has it: its word comes long before submitBefore."""
+def test_a_submission_accepted_before_the_withdrawal_is_found_at_once(harness: Harness) -> None:
+    """The answer was lost, but the rail has it and says so long before submitBefore."""
     harness.script({"kind": "HTTP", "status": 503, "times": 1, "taken": True})
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -90,7 +94,7 @@ def test_what_the_rail_took_before_the_withdraw_is_found_at_once(harness: Harnes
 
 
 def test_a_refused_connection_ends_as_certainly_not_submitted(harness: Harness) -> None:
-    """Connection refused before anything was sent, cancel, unknown after submitBefore."""
+    """Connection refused before anything was sent, cancel, "unknown" after submitBefore."""
     harness.refuses_connections = True
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -104,8 +108,10 @@ def test_a_refused_connection_ends_as_certainly_not_submitted(harness: Harness) 
     assert tries == ["CONNECT_FAILED"]
 
 
-def test_a_record_that_does_not_reach_back_never_says_withdrawn(harness: Harness) -> None:
-    """Record gone, cancel, the rail silent, then settles: ALREADY_SUBMITTED."""
+def test_a_record_that_does_not_cover_the_instruction_never_says_withdrawn(
+    harness: Harness,
+) -> None:
+    """The record is gone, cancel, the rail is silent, then it settles: ALREADY_SUBMITTED."""
     harness.instruct("SUBMIT")
     harness.instance().run()
     assert harness.submitted() == 1
@@ -123,10 +129,10 @@ def test_a_record_that_does_not_reach_back_never_says_withdrawn(harness: Harness
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_submission_that_waited_is_withdrawn_without_asking_the_rail(
+def test_a_waiting_submission_is_withdrawn_without_asking_the_rail(
     harness: Harness, late: bool
 ) -> None:
-    """The SUBMIT is new to this process and nothing was written of it: that is certain."""
+    """The SUBMIT is new to this process, and nothing was recorded for it: certain."""
     harness.stopped = "stop-1: a person"
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -134,35 +140,45 @@ def test_a_submission_that_waited_is_withdrawn_without_asking_the_rail(
     if late:
         harness.clock.advance(WINDOW_MS)
     assert instance.try_once(WITHDRAW) is None
-    assert (answers(harness), harness.asked()) == ([("WITHDRAWN", None)], 0)
+    assert (answers(harness), harness.requested()) == ([("WITHDRAWN", None)], 0)
     harness.stopped = None
     assert instance.try_once(SUBMIT) is None
     assert harness.submitted() == 0
 
 
-def test_a_withdraw_overtakes_a_submission_that_was_read_and_never_begun(harness: Harness) -> None:
-    """The scout has read the withdraw: the submission, at work first, waits for its answer."""
+def test_a_withdrawal_overtakes_a_submission_that_was_read_and_never_started(
+    harness: Harness,
+) -> None:
+    """The look-ahead has read the withdrawal, so the submission, although first, waits for its
+    answer.
+    """
     instance = begun(harness)
     withdraw(harness, instance)
     assert instance.try_once(SUBMIT) is not None
     assert instance.try_once(WITHDRAW) is None
     assert instance.try_once(SUBMIT) is None
-    assert (harness.submitted(), harness.asked()) == (0, 0)
+    assert (harness.submitted(), harness.requested()) == (0, 0)
     assert set(harness.kinds()) == {"WITHDRAWN"}
 
 
-def test_a_record_that_reaches_back_is_believed_when_the_rail_is_silent(harness: Harness) -> None:
-    """The SUBMIT stood on the topic before the process came; an older record is on its own."""
+def test_a_record_that_covers_the_instruction_counts_when_the_rail_is_silent(
+    harness: Harness,
+) -> None:
+    """The SUBMIT was on the topic before the process started; the adapter record has an older
+    entry.
+    """
     harness.instruct("SUBMIT")
     harness.instruct("WITHDRAW")
     harness.script(NO_ANSWER)
     harness.instance().run()
     assert set(answers(harness)) == {("WITHDRAWN", None)}
-    assert (harness.submitted(), harness.asked()) == (0, 1)
+    assert (harness.submitted(), harness.requested()) == (0, 1)
 
 
-def test_the_rails_word_goes_before_a_record_that_reaches_back(harness: Harness) -> None:
-    """A restored backup: the record is old enough and knows nothing, but the rail has it."""
+def test_the_rails_answer_outweighs_a_record_that_covers_the_instruction(harness: Harness) -> None:
+    """A restored backup: the record is old enough but has no entry, and the rail has
+    the payment.
+    """
     harness.instruct("SUBMIT")
     harness.instance().run()
     del harness.log.topics[topology.RAIL_SUBMITTED][1:]
@@ -183,10 +199,10 @@ def test_the_rails_word_goes_before_a_record_that_reaches_back(harness: Harness)
         ({"kind": "ENQUIRY", "status": "ACCEPTED"}, True, (ALREADY, "SUBMITTED")),
     ],
 )
-def test_without_a_record_only_the_rails_final_word_is_certain(
+def test_without_a_record_only_the_rails_final_unknown_is_certain(
     harness: Harness, rail: dict[str, object], late: bool, expected: tuple[str, str | None]
 ) -> None:
-    """Ruling 8: unknown after submitBefore is certain; unknown before it, or silence, is not."""
+    """Ruling 8: "unknown" after submitBefore is certain; before it, like silence, it is not."""
     forget_record(harness)
     harness.script(rail)
     harness.instruct("WITHDRAW")
@@ -207,21 +223,23 @@ def test_without_a_record_only_the_rails_final_word_is_certain(
         (["SUBMITTING", "REFUSED"], NOTHING, True, (ALREADY, "SUBMITTED")),
         (["SUBMITTING", "NOT_SUBMITTED"], NOTHING, False, ("NOT_SUBMITTED", None)),
         (["WITHDRAWN"], NOTHING, False, ("WITHDRAWN", None)),
-        # An instance that had lost the partition wrote the last one.
+        # The last entry is by an instance that had lost the partition.
         (["SUBMITTING", "WITHDRAWN"], NOTHING, False, (ALREADY, "SUBMITTING")),
         (["SUBMITTING", "SUBMITTED", "NOT_SUBMITTED"], NOTHING, True, (ALREADY, "SUBMITTED")),
         (["SUBMITTING", "SUBMITTED", "SUBMITTING"], NOTHING, True, (ALREADY, "SUBMITTED")),
         (["WITHDRAWN", "SUBMITTING"], NOTHING, False, (ALREADY, "SUBMITTING")),
     ],
 )
-def test_a_withdraw_is_answered_from_the_record(
+def test_a_withdrawal_is_answered_from_the_record(
     harness: Harness,
     phases: list[str],
     rail: dict[str, object],
     late: bool,
     expected: tuple[str, str | None],
 ) -> None:
-    """What may have been submitted is never believed withdrawn; the code says what it rests on."""
+    """An attempt that may have been submitted never counts as withdrawn; the code names
+    the basis.
+    """
     harness.record_of(REFERENCE, *phases)
     harness.script(rail)
     harness.instruct("WITHDRAW")
@@ -231,8 +249,8 @@ def test_a_withdraw_is_answered_from_the_record(
     assert answers(harness) == [expected]
 
 
-def test_not_submitted_by_one_who_missed_a_try_is_not_believed(harness: Harness) -> None:
-    """It knew of one try when there were two: the second may have reached the rail."""
+def test_not_submitted_from_an_instance_that_missed_a_try_does_not_count(harness: Harness) -> None:
+    """It knew of one try out of two: the second may have reached the rail."""
     harness.record_of(REFERENCE, "SUBMITTING", tries=2)
     harness.record_of(REFERENCE, "NOT_SUBMITTED", tries=1)
     harness.instruct("WITHDRAW")
@@ -240,8 +258,10 @@ def test_not_submitted_by_one_who_missed_a_try_is_not_believed(harness: Harness)
     assert answers(harness) == [(ALREADY, "SUBMITTING")]
 
 
-def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(harness: Harness) -> None:
-    """Answered or not; after submitBefore it need not be, and the memory is bounded by that."""
+def test_a_withdrawal_is_remembered_until_nothing_can_be_submitted_any_more(
+    harness: Harness,
+) -> None:
+    """Whether answered or not. After submitBefore it is not needed, which bounds the memory."""
     instance = begun(harness)
     withdraw(harness, instance)
     instance.run()
@@ -259,10 +279,10 @@ def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(harnes
     assert remembered == [2, 3]
 
 
-def test_more_withdraws_than_can_be_remembered_end_the_process(
+def test_more_withdrawals_than_can_be_remembered_end_the_process(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever forgot one could submit what was withdrawn."""
+    """An adapter that forgot one could submit a withdrawn attempt."""
     monkeypatch.setattr("processors.rail.worker.WITHDRAWN_MAX", 2)
     instance = harness.instance()
     for attempt in (1, 2, 3):
@@ -272,7 +292,7 @@ def test_more_withdraws_than_can_be_remembered_end_the_process(
 
 
 def test_a_submission_decided_long_ago_is_not_new(harness: Harness) -> None:
-    """A topic that is copied into itself has old instructions at new offsets."""
+    """A topic copied into itself has old instructions at new offsets."""
     forget_record(harness)
     instance = harness.instance()
     instance.assign()
@@ -285,7 +305,7 @@ def test_a_submission_decided_long_ago_is_not_new(harness: Harness) -> None:
 
 
 def test_a_submission_read_by_an_earlier_assignment_is_not_new(harness: Harness) -> None:
-    """The partition was away meanwhile: whoever had it may have submitted."""
+    """The partition was elsewhere in between: its owner may have submitted."""
     forget_record(harness)
     instance = begun(harness)
     instance.generation += 1
@@ -294,8 +314,8 @@ def test_a_submission_read_by_an_earlier_assignment_is_not_new(harness: Harness)
     assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
 
 
-def test_nothing_is_sent_when_its_time_ends_while_the_group_confirms(harness: Harness) -> None:
-    """The coordinator may take seconds: submitBefore is looked at again right before the call."""
+def test_nothing_is_sent_if_its_time_ends_while_the_group_confirms(harness: Harness) -> None:
+    """The coordinator may take seconds: submitBefore is checked again right before the call."""
     instance = begun(harness)
     harness.ownership.takes_ms = WINDOW_MS
     assert instance.try_once(SUBMIT) is not None
@@ -305,8 +325,8 @@ def test_nothing_is_sent_when_its_time_ends_while_the_group_confirms(harness: Ha
     assert (harness.submitted(), harness.kinds()) == (0, ["NOT_SUBMITTED"])
 
 
-def test_a_withdraw_read_between_submitting_and_the_call_stops_the_call(harness: Harness) -> None:
-    """The scout is in another thread: the last look is after SUBMITTING was written."""
+def test_a_withdrawal_read_between_submitting_and_the_call_stops_the_call(harness: Harness) -> None:
+    """The look-ahead is another thread: the last check follows the SUBMITTING record."""
     instance = begun(harness)
     harness.instruct("WITHDRAW")
     written = harness.log.publish
@@ -323,8 +343,8 @@ def test_a_withdraw_read_between_submitting_and_the_call_stops_the_call(harness:
     assert answers(harness) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
 
 
-def test_offsets_pass_only_what_is_finished(harness: Harness) -> None:
-    """A withdraw that is done behind a submission that sleeps is read again after a crash."""
+def test_offsets_pass_only_finished_records(harness: Harness) -> None:
+    """A finished withdrawal behind a waiting submission is read again after a crash."""
     harness.refuses_connections = True
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None

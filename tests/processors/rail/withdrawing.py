@@ -1,4 +1,4 @@
-"""An attempt that was begun, and a withdraw of it."""
+"""An attempt that was started, and its withdrawal."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def forget_record(harness: Harness) -> None:
 
 
 def answers(harness: Harness) -> list[tuple[str, str | None]]:
-    """What withdraws and ends were answered with; tries on the wire are left out."""
+    """The answers to withdrawals, and end reports; NO_ANSWER of single tries is left out."""
     return [(kind, code) for kind, code in harness.said() if kind in CERTAIN | {ALREADY}]

@@ -11,16 +11,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from control import quarantine
+from control.acts.key_file import SigningKey
 from control.fold import Control
-from control.key_file import SigningKey
 from control.quarantine import RAIL_CALLBACKS as CALLBACK
 from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
+from core.control_records import ClusterRecorded, RedriveConfirmed, RedriveDone, RedriveRequested
 from core.payment.commands import RailReport
-from core.records import ClusterRecorded, RedriveConfirmed, RedriveDone, RedriveRequested
 from core.values import PaymentIntentId, external_ref
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from engine.clients.publisher import NotConfirmed, Refused
-from engine.clock import HeldClock
 from engine.errors import EngineError, Exit
 from engine.ports import Headers
 from engine.records import UNREADABLE_HEADER, LogRecord
@@ -28,6 +27,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.redriver.handler import TRY_S_MAX, Redriver
 from schemas import topology
 from schemas.errors import RegistryDown
+from tests.clock import HeldClock
 from tests.control.people import CLUSTER, Hands, activated, key_of
 from tests.gateways.harness import payment
 from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
@@ -39,7 +39,7 @@ OTHER_BANK = msgspec.json.encode(
 
 
 class Log(MemoryLog):
-    """A log whose topics may refuse what is published to them, and whose reader may fail."""
+    """A log whose topics may refuse records and whose reader may fail."""
 
     def __init__(self) -> None:
         super().__init__(HeldClock(NOW_MS))
@@ -65,7 +65,7 @@ class Log(MemoryLog):
         found = [r for r in self.of(topic) if (r.partition, r.offset) == (partition, offset)]
         return found[0] if found else None
 
-    # -- what a test puts there
+    # -- the test's records ------------------------------------------------------------------------
 
     def quarantine(
         self,
@@ -75,7 +75,7 @@ class Log(MemoryLog):
         headers: Headers | None = None,
         kept: bool = True,
     ) -> int:
-        """An input and its quarantined copy, whole or by reference; the copy's offset."""
+        """An input and its quarantined copy, whole or by reference; returns the copy's offset."""
         self.append(topic, b"key", value, headers)
         record = self.of(topic)[-1]
         copy = quarantine.copy_of(record, quarantine.PARKED, "why")
@@ -86,7 +86,7 @@ class Log(MemoryLog):
 
 
 class Harness:
-    """The redriver over a log, and two persons."""
+    """The redriver over a log, and the two people who sign its acts."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -95,7 +95,7 @@ class Harness:
         for record in (cluster, activated()):
             self.control.apply_record(0, record)
         self.hands = Hands()
-        self.asked = 0
+        self.count = 0
         self.redriver = self.restarted()
 
     def restarted(self, key: SigningKey | None = None) -> Redriver:
@@ -113,19 +113,19 @@ class Harness:
         return self.redriver
 
     def ask(self, *offsets: int, to: str | None = None, confirmed_by: str = "ben") -> str:
-        self.asked += 1
-        name = f"rdr-{self.asked}"
-        asked = RedriveRequested(
+        self.count += 1
+        name = f"rdr-{self.count}"
+        requested = RedriveRequested(
             request_id=name, partition=0, offsets=offsets, reason="fixed", requested_at=NOW_MS,
             actor="olga", payment_intent_id=None if to is None else PaymentIntentId(to),
         )  # fmt: skip
-        self.control.apply_record(2 * self.asked, self.hands.in_turn(self.control, asked))
+        self.control.apply_record(2 * self.count, self.hands.in_turn(self.control, requested))
         confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)
-        self.control.apply_record(2 * self.asked + 1, self.hands.in_turn(self.control, confirmed))
+        self.control.apply_record(2 * self.count + 1, self.hands.in_turn(self.control, confirmed))
         return name
 
     def step(self) -> None:
-        """One turn, and what the control topic says of it."""
+        """One turn; returns the redriver's records on the control topic."""
         before = len(self.log.of(topology.CONTROL))
         self.redriver.step()
         for at in self.log.of(topology.CONTROL)[before:]:
@@ -158,7 +158,7 @@ def too_large(_: bytes | None) -> Exception:
 
 
 def put_back(log: Log) -> list[LogRecord]:
-    """Records that a redrive has published."""
+    """The records that a redrive has published."""
     records = log.of(topology.COMMANDS)
     return [r for r in records if r.headers and r.headers[-1][0] == HEADER_REDRIVEN]
 
@@ -167,7 +167,7 @@ def put_back(log: Log) -> list[LogRecord]:
 
 
 def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, harness: Harness) -> None:
-    """Domain §5: the origin topic and partition, and a header naming where it was put back from."""
+    """Domain §5: the origin topic and partition, and a header that names the origin."""
     name = harness.ask(log.quarantine(b"\x00raw", headers=[("a", b"b"), (HEADER_REDRIVEN, b"old")]))
     done = harness.answer(name)
     assert (done.redriven, done.refused) == (1, None)
@@ -182,7 +182,7 @@ def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, harness: Harne
     ("value", "headers"),
     [(ZEROS, []), (b"small", [("h", ZEROS), ("i", None)]), (None, [("h", ZEROS)])],
 )
-def test_what_stands_by_reference_goes_back_from_its_original(
+def test_a_record_by_reference_goes_back_from_its_original(
     log: Log, harness: Harness, value: bytes | None, headers: Headers
 ) -> None:
     """The original's own key, value and headers, not the excerpts."""
@@ -196,7 +196,7 @@ def test_what_stands_by_reference_goes_back_from_its_original(
 
 
 def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, harness: Harness) -> None:
-    """Domain §4: assignedFrom names the origin, its SHA-256 and both persons."""
+    """Domain §4: assignedFrom names the origin, its SHA-256 and both people."""
     callback = LogRecord(CALLBACK, 0, -1, NOW_MS, b"OTHERBANK-1", OTHER_BANK, [])
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
@@ -215,7 +215,7 @@ def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, harness: Ha
 # --- what is refused, before anything is put back -------------------------------------------------
 
 
-def test_one_person_alone_redrives_nothing(log: Log, harness: Harness) -> None:
+def test_one_person_alone_cannot_redrive(log: Log, harness: Harness) -> None:
     harness.ask(log.quarantine(b"raw"), confirmed_by=" OLGA ")
     harness.step()
     assert (put_back(log), harness.answers()) == ([], {})
@@ -265,7 +265,7 @@ REFUSED: dict[str, tuple[Callable[[Log], int], str]] = {
 
 
 @pytest.mark.parametrize("which", REFUSED)
-def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
+def test_a_request_that_cannot_be_completed_is_refused_and_does_nothing(
     log: Log, harness: Harness, which: str
 ) -> None:
     """Refused with the reason on the control topic; nothing was put back."""
@@ -278,7 +278,7 @@ def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
 
 
 def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harness: Harness) -> None:
-    """What never stood on a topic has nowhere to be read from."""
+    """It was never on a topic, so it cannot be read from one."""
     callback = LogRecord(CALLBACK, 0, -1, NOW_MS, None, ZEROS, [])
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
@@ -286,22 +286,21 @@ def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harnes
         assert "is quarantined by reference" in (done.refused or "")
 
 
-def test_the_records_of_one_request_are_bounded_in_memory(log: Log, harness: Harness) -> None:
-    """10,000 whole copies would be 20 GB; it is refused and says what to do."""
+def test_the_memory_for_one_request_is_bounded(log: Log, harness: Harness) -> None:
+    """10,000 whole copies would be 20 GB; the request is refused with advice."""
     offsets = [log.quarantine(bytes(1_048_576)) for _ in range(BYTES_MAX // 1_048_576 + 1)]
     done = harness.answer(harness.ask(*offsets))
     assert "ask for fewer at once" in (done.refused or "")
     assert harness.answer(harness.ask(*offsets[1:-1])).refused is None
 
 
-# --- what Kafka does not take, or does not answer -------------------------------------------------
+# --- refused or unanswered by Kafka ---------------------------------------------------------------
 
 
-def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
+def test_a_record_refused_by_its_topic_ends_the_request_and_not_the_process(
     log: Log, harness: Harness
 ) -> None:
-    """The adapters ended at every start. What stood before it was put back, what stands
-    behind it was not, the answer says so, and the next request is carried out."""
+    """Records before it were put back, records behind it were not, and the answer says so."""
     small, large, behind = (log.quarantine(v) for v in (b"small", bytes(1_048_400), b"behind"))
     log.refuses[topology.COMMANDS] = lambda value: (
         too_large(value) if len(value or b"") > 9 else None
@@ -323,11 +322,10 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     [NotConfirmed("TIMED_OUT"), Exit("READ_STUCK"), RegistryDown("no answer")],
     ids=lambda each: type(each).__name__,
 )
-def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
+def test_a_waiting_request_delays_no_other_and_ends(
     log: Log, harness: Harness, problem: Exception
 ) -> None:
-    """Kafka or the registry does not answer for one of two requests. It is tried again
-    for a bounded time, and then refused, so that people see it and can ask again."""
+    """It is retried for a bounded time and then refused, so that operators see it."""
     waits, goes = log.quarantine(b"waits"), log.quarantine(b"goes")
     log.refuses[topology.COMMANDS] = lambda value: problem if value == b"waits" else None
     first, second = harness.ask(waits), harness.ask(goes)
@@ -342,10 +340,10 @@ def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
     assert "given up after 300 s, ask again" in (done.refused or "")
 
 
-def test_a_request_goes_on_where_it_was_when_kafka_answers_again(
+def test_a_request_continues_where_it_was_once_kafka_answers_again(
     log: Log, harness: Harness
 ) -> None:
-    """What was put back before the outage is not put back twice by the same process."""
+    """The same process does not put back twice what it put back before the outage."""
     offsets = [log.quarantine(b"%d" % n) for n in range(4)]
     log.refuses[topology.COMMANDS] = lambda value: (
         NotConfirmed("TIMED_OUT") if value == b"2" else None
@@ -359,8 +357,10 @@ def test_a_request_goes_on_where_it_was_when_kafka_answers_again(
     assert [r.value for r in put_back(log)] == [b"0", b"1", b"2", b"3"]
 
 
-def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, harness: Harness) -> None:
-    """A place in quarantine that nobody can read ends no process."""
+def test_a_reader_that_does_not_answer_ends_the_request_within_its_time(
+    log: Log, harness: Harness
+) -> None:
+    """An unreadable quarantine offset ends no process."""
     name = harness.ask(log.quarantine(b"raw"))
     log.unreadable = EngineError("READ_STUCK", "nothing for 60 s")
     harness.step()
@@ -368,8 +368,8 @@ def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, harnes
     assert "READ_STUCK" in (harness.answer(name).refused or "")
 
 
-def test_a_defect_refuses_its_own_request_alone(log: Log, harness: Harness) -> None:
-    """An error that nobody expected would meet the request again at every start."""
+def test_a_defect_refuses_only_its_own_request(log: Log, harness: Harness) -> None:
+    """Otherwise an unexpected error would meet the request again at every start."""
     bad, good = log.quarantine(b"bad"), log.quarantine(b"good")
     log.refuses[topology.COMMANDS] = lambda value: TypeError("odd") if value == b"bad" else None
     first, second = harness.ask(bad), harness.ask(good)
@@ -378,10 +378,10 @@ def test_a_defect_refuses_its_own_request_alone(log: Log, harness: Harness) -> N
     assert harness.answers()[second].refused is None
 
 
-def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
+def test_a_confirmed_request_without_an_answer_is_answered_after_a_restart(
     log: Log, harness: Harness
 ) -> None:
-    """The control topic remembers; twice put back is a duplicate."""
+    """The control topic has it; the second redrive is a duplicate."""
     name = harness.ask(log.quarantine(b"raw"))
     log.refuses[topology.CONTROL] = lambda _: NotConfirmed("TIMED_OUT")
     with pytest.raises(NotConfirmed):
@@ -393,8 +393,8 @@ def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
     assert [r.value for r in put_back(log)] == [b"raw", b"raw"]
 
 
-def test_a_redriver_whose_key_is_not_listed_carries_nothing_out(log: Log, harness: Harness) -> None:
-    """Nobody would obey its answers, and each start would put the same records back again."""
+def test_a_redriver_whose_key_is_not_listed_carries_out_nothing(log: Log, harness: Harness) -> None:
+    """Its answers would be refused, and each start would redrive the same records again."""
     assert harness.redriver.unable() is None
     why = harness.restarted(key=key_of("mallory")).unable()
     assert "not redriver's in the operators file in force" in (why or "")

@@ -1,4 +1,4 @@
-"""A log with some of everything; and the runbook's replay tests printed by their sentences."""
+"""A log that contains some of every case; prints the runbook's replay tests by their sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PREFIX = "test_"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Remember the result of each of the seven."""
+    """Record the result of each of the seven."""
     report: Any = yield
     if item.path.name == RUNBOOK and (report.when == "call" or report.failed):
         results = item.config.stash.setdefault(RESULTS, {})
@@ -27,7 +27,7 @@ RESULTS = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The sentences, as the runbook prints them."""
+    """The sentences as the runbook prints them."""
     results = config.stash.get(RESULTS, {})
     if not results:
         return
@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(scope="module")
 def made() -> tuple[World, dict[str, str]]:
-    """One history for all tests; each takes a log of its own from it and damages that."""
+    """One history for all tests; each takes its own log from it and damages that."""
     world = World()
     return world, world.mixed()
 

@@ -1,4 +1,4 @@
-"""A log with some of everything, made once for a file of tests."""
+"""A log that contains some of every case, made once per test file."""
 
 from __future__ import annotations
 

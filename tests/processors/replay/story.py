@@ -1,7 +1,7 @@
-"""One payment's history written by hand, event by event, as no honest core would decide it.
+"""One payment's history written by hand, event by event, as no correct core would decide it.
 
-Each call is one decision. `log` puts it on a log with a good chain and a good lifecycle record, so
-that only what judges the content can notice.
+Each call is one decision. `log` puts it on a log with a valid chain and a valid lifecycle record,
+so that only a check of the content can notice.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Story:
     # -- the log -----------------------------------------------------------------------------------
 
     def values(self, codec: Codec) -> list[bytes]:
-        """The events as bytes, each with the hash of the one before."""
+        """The events as bytes, each with the hash of the previous one."""
         values: list[bytes] = []
         for event in self.events:
             if values:
@@ -108,7 +108,7 @@ class Story:
         return values
 
     def log(self, codec: Codec, log: MemoryLog | None = None) -> MemoryLog:
-        """The events and the lifecycle record of their fold, added to `log`."""
+        """Add the events and the lifecycle record of their fold to `log`."""
         log = log or MemoryLog(dict.fromkeys((*READ, t.CHECKPOINTS), PARTITIONS))
         key = self.payment.encode()
         number = partition_of(key, PARTITIONS)
@@ -124,7 +124,7 @@ class Story:
         return log
 
 
-# -- events: each gives what `then` takes ----------------------------------------------------------
+# -- events: each returns an argument of `then` ----------------------------------------------------
 
 
 def made(kind: type[Any], **fields: Any) -> Maker:
@@ -149,7 +149,7 @@ def created(amount: int = AMOUNT) -> Maker:
     )
 
 
-def asked(
+def requested(
     operation: Any, amount: int = AMOUNT, *, attempt: int = 1, number: int = 1, repeat: int = 0,
     approval: str | None = None, frees: str | None = None,
 ) -> Maker:  # fmt: skip
@@ -248,7 +248,7 @@ def passed(phase: Any = "RETRY") -> Maker:
 
 
 def authorised() -> tuple[Maker, Maker, Maker]:
-    """The policy passed, and the first attempt is made."""
+    """The policy passed, and the first attempt is created."""
     return (
         passed("CREATE"),
         lambda story: e.PaymentAuthorised(

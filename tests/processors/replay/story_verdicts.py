@@ -1,4 +1,4 @@
-"""Events of a story that people and conflicts make: approvals, verdicts, confirmations, returns."""
+"""Story events by people and conflicts: approvals, verdicts, confirmations, returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def approved(
     action: Any, name: str = "apr_001", *, attempt: int = 1, conflict: str | None = None,
     verdict: Any = None,
 ) -> tuple[Maker, Maker]:  # fmt: skip
-    """Asked for by one person and approved by another."""
+    """Requested by one person and approved by another."""
     return (
         lambda story: e.OperatorActionRequested(
             header=story.header(attempt=attempt, approval=name),
@@ -67,7 +67,7 @@ def conflict(
 def resolved(
     verdict: Any, amount: int | None = None, *, attempt: int = 1, name: str = "cnf_001"
 ) -> tuple[Maker, Maker, Maker]:
-    """A person's verdict, under an approval of its own."""
+    """A person's verdict, under a separate approval."""
     approval = name.replace("cnf_", "apr_9")[:7]
     asking, granting = approved(
         "RESOLVE_RECONCILIATION", approval, attempt=attempt, conflict=name, verdict=verdict

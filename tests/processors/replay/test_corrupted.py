@@ -1,4 +1,4 @@
-"""Each damage to a log is found by the right strength (RP-10, RP-12)."""
+"""Each kind of damage to a log is found by the right strength (RP-10, RP-12)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _kinds(report: Report, name: str) -> set[str]:
     return {failure.kind for failure in getattr(report, name).failures}
 
 
-# Each damages the log of the settled payment; beside it stands what must find it.
+# Each damages the log of the settled payment; the table names what must find it.
 
 
 def _dropped(world: World, log: MemoryLog, payment: str) -> None:
@@ -64,7 +64,9 @@ def _tail_cut(world: World, log: MemoryLog, payment: str) -> None:
 
 
 def _rewritten(world: World, log: MemoryLog, payment: str) -> None:
-    """The settled amount raised, and every later event chained again: the bytes are consistent."""
+    """The settled amount is raised and every later event chained again: the bytes are
+    consistent.
+    """
     records, own = place(log, payment)
     head = b""
     for number, index in enumerate(own):
@@ -85,7 +87,7 @@ def _foreign(world: World, log: MemoryLog, payment: str) -> None:
 
 
 def _foreign_chained(world: World, log: MemoryLog, payment: str) -> None:
-    """An event with a good chain that no input made."""
+    """An event with a valid chain that no input caused."""
     records, own = place(log, payment)
     last = world.codec.decode(t.EVENTS, records[own[-1]].value)
     last.header.sequence += 1
@@ -139,7 +141,7 @@ def _input_removed(world: World, log: MemoryLog, payment: str) -> None:
 
 
 def _outcome_removed(world: World, log: MemoryLog, payment: str) -> None:
-    """The refusal of an operator's command, behind which another command was decided."""
+    """The refusal of an operator's command, after which another command was decided."""
     records, own = place(log, payment, t.OUTCOMES)
     for index in own:
         outcome = world.codec.decode(t.OUTCOMES, records[index].value)
@@ -188,7 +190,7 @@ def _checkpoint_of_another_key(world: World, log: MemoryLog, payment: str) -> No
 
 
 def _checkpoint_removed(world: World, log: MemoryLog, payment: str) -> None:
-    """The first of two is gone, so the second stands alone."""
+    """The first of two is gone, so the second has no predecessor."""
     records, partition = _checkpoint(log, world, payment)
     first = world.codec.decode(t.CHECKPOINTS, records[0].value)
     draft = build(
@@ -230,7 +232,7 @@ CORRUPTED: list[tuple[Damage, dict[str, str]]] = [
 @pytest.mark.parametrize(
     ("damage", "found_by"), CORRUPTED, ids=[damage.__name__.strip("_") for damage, _ in CORRUPTED]
 )
-def test_a_corrupted_history_is_found_by_the_right_check_and_named(
+def test_a_corrupted_history_is_found_and_named_by_the_right_check(
     world: World, names: dict[str, str], damage: Damage, found_by: dict[str, str]
 ) -> None:
     payment = names["settled"]

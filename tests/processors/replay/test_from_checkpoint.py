@@ -1,4 +1,5 @@
-"""A replay from the last good checkpoint on: what it excuses, what it never does, and what it says.
+"""A replay from the last good checkpoint: what it excuses, what it never excuses, and what it
+reports.
 
 Domain §10: RESUME needs fold and chain at least from the last good checkpoint. RP-12, SEC-03.
 """
@@ -28,7 +29,7 @@ def made() -> tuple[World, dict[str, str]]:
 
 
 def signed(world: World, log: MemoryLog, records: list[LogRecord], ends: list[int]) -> None:
-    """The partition's checkpoints again: one up to each index of `ends`."""
+    """Replace the partition's checkpoints by one up to each index in `ends`."""
     partition = records[0].partition
     log.records[t.CHECKPOINTS, partition] = []
     previous: Sealed | None = None
@@ -56,7 +57,7 @@ def altered(records: list[LogRecord], index: int) -> None:
 def damaged(
     made: tuple[World, dict[str, str]], *, signed_behind: bool, **changes: Any
 ) -> tuple[Report, str]:
-    """One event of the settled payment is altered after it was signed, or before anything was."""
+    """One event of the settled payment is altered after it was signed, or before any was."""
     world, names = made
     log, payment = world.log(), names["settled"]
     records, own = place(log, payment)
@@ -67,7 +68,7 @@ def damaged(
     return replay(world, log, from_checkpoint=True, **changes), payment
 
 
-def test_a_break_that_a_good_checkpoint_stands_behind_is_excused_and_named(
+def test_a_break_before_the_last_good_checkpoint_is_excused_and_named(
     made: tuple[World, dict[str, str]],
 ) -> None:
     report, payment = damaged(made, signed_behind=True)
@@ -77,7 +78,7 @@ def test_a_break_that_a_good_checkpoint_stands_behind_is_excused_and_named(
     assert report.chain.verdict == report.fold.verdict == "passed"
 
 
-def test_a_break_behind_the_last_good_checkpoint_is_never_excused(
+def test_a_break_after_the_last_good_checkpoint_is_never_excused(
     made: tuple[World, dict[str, str]],
 ) -> None:
     report, payment = damaged(made, signed_behind=False)
@@ -86,7 +87,7 @@ def test_a_break_behind_the_last_good_checkpoint_is_never_excused(
     assert report.first_failure.payment == payment
 
 
-def test_a_payment_is_left_out_by_name_only_and_the_scope_says_so(
+def test_a_payment_is_excluded_only_by_name_and_the_scope_says_so(
     made: tuple[World, dict[str, str]],
 ) -> None:
     _, names = made
@@ -97,10 +98,10 @@ def test_a_payment_is_left_out_by_name_only_and_the_scope_says_so(
     assert not other.passed
 
 
-def test_a_lifecycle_record_that_differs_is_excused_by_no_checkpoint(
+def test_no_checkpoint_excuses_a_different_lifecycle_record(
     made: tuple[World, dict[str, str]],
 ) -> None:
-    """Decisions rest on it: an old payment's included."""
+    """Decisions rely on it, also for an old payment."""
     world, names = made
     log = world.log()
     records, own = place(log, names["settled"], t.LIFECYCLE)
@@ -111,10 +112,10 @@ def test_a_lifecycle_record_that_differs_is_excused_by_no_checkpoint(
     assert not replay(world, log, from_checkpoint=True).passed
 
 
-def test_a_decision_that_differs_is_named_though_it_is_not_judged(
+def test_a_different_decision_is_named_although_it_is_not_checked(
     made: tuple[World, dict[str, str]],
 ) -> None:
-    """Domain §10: from a checkpoint on decisions are not judged, and are never called proven."""
+    """Domain §10: from a checkpoint on decisions are not checked, and never called proved."""
     world, names = made
     log = world.log()
     records, own = place(log, names["settled"], t.COMMANDS)
@@ -126,7 +127,7 @@ def test_a_decision_that_differs_is_named_though_it_is_not_judged(
     assert report.excused.failures == []
 
 
-def test_without_a_checkpoint_it_is_the_whole_log(made: tuple[World, dict[str, str]]) -> None:
+def test_without_a_checkpoint_the_whole_log_is_replayed(made: tuple[World, dict[str, str]]) -> None:
     world, names = made
     log = world.log()
     records, own = place(log, names["settled"])

@@ -43,7 +43,7 @@ def test_an_empty_log_passes(world: World) -> None:
     assert replay(world, log).passed
 
 
-def test_one_payment_is_proven_alone_and_its_state_is_shown(
+def test_one_payment_is_proved_alone_and_its_state_is_shown(
     world: World, names: dict[str, str]
 ) -> None:
     report = replay(world, world.log(), payment=names["retried"])
@@ -60,7 +60,7 @@ def test_replaying_changes_nothing_on_the_log(world: World) -> None:
     assert log.records == before
 
 
-def test_a_large_log_is_spilled_and_gives_the_same_report(
+def test_a_large_log_is_spilled_to_disk_and_gives_the_same_report(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = replay(world, world.log())
@@ -73,7 +73,7 @@ def test_a_large_log_is_spilled_and_gives_the_same_report(
     assert spilled.redecide.checked == whole.redecide.checked
 
 
-def test_an_input_behind_the_last_decided_one_is_pending_and_not_a_failure(
+def test_an_undecided_last_input_is_pending_and_not_a_failure(
     world: World, names: dict[str, str]
 ) -> None:
     log = world.log()
@@ -86,21 +86,23 @@ def test_an_input_behind_the_last_decided_one_is_pending_and_not_a_failure(
 
 
 class Growing(MemoryLog):
-    """A log on which the last records of one topic appear only once it has been asked for twice."""
+    """A log on which the last records of one topic appear only at the second request
+    for its ends.
+    """
 
     def __init__(self, whole: MemoryLog, topic: str, hidden: int, asks: int) -> None:
         super().__init__(whole._counts)
         self.records = whole.records
         self._late = (topic, hidden, asks)
-        self._asked: dict[TopicPartition, int] = {}
+        self._requested: dict[TopicPartition, int] = {}
 
     def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         topic, hidden, asks = self._late
         found = dict(super().ends(places))
         for late in places:
             if late[0] == topic:
-                self._asked[late] = self._asked.get(late, 0) + 1
-                if self._asked[late] <= asks:
+                self._requested[late] = self._requested.get(late, 0) + 1
+                if self._requested[late] <= asks:
                     found[late] = max(found[late] - hidden, 0)
         return found
 
@@ -109,7 +111,7 @@ class Growing(MemoryLog):
     ("topic", "asks"), [(t.EVENTS, 2), (t.LIFECYCLE, 1), (t.OUTCOMES, 1), (t.QUARANTINE, 1)]
 )
 @pytest.mark.parametrize("hidden", [1, 2, 3, 5])
-def test_a_log_that_grows_while_it_is_read_is_looked_at_again_and_passes(
+def test_a_log_that_grows_while_it_is_read_is_checked_again_and_passes(
     world: World, topic: str, asks: int, hidden: int
 ) -> None:
     whole = world.log()
@@ -124,8 +126,9 @@ def test_a_log_that_grows_while_it_is_read_is_looked_at_again_and_passes(
 
 
 class Late(MemoryLog):
-    """A live log: events, their inputs and outcomes of the last moments come after the first ends
-    were taken, all of them together."""
+    """A live log: the last moments' events, inputs and outcomes appear together after the first
+    request for ends.
+    """
 
     TOPICS = (*t.INPUTS, t.EVENTS, t.OUTCOMES)
 
@@ -133,22 +136,22 @@ class Late(MemoryLog):
         super().__init__(whole._counts)
         self.records = whole.records
         self._asks = asks
-        self._asked: dict[TopicPartition, int] = {}
+        self._requested: dict[TopicPartition, int] = {}
 
     def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         found = dict(super().ends(places))
         for late in [each for each in places if each[0] in self.TOPICS]:
-            self._asked[late] = self._asked.get(late, 0) + 1
-            if self._asked[late] <= self._asks:
+            self._requested[late] = self._requested.get(late, 0) + 1
+            if self._requested[late] <= self._asks:
                 found[late] = found[late] // 2
         return found
 
 
 @pytest.mark.parametrize("asks", [1, 2, 3])
-def test_an_event_whose_input_came_after_the_first_look_is_accounted_for(
+def test_an_event_whose_input_came_after_the_first_read_is_accounted_for(
     world: World, asks: int
 ) -> None:
-    """RP-10: a payment is looked at again with the events that it has by then."""
+    """RP-10: a payment is checked again with the events that it has by then."""
     whole = world.log()
     for place_, records in whole.records.items():
         if place_[0] == t.CHECKPOINTS:
@@ -158,7 +161,7 @@ def test_an_event_whose_input_came_after_the_first_look_is_accounted_for(
     assert report.inputs.unaccounted == 0
 
 
-def test_an_offset_behind_a_topic_costs_no_memory_and_counts_once_the_topic_has_it() -> None:
+def test_an_offset_beyond_a_topics_end_costs_no_memory_and_counts_once_it_exists() -> None:
     account = Accounts(("a",), {"a": 10})
     account.mark(0, 10**12, accounts.EVENTS)
     account.mark(0, 12, accounts.EVENTS)
@@ -168,16 +171,16 @@ def test_an_offset_behind_a_topic_costs_no_memory_and_counts_once_the_topic_has_
     assert [offset for offset, _ in account.wrong(0)] == [10**12]
 
 
-def test_progress_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PROGRESS_RECORDS", 1)
-    told: list[tuple[str, int, int]] = []
-    replay(world, world.log(), progress=lambda *each: told.append(each))
-    assert told
-    assert all(0 <= done <= total for _, done, total in told)
+    reported: list[tuple[str, int, int]] = []
+    replay(world, world.log(), progress=lambda *each: reported.append(each))
+    assert reported
+    assert all(0 <= done <= total for _, done, total in reported)
 
 
 @pytest.mark.parametrize("by", ["sequence", "offset", "time"])
-def test_a_replay_stops_where_it_is_told_and_shows_the_state_then(
+def test_a_replay_stops_at_its_limit_and_shows_the_state_at_that_point(
     world: World, names: dict[str, str], by: str
 ) -> None:
     payment = names["settled"]
@@ -208,7 +211,7 @@ def test_damage_after_the_limit_is_not_reached(world: World, names: dict[str, st
     assert limited.view.sequence == 4
 
 
-def test_a_rule_set_that_is_not_carried_is_not_checkable_and_not_a_failure(world: World) -> None:
+def test_a_rule_set_that_is_not_shipped_is_not_checkable_and_not_a_failure(world: World) -> None:
     def none_carried(number: int) -> object:
         raise KeyError(number)
 
@@ -232,7 +235,7 @@ def test_inputs_of_another_cluster_are_not_checkable(world: World) -> None:
     assert report.redecide.verdict == "not checkable"
 
 
-def test_without_a_keyring_signatures_are_not_checkable_and_the_rest_is(world: World) -> None:
+def test_without_a_keyring_only_the_signatures_are_not_checkable(world: World) -> None:
     report = verify(world.log(), Settings(world.codec, rules_of, open_parties))
     assert report.chain.verdict == "passed"
     assert "signatures: no keyring was given" in report.chain.not_checkable

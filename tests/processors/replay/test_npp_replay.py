@@ -1,4 +1,4 @@
-"""The runbook's seven replay tests, by its own names (RP-01 to RP-07).
+"""The runbook's seven replay tests, under its own names (RP-01 to RP-07).
 
 Each makes a history by giving inputs to the real processor, and replays the raw bytes it wrote.
 """
@@ -24,7 +24,7 @@ def _rebuilt(world: World, payment: str) -> Payment:
 
 
 def _live(world: World, payment: str) -> Payment:
-    """The state the processor itself holds."""
+    """The state that the processor itself holds."""
     known = world.driver.state(payment)
     assert isinstance(known, Known)
     return known.payment
@@ -122,7 +122,7 @@ def test_should_rebuild_intermediate_state_from_partial_event_log() -> None:
     payment = world.settled("key-1")
     values = world.values(payment)
     names = [type(world.codec.decode(t.EVENTS, value)).__name__ for value in values]
-    # A partial log is a prefix: each gives the state of its time.
+    # A partial log is a prefix: each prefix gives the state at that time.
     for event, state in (
         ("PaymentIntentCreated", "CREATED"), ("PaymentAuthorised", "AUTHORISED"),
         ("PaymentSentToRail", "SENT"), ("PaymentAcknowledged", "ACKNOWLEDGED"),
@@ -133,7 +133,7 @@ def test_should_rebuild_intermediate_state_from_partial_event_log() -> None:
         view = replay(world, world.log(), payment=payment, limit=Limit(sequence=sequence)).view
         assert view is not None
         assert (view.state, view.sequence, view.last_event) == (state, sequence, event)
-    # A hole is an error that names the missing sequence, never a guess (OP-14).
+    # A gap is an error that names the missing sequence, never a guess (OP-14).
     with pytest.raises(MissingSequence, match="sequence 3 is missing"):
         rebuild(world.codec, values[:2] + values[3:], rules_of)
     log = world.log()

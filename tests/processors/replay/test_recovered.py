@@ -1,4 +1,6 @@
-"""Decisions after a lost log tail are decided again to the same bytes: what was found is pinned."""
+"""Decisions after a lost log tail are repeated to the same bytes: the recovered references are
+pinned.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core import records
+from core import control_records as records
 from core.payment import commands as c
 from core.values import external_ref, payment_intent_id
 from schemas import topology as t
@@ -19,7 +21,7 @@ WINDOW_MS = 600_000  # rule set 1: created_ms
 STEP_MS = 10_000
 
 
-class Deaf(World):
+class SilentDepositsCore(World):
     """Deposits Core does not answer a hold: the payment stays in CREATED."""
 
     def _one(self, request: Any) -> tuple[str, Any] | None:
@@ -27,7 +29,7 @@ class Deaf(World):
 
 
 def find(world: World, reference: str) -> None:
-    """Two persons recover, and an instruction of `reference` is without its event."""
+    """A recovery under dual control finds an instruction of `reference` without its event."""
     control = (
         records.RecoverRequested(
             request_id="rec_1",
@@ -45,7 +47,7 @@ def find(world: World, reference: str) -> None:
 
 
 def pass_the_window(world: World) -> None:
-    """Time as it goes: every timer is read when it is due."""
+    """Advance the clock, reading every timer when it is due."""
     for _ in range(WINDOW_MS // STEP_MS + 10):
         world.driver.advance(STEP_MS)
         world.settle()
@@ -55,9 +57,9 @@ def names(world: World, payment: str) -> list[str]:
     return [type(world.codec.decode(t.EVENTS, raw)).__name__ for raw in world.values(payment)]
 
 
-def test_a_timer_that_found_an_instruction_is_decided_again_to_the_same_bytes() -> None:
+def test_a_timer_on_a_recovered_instruction_is_decided_again_to_the_same_bytes() -> None:
     """EV-07, JOB-02, ruling 3: the window passes, a conflict opens, nothing is called unpaid."""
-    world = Deaf()
+    world = SilentDepositsCore()
     payment = payment_intent_id(SOURCE, "found")
     find(world, external_ref(payment, 1))
     world.create("found")
@@ -72,8 +74,8 @@ def test_a_timer_that_found_an_instruction_is_decided_again_to_the_same_bytes() 
     assert report.redecide.checked > 0
 
 
-def test_without_the_list_the_same_log_is_not_decided_again_to_the_same_bytes() -> None:
-    world = Deaf()
+def test_without_the_recovered_references_the_same_log_gives_other_bytes() -> None:
+    world = SilentDepositsCore()
     find(world, external_ref(payment_intent_id(SOURCE, "found"), 1))
     world.create("found")
     pass_the_window(world)

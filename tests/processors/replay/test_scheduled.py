@@ -1,4 +1,6 @@
-"""The proof on a schedule: what it tells, whom it stops, and that it goes on after both."""
+"""The scheduled proof: what it reports, when it stops processing, and that it continues
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.monitoring import ProofState
-from engine.clock import MS_PER_S, Clock, HeldClock, SystemClock
+from engine.clock import MS_PER_S, Clock, SystemClock
 from engine.errors import Exit
 from engine.loop.watch import Health
 from processors.replay import Report
 from processors.replay.report import Failure
+from processors.replay.reporter import EVERY_S, ProofReporter, verdict
 from processors.replay.scheduled import AGAIN_S, ScheduledMetrics, ScheduledProof, Shown
-from processors.replay.telling import EVERY_S, Telling, verdict
+from tests.clock import HeldClock
 
 FAILURE = Failure("SEQUENCE_GAP", "pi_x", 3, "npp.payment.events.v1", 0, 7, "2 is missing")
 
@@ -34,7 +37,7 @@ def failing() -> Report:
 
 
 class Rig:
-    """A schedule over made-up reports; ends by itself after the last one."""
+    """A schedule over prepared reports; ends by itself after the last one."""
 
     def __init__(
         self,
@@ -47,18 +50,18 @@ class Rig:
         self.left = list(reports)
         self.published: list[Report] = []
         self.stopped: list[str] = []
-        self.told: list[ProofState] = []
+        self.states: list[ProofState] = []
         self.clock = clock or SystemClock()
         self.health = Health(self.clock)
         self.began: list[float] = []
         self.proof = ScheduledProof(
             prove=self.prove, passed=self.published.append, failed=self.stopped.append,
             every_s=every_s, clock=self.clock, metrics=ScheduledMetrics(self.registry),
-            health=self.health, telling=Telling(self.told.append, self.clock, last),
+            health=self.health, reporter=ProofReporter(self.states.append, self.clock, last),
         )  # fmt: skip
 
     def prove(self, show: Shown) -> Report:
-        assert self.health.ready()  # as long as it runs
+        assert self.health.ready()  # while it runs
         assert self.sample("npp_replay_running") == 1
         self.began.append(self.clock.monotonic_s())
         show("reading", 3, 9)
@@ -77,7 +80,7 @@ def unreachable() -> Report:
     raise Exit("UNREACHABLE", "Kafka does not answer")
 
 
-def test_a_pass_is_published_and_shown() -> None:
+def test_a_pass_is_published_and_exported() -> None:
     rig = Rig(passing)
     assert math.isnan(rig.sample("npp_replay_passed", strength="fold"))
     rig.proof.run()
@@ -97,7 +100,7 @@ def test_a_failure_stops_processing_with_the_first_difference_and_the_next_proof
 
 
 @pytest.mark.parametrize("strength", ["fold", "chain", "redecide", "identity", "money"])
-def test_a_failure_of_any_strength_shows_as_its_own(strength: str) -> None:
+def test_a_failure_is_exported_under_its_strength(strength: str) -> None:
     def report() -> Report:
         made = passing()
         getattr(made, strength).fail(FAILURE)
@@ -111,14 +114,14 @@ def test_a_failure_of_any_strength_shows_as_its_own(strength: str) -> None:
     assert len(rig.stopped) == 1
 
 
-def test_a_log_that_cannot_be_read_is_no_verdict_and_is_asked_again() -> None:
+def test_an_unreadable_log_is_no_verdict_and_is_read_again() -> None:
     rig = Rig(unreachable, passing)
     rig.proof.run()
     assert (len(rig.published), rig.stopped) == (1, [])
 
 
 class Hours(HeldClock):
-    """Each look at the clock takes a second, so that a day passes in no time."""
+    """Each reading of the clock advances it by a second, so that a day passes quickly."""
 
     def monotonic_s(self) -> float:
         self.advance(1_000)
@@ -126,7 +129,7 @@ class Hours(HeldClock):
 
 
 class Waiting:
-    """An event that is waited for without waiting."""
+    """An event whose waits return at once."""
 
     def __init__(self) -> None:
         self.set_ = False
@@ -147,8 +150,8 @@ def in_no_time(*reports: Callable[[], Report], every_s: float) -> Rig:
     return rig
 
 
-def test_a_proof_begins_so_long_after_the_last_one_began() -> None:
-    """From begin to begin, however long it takes: else a day's proof drifts into the day's work."""
+def test_the_interval_between_proofs_counts_from_start_to_start() -> None:
+    """However long a proof takes: otherwise a nightly proof would drift into working hours."""
     rig = in_no_time(passing, passing, passing, every_s=1_000.0)
     prove = rig.proof._prove
 
@@ -162,15 +165,15 @@ def test_a_proof_begins_so_long_after_the_last_one_began() -> None:
     assert [abs(gap - 1_000.0) < 20 for gap in gaps] == [True, True]
 
 
-def test_after_a_proof_that_was_not_made_the_next_one_comes_within_minutes() -> None:
-    """Not a day later: nobody has proven anything by then."""
+def test_after_a_proof_that_could_not_run_the_next_one_follows_within_minutes() -> None:
+    """Not a day later, because nothing has been proved by then."""
     rig = in_no_time(unreachable, passing, every_s=86_400.0)
     rig.proof.run()
     assert rig.began[1] - rig.began[0] < 2 * AGAIN_S
 
 
 def test_while_it_waits_the_process_counts_as_alive() -> None:
-    """The watchdog ends a process that has not beaten for a minute."""
+    """The watchdog ends a process without a heartbeat for a minute."""
     rig = in_no_time(passing, passing, every_s=86_400.0)
     ages: list[float] = []
     wait = rig.proof._stop.wait
@@ -190,45 +193,48 @@ EARLIER = ProofState(
 )
 
 
-def test_what_runs_and_how_it_ended_is_told() -> None:
+def test_the_running_proof_and_its_result_are_reported() -> None:
     rig = Rig(passing)
     rig.proof.run()
-    first, last = rig.told[0], rig.told[-1]
+    first, last = rig.states[0], rig.states[-1]
     assert (first.running, first.verdict, first.done) == (True, None, 0)
     assert (last.running, last.verdict, last.events) == (False, "PASSED", 41)
     assert last.ended_at is not None
     assert last.difference is None
 
 
-def test_a_failure_is_told_with_its_difference_after_the_stop() -> None:
+def test_a_failure_is_reported_with_its_difference_after_the_stop() -> None:
     rig = Rig(failing)
     rig.proof.run()
     assert rig.stopped
-    assert (rig.told[-1].verdict, rig.told[-1].difference) == ("FAILED", FAILURE.sentence())
+    assert (rig.states[-1].verdict, rig.states[-1].difference) == (
+        "FAILED",
+        FAILURE.sentence(),
+    )
 
 
-def test_a_proof_that_could_not_be_made_leaves_the_last_result_as_it_was() -> None:
-    """Also over a restart of the process, which had died under a proof."""
+def test_a_proof_that_could_not_run_leaves_the_last_result_unchanged() -> None:
+    """Also across a restart of a process that died during a proof."""
     rig = Rig(unreachable, last=EARLIER)
     rig.proof.run()
-    last = rig.told[-1]
+    last = rig.states[-1]
     assert (last.running, last.verdict, last.events, last.ended_at) == (False, "PASSED", 7, 3)
 
 
-def test_progress_is_told_every_two_seconds_and_not_with_every_batch() -> None:
-    told: list[ProofState] = []
+def test_progress_is_reported_every_two_seconds_and_not_with_every_batch() -> None:
+    reported: list[ProofState] = []
     clock = Hands()
-    telling = Telling(told.append, clock, None)
-    telling.began()
+    reporter = ProofReporter(reported.append, clock, None)
+    reporter.began()
     for done in range(100):
         clock.ms += 100
-        telling.progress(done, 100)
-    assert len(told) == 1 + 10_000 // int(EVERY_S * MS_PER_S)
-    assert (told[-1].done, told[-1].total) == (99, 100)
+        reporter.progress(done, 100)
+    assert len(reported) == 1 + 10_000 // int(EVERY_S * MS_PER_S)
+    assert (reported[-1].done, reported[-1].total) == (99, 100)
 
 
-def test_what_is_not_wholly_checkable_did_not_pass() -> None:
-    """No keyring: the signatures of the checkpoints were not judged."""
+def test_a_proof_that_is_not_fully_checkable_has_not_passed() -> None:
+    """No keyring: the checkpoints' signatures were not checked."""
     report = passing()
     report.chain.skip("no keyring")
     report.chain.checked = 0
@@ -236,7 +242,7 @@ def test_what_is_not_wholly_checkable_did_not_pass() -> None:
 
 
 class Hands(SystemClock):
-    """A clock that a test moves."""
+    """A clock that the test sets."""
 
     ms = 1_000_000
 

@@ -1,4 +1,4 @@
-"""Whole histories made by the product's own code without a broker, for replays to prove."""
+"""Whole histories made by the product's own code without a broker, for replays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORK = (t.OUTCOMES, t.QUARANTINE)
 
 
 class World(Outside):
-    """Payments driven by inputs, with people and rail at hand; and the log to replay."""
+    """Payments driven by inputs from operators and the rail, and the log to replay."""
 
     def settled(self, key: str) -> str:
         """A payment that the rail acknowledged and settled."""
@@ -39,7 +39,9 @@ class World(Outside):
         return payment
 
     def retried(self, key: str) -> str:
-        """Rejected for a passing reason, retried by a person, settled by the second attempt."""
+        """Rejected with a retry-safe code, retried by an operator, settled with the
+        second attempt.
+        """
         payment = self.failed(key, "AB08")
         self.retry(payment)
         self.report(payment, "ACCEPTED", attempt=2, code="ACSP")
@@ -47,7 +49,7 @@ class World(Outside):
         return payment
 
     def cancelled(self, key: str) -> str:
-        """Cancelled by a person after it was sent, and withdrawn in time."""
+        """Cancelled by an operator after it was sent, and withdrawn in time."""
         payment = self.create(key)
         self.approved(payment, "CANCEL")
         command = c.CancelPayment(
@@ -58,7 +60,7 @@ class World(Outside):
         return payment
 
     def mixed(self) -> dict[str, str]:
-        """Some of everything: duplicates, refusals, conflicts, rubbish, an undecided input."""
+        """Some of every case: duplicates, refusals, conflicts, garbage, an undecided input."""
         names = {
             "settled": self.settled("settled"),
             "failed": self.failed("failed"),
@@ -81,7 +83,7 @@ class World(Outside):
         self.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")
         self.driver.pipe(t.COMMANDS, None, b"")
         self.settle()
-        # Decided last in the first one's partition, so that no refusal there is merely pending.
+        # Decided last in the first payment's partition, so that no refusal there is merely pending.
         names["neighbour"] = self.settled(self.key_beside(names["settled"]))
         self.driver.advance(120_000)
         self.settle()
@@ -104,7 +106,7 @@ class World(Outside):
         ]
 
     def log(self) -> MemoryLog:
-        """The committed log, with one checkpoint of each partition that has events."""
+        """The committed log, with one checkpoint for each partition that has events."""
         log = MemoryLog(
             dict.fromkeys((*READ, t.CHECKPOINTS), PARTITIONS) | dict.fromkeys((*WORK, t.CONTROL), 1)
         )
@@ -118,11 +120,11 @@ class World(Outside):
 
 @lru_cache
 def _rule_sets() -> dict[int, Rules]:
-    return {1: parse(RULES.read_bytes())}
+    return {1: parse(RULES)}
 
 
 def rules_of(number: int) -> Rules:
-    """Rule set 1 as shipped; KeyError for every other."""
+    """Rule set 1 as shipped; KeyError for any other."""
     return _rule_sets()[number]
 
 
@@ -151,7 +153,7 @@ def replay(
 
 
 def place(log: MemoryLog, payment: str, topic: str = t.EVENTS) -> tuple[list[LogRecord], list[int]]:
-    """The partition's records that hold a payment, and the indices of its own."""
+    """The partition's records that hold a payment, and the indices of its own records."""
     for (name, _), records in log.records.items():
         if name == topic:
             own = [i for i, r in enumerate(records) if r.key == payment.encode()]

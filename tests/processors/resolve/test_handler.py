@@ -1,5 +1,5 @@
-"""Resolve's adapter before the in-box rules and before the scripted simulator: what is published,
-how often and when.
+"""Resolve's adapter with the in-box rules and with the scripted simulator: what is published, how
+often and when.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
-from engine.clock import HeldClock
 from engine.ports import InputRecord
 from gateways.connections import Gateway
 from gateways.ports import Resolve
@@ -25,6 +24,7 @@ from processors.adapter.ports import Work
 from processors.resolve.handler import ResolveHandler
 from schemas import topology
 from schemas.registry.setup import static_codec
+from tests.clock import HeldClock
 from tests.gateways.harness import approval, payment, policy_check, serving
 from tests.processors.rail.harness import MemoryLog
 
@@ -36,7 +36,7 @@ Question = PolicyCheckRequest | ApprovalRequest
 
 
 class Harness:
-    """The adapter before one `Resolve`, with a held clock."""
+    """The adapter with one `Resolve` and a held clock."""
 
     def __init__(self, resolve: Resolve | None, clock: HeldClock) -> None:
         self.clock = clock
@@ -51,7 +51,7 @@ class Harness:
         )
 
     def ask(self, question: Question, *, work: Work | None = None, steps: int = 60) -> list[str]:
-        """The verdicts published of one question, each with the ms since it was asked."""
+        """The verdicts published for one request, each with the ms since the request."""
         work = work or Work(record=RECORD, instruction=question)
         begun = self.clock.now_ms()
         for _ in range(steps):
@@ -69,7 +69,7 @@ class Harness:
 
 
 class Simulated(Harness):
-    """The adapter before the simulator over HTTP."""
+    """The adapter with the simulator over HTTP."""
 
     def __init__(self, client: httpx.Client) -> None:
         clock = HeldClock(NOW_MS)
@@ -93,10 +93,10 @@ RETRY = approval("RETRY", "FAILED")
 
 
 @pytest.mark.parametrize("question", [CANCEL, policy_check()])
-def test_without_a_script_the_simulator_says_what_the_rules_say(
+def test_without_a_script_the_simulator_decides_as_the_rules(
     harness: Simulated, question: Question
 ) -> None:
-    """The port's contract holds for both implementations: same question, same answer, once."""
+    """The port's contract holds for both implementations: same request, same answer, once."""
     boxed = Harness(None, HeldClock(NOW_MS))
     assert harness.ask(question) == boxed.ask(question)
     assert harness.decisions()[0][0] == boxed.decisions()[0][0]
@@ -116,7 +116,7 @@ def test_without_a_script_the_simulator_says_what_the_rules_say(
 def test_a_script_decides_per_payment_and_action(
     harness: Simulated, kind: str, question: Question, verdict: str
 ) -> None:
-    """Approve, reject, refer, and for policy checks pass and decline."""
+    """Approve, reject and refer; pass and decline for policy checks."""
     action = "CHECK" if isinstance(question, PolicyCheckRequest) else question.action
     harness.script({"kind": kind, "action": action}, of=payment(1))
     assert harness.ask(question) == [f"{verdict}@0"]
@@ -147,19 +147,19 @@ def test_a_decline_names_its_reason(harness: Simulated) -> None:
             [{"kind": "REFER"}, {"kind": "APPROVE", "afterMillis": 2_000, "times": 2}],
             ["REFERRED@0", "APPROVED@2000", "APPROVED@2000"],
         ),
-        ([{"kind": "PASS"}], ["REFERRED@0"]),  # fits no approval
+        ([{"kind": "PASS"}], ["REFERRED@0"]),  # not valid for an approval
     ],
 )
-def test_the_simulator_can_be_silent_late_twice_and_contradict_itself(
+def test_the_simulator_can_be_silent_late_repeat_or_contradict_itself(
     harness: Simulated, steps: list[dict[str, Any]], said: list[str]
 ) -> None:
-    """What a Resolve can do to a payment."""
+    """Every way in which Resolve can affect a payment."""
     harness.script(*steps)
     assert harness.ask(CANCEL) == said
 
 
-def test_while_the_simulator_can_not_be_reached_nothing_is_decided() -> None:
-    """Domain, policy: Resolve down = no action goes through."""
+def test_while_the_simulator_is_unreachable_nothing_is_decided() -> None:
+    """Domain, policy: while Resolve is unavailable no gated action goes through."""
     clock = HeldClock(NOW_MS)
     gateway = Gateway("http://127.0.0.1:9")
     harness = Harness(ScriptedResolve(policy=POLICY, gateway=gateway, clock=clock), clock)
@@ -168,10 +168,10 @@ def test_while_the_simulator_can_not_be_reached_nothing_is_decided() -> None:
     assert harness.decisions() == []
 
 
-def test_an_answer_that_kafka_does_not_take_is_published_again_and_no_other_is_lost(
+def test_an_answer_that_kafka_did_not_accept_is_published_again_and_no_other_is_lost(
     harness: Simulated,
 ) -> None:
-    """A crash or a refusal of Kafka between two answers loses neither."""
+    """A crash or a refusal by Kafka between two answers loses neither."""
     harness.script({"kind": "APPROVE"}, {"kind": "REJECT"})
     published, publish = [], harness.log.publish
 
@@ -191,10 +191,8 @@ def test_an_answer_that_kafka_does_not_take_is_published_again_and_no_other_is_l
 @pytest.mark.parametrize(
     "step", [{"kind": "APROVE"}, {"kind": "APPROVE", "times": 0}, {"kind": "APPROVE", "times": 21}]
 )
-def test_a_script_that_says_nothing_clear_is_refused(
-    harness: Simulated, step: dict[str, Any]
-) -> None:
-    """A misspelled script would silently be the rules' answer."""
+def test_an_invalid_script_is_refused(harness: Simulated, step: dict[str, Any]) -> None:
+    """Otherwise a misspelled script would silently fall back to the rules."""
     answer = harness.client.post("/scripts", json={"for": "*", "steps": [step]})
     assert answer.status_code == 400
 

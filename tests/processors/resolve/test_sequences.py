@@ -1,4 +1,4 @@
-"""What a Resolve that is late, silent, repeats or contradicts itself does to a payment: core,
+"""The effect on a payment of a Resolve that is late, silent, repeats or contradicts itself: core,
 Resolve's adapter and its simulator.
 """
 
@@ -41,7 +41,7 @@ def served() -> Iterator[Served]:
 
 
 class Harness(FundsHarness):
-    """Payments whose Resolve is scripted."""
+    """Payments with a scripted Resolve."""
 
     def __init__(self, served: Served, resolve: httpx.Client) -> None:
         policy = load_policy(DEFAULT_RULES, profile="test")
@@ -83,7 +83,7 @@ class Harness(FundsHarness):
         return [name for name in self.names(payment) if name in DECISIONS]
 
     def results(self, topic: str) -> list[str]:
-        """What became of each input of a topic that appended nothing."""
+        """The outcomes of a topic's inputs that appended nothing."""
         found = self.world.driver.committed(topology.OUTCOMES)
         outcomes = [CODEC.decode(topology.OUTCOMES, each.value) for each in found]
         return [each.result for each in outcomes if each.cause.topic == topic]
@@ -98,7 +98,7 @@ def harness(served: Served) -> Iterator[Harness]:
 
 
 def test_a_decision_that_comes_twice_counts_once(harness: Harness) -> None:
-    """Domain, policy: a decision joins the history once; said again it is a duplicate."""
+    """Domain, policy: a decision joins the history once; a repeat is a duplicate."""
     payment = harness.sent()
     harness.resolve_says({"kind": "APPROVE", "times": 3})
     harness.asks(payment)
@@ -117,10 +117,10 @@ def test_a_decision_that_comes_twice_counts_once(harness: Harness) -> None:
         ("REJECT", "APPROVE", ["OperatorActionRejected"], "SENT"),
     ],
 )
-def test_when_resolve_contradicts_itself_its_first_word_counts(
+def test_when_resolve_contradicts_itself_its_first_answer_counts(
     harness: Harness, first: str, second: str, decisions: list[str], state: str
 ) -> None:
-    """Domain, policy: single use; what is decided is closed, and a rejection is never undone."""
+    """Domain, policy: single use; a decided request is closed, and a rejection is never undone."""
     payment = harness.sent()
     harness.resolve_says({"kind": first}, {"kind": second, "afterMillis": 1_000})
     harness.asks(payment)
@@ -132,7 +132,7 @@ def test_when_resolve_contradicts_itself_its_first_word_counts(
 
 
 def test_a_decision_after_the_request_has_expired_decides_nothing(harness: Harness) -> None:
-    """Domain, policy: a request that nobody decides expires; a late approval does not open it."""
+    """Domain, policy: an undecided request expires; a late approval does not reopen it."""
     payment = harness.sent()
     harness.resolve_says({"kind": "APPROVE", "afterMillis": 60 * MINUTE_MS})
     harness.asks(payment)
@@ -142,8 +142,8 @@ def test_a_decision_after_the_request_has_expired_decides_nothing(harness: Harne
     assert harness.payment(payment).state == "SENT"
 
 
-def test_while_resolve_is_silent_nothing_gated_goes_through(harness: Harness) -> None:
-    """Domain, policy: Resolve down = no action goes through."""
+def test_while_resolve_does_not_answer_no_gated_action_goes_through(harness: Harness) -> None:
+    """Domain, policy: while Resolve is unavailable no gated action goes through."""
     payment = harness.sent()
     harness.resolve_says({"kind": "SILENT"})
     harness.asks(payment)
@@ -151,10 +151,10 @@ def test_while_resolve_is_silent_nothing_gated_goes_through(harness: Harness) ->
     assert (harness.decisions(payment), harness.payment(payment).state) == ([], "SENT")
 
 
-def test_a_cancel_that_nobody_decides_holds_the_send_back_for_a_quarter_of_an_hour(
+def test_an_undecided_cancel_delays_the_send_for_a_quarter_of_an_hour(
     harness: Harness,
 ) -> None:
-    """Domain, policy: the freeze ends by itself, and the payment is sent after it."""
+    """Domain, policy: the freeze ends by itself, and the payment is then sent."""
     harness.script({"kind": "DOWN", "forMillis": MINUTE_MS})
     harness.resolve_says({"kind": "SILENT", "action": "CANCEL"})
     payment = harness.world.create("frozen")
@@ -166,7 +166,7 @@ def test_a_cancel_that_nobody_decides_holds_the_send_back_for_a_quarter_of_an_ho
     assert [each.kind for each in harness.rail] == ["SUBMIT"]
 
 
-def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(
+def test_an_unanswered_policy_check_ends_the_payment_and_its_hold(
     harness: Harness,
 ) -> None:
     """Rulings 1 and 12: the window of CREATED; a late PASSED changes nothing."""
@@ -179,7 +179,7 @@ def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(
 
 @pytest.mark.parametrize("second", ["DECLINE", "PASS"])
 def test_a_second_policy_verdict_changes_nothing(harness: Harness, second: str) -> None:
-    """Domain, policy: the first verdict was acted on; the payment is with the rail."""
+    """Domain, policy: the first verdict has taken effect; the payment is with the rail."""
     harness.resolve_says({"kind": "PASS"}, {"kind": second, "afterMillis": 1_000})
     payment = harness.sent()
     before = harness.names(payment)

@@ -1,4 +1,4 @@
-"""A journal made of real event bytes without deciding anything: for the chain and the verifier."""
+"""A journal of real event bytes without any decisions: for the chain and the verifier."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from core.payment.events import CustomerNotified
 from core.values import ZERO_HASH, PaymentIntentId, payment_intent_id
 from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
+from engine.ports import RecordPosition
 from engine.records import LogRecord
 from evidence.chain import read_link
-from processors.verifier.judge import Finding, Judge, Place
+from processors.verifier.judge import Finding, Judge
 from processors.verifier.ports import Publication
 from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OUTCOMES
@@ -29,7 +30,7 @@ CAUSE = Cause(
 
 
 class Journal:
-    """Appends chained events; the log may then be damaged by hand through `logs`."""
+    """Appends chained events; a test may then damage the log through `logs`."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -78,15 +79,15 @@ class Journal:
             self.put(EVENTS, partition_of(payment.encode(), PARTITIONS), payment.encode(), raw)
 
     def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> int:
-        """Any record at the end of a partition; gives its offset."""
+        """Append any record to a partition; return its offset."""
         log = self.logs[topic, partition]
-        # A transaction's marker takes an offset, so the next record leaves a hole.
+        # A transaction's marker takes an offset, so the next record leaves a gap.
         offset = log[-1].offset + 2 if log else 0
         log.append(LogRecord(topic, partition, offset, 0, key, value, []))
         return offset
 
     def rewind(self) -> None:
-        """Go on from what is on the log, after its end was cut off."""
+        """Continue from what is on the log, after its end was cut off."""
         self._heads.clear()
         for (topic, _), log in self.logs.items():
             for record in log if topic == EVENTS else ():
@@ -95,19 +96,19 @@ class Journal:
                 self._heads[link.payment_intent_id] = (link.sequence, head)
 
     def replace(self, topic: str, partition: int, index: int, value: bytes) -> None:
-        """Alter a record in its place."""
+        """Alter a record in place."""
         log = self.logs[topic, partition]
         old = log[index]
         log[index] = LogRecord(topic, partition, old.offset, 0, old.key, value, [])
 
 
 class MemoryVerifierLog:
-    """A VerifierLog over a Journal; `doubt` makes the next publications end in doubt."""
+    """A VerifierLog over a Journal; `doubt` makes the next publications end unclear."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.takes = 0
-        self.doubt: list[bool] = []  # for each next publication: is it written all the same?
+        self.doubt: list[bool] = []  # for each next publication: is it written anyway?
         self._position: dict[int, int] = {}
         self._outcomes_position: dict[int, int] = {}
 
@@ -177,7 +178,7 @@ class MemoryVerifierLog:
     ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         return {}, {}
 
-    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+    def inputs(self, places: Iterable[RecordPosition]) -> Mapping[RecordPosition, LogRecord]:
         return {}
 
     def parked(self, cause: Cause) -> bool:
@@ -210,7 +211,7 @@ class MemoryVerifierLog:
 
 
 class Unjudged(Judge):
-    """Takes every event as decided, for tests of chain and checkpoints alone."""
+    """Accepts every event as decided, for tests of chain and checkpoints alone."""
 
     def fold(self, payment: str, value: bytes) -> str | None:
         return None

@@ -1,4 +1,4 @@
-"""The verifier's store without a disk."""
+"""The verifier's store, in memory."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class MemoryStore:
         self, partition: int, mark: Mark, heads: Mapping[str, LeafData], packed: Packed = NONE
     ) -> None:
         self._marks[partition] = mark
+        for key in [key for key in self._unsigned_packed if key[0] == partition]:
+            self._packed[key] = self._unsigned_packed.pop(key)
         self._packed.update({(partition, payment): raw for payment, raw in packed.items()})
         for payment, head in heads.items():
             self._heads[partition, payment] = head

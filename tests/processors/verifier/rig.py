@@ -1,21 +1,22 @@
-"""A verifier over a journal in memory, stepped by hand."""
+"""A verifier over an in-memory journal, stepped by hand."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from control.key_file import SigningKey
-from core.records import Checkpoint, ProcessingStopped
-from engine.clock import HeldClock
+from control.acts.key_file import SigningKey
+from core.control_records import ProcessingStopped
+from core.records import Checkpoint
 from engine.partitioner import partition_of
 from evidence.keys import Keyring
-from processors.verifier.ground import Inputs, KnownGround
+from processors.verifier.context import Inputs, KnownContext
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.process import Verifier
 from processors.verifier.store import VerifierStore
 from schemas.codec import Codec
 from schemas.codec.parties import open_parties
 from schemas.topology import CHECKPOINTS, INPUTS
+from tests.clock import HeldClock
 from tests.keys import key_from_seed
 from tests.processors.replay.world import rules_of
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog, Unjudged
@@ -25,16 +26,16 @@ KEY = key_from_seed(b"k" * 32)
 OTHER_KEY = key_from_seed(b"o" * 32)
 
 
-def ground_of(codec: Codec, log: Inputs, store: VerifierStore) -> KnownGround:
-    """The ground of a verifier that reads every input topic."""
-    return KnownGround(
+def context_of(codec: Codec, log: Inputs, store: VerifierStore) -> KnownContext:
+    """The context of a verifier that reads every input topic."""
+    return KnownContext(
         codec=codec, rules_of=rules_of, topics=INPUTS, open_parties=open_parties, log=log,
         store=store,
     )  # fmt: skip
 
 
 class Rig:
-    """A journal, the verifier over it, and what it needs to be started again."""
+    """A journal, the verifier over it, and what a restart needs."""
 
     def __init__(self, codec: Codec, store: VerifierStore | None = None) -> None:
         self.codec = codec
@@ -53,12 +54,12 @@ class Rig:
         self.verifier = Verifier(
             journal=self.log, codec=self.codec, store=self.store, key=key, keyring=self.keyring,
             clock=self.clock, metrics=VerifierMetrics(self.registry), partition_of=partition_of,
-            ground=ground_of(self.codec, self.log, self.store), judge=Unjudged,
+            context=context_of(self.codec, self.log, self.store), judge=Unjudged,
         )  # fmt: skip
         return self.verifier
 
     def work(self) -> None:
-        """Open, read all there is, and sign."""
+        """Open, read everything, and sign."""
         self.verifier.open()
         self.tick()
 

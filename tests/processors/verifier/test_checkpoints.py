@@ -26,7 +26,7 @@ def test_an_altered_checkpoint_is_found_by_its_signature(codec: Codec) -> None:
     assert rig.stopped_by()[0] in {"CHECKPOINT_RANGE", "CHECKPOINT_SIGNATURE"}
 
 
-def test_an_altered_last_checkpoint_is_not_the_one_we_wrote(codec: Codec) -> None:
+def test_an_altered_last_checkpoint_differs_from_the_one_we_wrote(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     raw = bytearray(rig.journal.logs[CHECKPOINTS, 0][1].value or b"")
@@ -55,7 +55,7 @@ def test_a_checkpoint_of_a_key_that_is_not_listed_is_found(codec: Codec) -> None
     assert rig.stopped_by() == ["CHECKPOINT_UNKNOWN_KEY"]
 
 
-def test_a_checkpoint_that_somebody_else_appended_is_found_before_the_next_is_signed(
+def test_a_checkpoint_appended_by_another_writer_is_found_before_the_next_is_signed(
     codec: Codec,
 ) -> None:
     rig = Rig(codec)
@@ -66,7 +66,7 @@ def test_a_checkpoint_that_somebody_else_appended_is_found_before_the_next_is_si
     assert rig.stopped_by() == ["CHECKPOINT_ALTERED"]
 
 
-def test_a_removed_last_checkpoint_is_missed(codec: Codec) -> None:
+def test_a_removed_last_checkpoint_is_noticed(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     rig.journal.logs[CHECKPOINTS, 0].pop()
@@ -75,7 +75,7 @@ def test_a_removed_last_checkpoint_is_missed(codec: Codec) -> None:
     assert rig.stopped_by() == ["CHECKPOINT_MISSING"]
 
 
-def test_a_checkpoint_removed_from_the_middle_breaks_the_numbers(codec: Codec) -> None:
+def test_a_checkpoint_removed_from_the_middle_breaks_the_numbering(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     del rig.journal.logs[CHECKPOINTS, 0][0]
@@ -85,7 +85,7 @@ def test_a_checkpoint_removed_from_the_middle_breaks_the_numbers(codec: Codec) -
     assert rig.stopped_by() == ["CHECKPOINT_NUMBER"]
 
 
-def test_rubbish_on_the_checkpoint_topic_is_named(codec: Codec) -> None:
+def test_garbage_on_the_checkpoint_topic_is_named(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     rig.journal.put(CHECKPOINTS, 0, b"0", b"rubbish")

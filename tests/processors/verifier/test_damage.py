@@ -1,4 +1,4 @@
-"""Damage to the journal is a STOP, and nothing is signed past it."""
+"""Damage to the journal is a STOP, and nothing is signed beyond it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from control.fold import Control
-from core.records import ClusterRecorded, RecoverConfirmed, RecoverRequested
+from core.control_records import ClusterRecorded, RecoverConfirmed, RecoverRequested
 from engine.errors import Exit
 from engine.records import LogRecord
 from evidence.chain import event_hash
@@ -65,7 +65,7 @@ def _other_partition(rig: Rig) -> None:
         (_other_partition, "FOREIGN_EVENT"),
     ],
 )
-def test_damage_to_the_new_part_is_a_stop_and_is_never_signed_while_other_partitions_go_on(
+def test_damage_to_new_events_is_a_stop_and_never_signed_while_other_partitions_continue(
     codec: Codec, damage: Callable[[Rig], None], kind: str
 ) -> None:
     rig = Rig(codec)
@@ -85,7 +85,7 @@ def test_damage_to_the_new_part_is_a_stop_and_is_never_signed_while_other_partit
     assert sample == 1.0
 
 
-def test_after_a_restart_the_same_damage_is_found_again_and_stops_only_once(codec: Codec) -> None:
+def test_after_a_restart_the_same_damage_is_found_again_and_gives_one_stop(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     _drop(rig)
@@ -108,8 +108,8 @@ def test_a_cut_tail_below_the_last_checkpoint_is_log_tail_lost(codec: Codec) -> 
 
 
 def recover(rig: Rig, *, by: str = "bob") -> None:
-    """Two persons let partition 0 go on from where its log ends now."""
-    asked = RecoverRequested(
+    """A recovery under dual control lets partition 0 continue from the current end of its log."""
+    requested = RecoverRequested(
         request_id=f"rec_{by}",
         partitions=(0,),
         reason="the disk is gone",
@@ -131,7 +131,7 @@ def recover(rig: Rig, *, by: str = "bob") -> None:
         ClusterRecorded(cluster_id=CLUSTER, partitions=2, recorded_at=0, actor="test"),
         activated(),
     )
-    for record in (*(() if control.operators else first), asked, agreed):
+    for record in (*(() if control.operators else first), requested, agreed):
         signed = HANDS.in_turn(control, record)
         raw = rig.codec.encode(CONTROL, signed)
         rig.journal.put(CONTROL, 0, None, raw)
@@ -139,10 +139,10 @@ def recover(rig: Rig, *, by: str = "bob") -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_after_two_persons_recovered_it_signs_on_from_the_last_checkpoint_that_holds(
+def test_after_a_recovery_it_signs_on_from_the_last_valid_checkpoint(
     codec: Codec, restarted: bool
 ) -> None:
-    """A checkpoint over vanished events stays a link, and the next covers what it does not."""
+    """A checkpoint over lost events stays a link; the next one covers what remains."""
     rig = Rig(codec)
     rig.history()
     del rig.journal.logs[EVENTS, 0][-2:]
@@ -170,7 +170,7 @@ def test_after_two_persons_recovered_it_signs_on_from_the_last_checkpoint_that_h
     assert [each.from_offset for each in later] == [third.to_offset + 1] * len(later)
     rig.start()
     rig.work()
-    other = Rig(codec)  # a verifier that has lost its store comes to the same
+    other = Rig(codec)  # a verifier that has lost its store gives the same result
     other.journal, other.log = rig.journal, MemoryVerifierLog(rig.journal)
     other.start()
     other.work()
@@ -179,7 +179,7 @@ def test_after_two_persons_recovered_it_signs_on_from_the_last_checkpoint_that_h
     assert rig.stopped_by() == ["LOG_TAIL_LOST"]
 
 
-def test_a_tail_that_no_checkpoint_covers_is_missed_by_a_running_verifier(codec: Codec) -> None:
+def test_a_lost_tail_without_a_checkpoint_is_noticed_by_a_running_verifier(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     rig.journal.append(rig.a, 2)
@@ -190,7 +190,7 @@ def test_a_tail_that_no_checkpoint_covers_is_missed_by_a_running_verifier(codec:
     assert len(rig.checkpoints()) == 2
 
 
-def test_a_tail_cut_under_a_running_verifier_stops_before_it_ends(codec: Codec) -> None:
+def test_a_tail_cut_under_a_running_verifier_is_a_stop_before_it_exits(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     del rig.journal.logs[EVENTS, 0][-2:]
@@ -204,7 +204,7 @@ def _off_the_log(wait_s: float) -> tuple[dict[int, list[LogRecord]], dict[int, i
     raise Exit("OFFSETS_LOST", "the position is off the log")
 
 
-def test_a_chain_rewritten_from_the_middle_is_found_by_the_root_when_heads_are_rebuilt(
+def test_a_rewritten_chain_is_found_by_the_root_when_heads_are_rebuilt(
     codec: Codec,
 ) -> None:
     rig = Rig(codec)

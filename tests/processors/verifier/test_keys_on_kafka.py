@@ -1,4 +1,6 @@
-"""A verifier without its key where checkpoints exist: it ends, says why once, and stops nobody."""
+"""A verifier without its key although checkpoints exist: it exits, reports it once, and stops
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def harness(kafka: Kafka, registry: str, tmp_path: Path) -> Iterator[Harness]:
     made.close()
 
 
-def test_an_empty_data_folder_is_one_alarm_and_no_stop(harness: Harness) -> None:
-    """It stopped everything, one STOP for each partition."""
+def test_an_empty_data_folder_is_one_alert_and_no_stop(harness: Harness) -> None:
+    """It used to stop everything, with one STOP per partition."""
     producer = Producer({"bootstrap.servers": harness.bootstrap})
     producer.produce(t.CHECKPOINTS, b"a checkpoint of before", b"0", 0)
     assert producer.flush(30) == 0

@@ -1,5 +1,5 @@
-"""What the engine refused, as the verifier sees it: covered by checkpoints, and missed when it is
-gone (domain §10).
+"""The engine's refusals as the verifier sees them: covered by checkpoints, and noticed when they
+are gone (domain §10).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app import recovery
+from core.control_records import RecoverConfirmed, RecoverRequested
 from core.payment.commands import RetryPayment
-from core.records import Checkpoint, RecoverConfirmed, RecoverRequested
+from core.records import Checkpoint
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OPERATOR_COMMANDS, OUTCOMES
 from tests.processors.verifier.world_rig import WorldRig
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class Rig(WorldRig):
-    """A verifier that has signed all of a mixed history, and a settled payment of it."""
+    """A verifier that has signed all of a mixed history, and one of its settled payments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class Rig(WorldRig):
         assert self.stops() == []
 
     def refuse(self, attempt: str) -> None:
-        """An operator's command that is refused: the outcome alone is new on the log."""
+        """An operator's command is refused: only the outcome is new on the log."""
         command = RetryPayment(
             header=self.world.header(self.payment), operator=self.world.operator(),
             attempt_id=attempt, reason="not allowed",
@@ -45,9 +46,10 @@ def rig() -> Rig:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_outcomes_that_were_covered_and_are_gone_are_a_stop(rig: Rig, restarted: bool) -> None:
-    """SEC-03: the journal is whole, what was refused has vanished with the tail of its topic. It is
-    not signed on as if nothing had been there."""
+def test_covered_outcomes_that_are_gone_are_a_stop(rig: Rig, restarted: bool) -> None:
+    """SEC-03: the journal is complete, but refusals were lost with the tail of their topic. The
+    verifier must not sign on as if they had never existed.
+    """
     rig.refuse("att_002")
     rig.refuse("att_003")
     rig.work()
@@ -64,11 +66,12 @@ def test_outcomes_that_were_covered_and_are_gone_are_a_stop(rig: Rig, restarted:
 
 
 @pytest.mark.parametrize("store", ["kept", "lost"])
-def test_two_persons_let_it_go_on_from_the_last_checkpoint_over_outcomes_that_are_there(
+def test_after_a_recovery_it_continues_from_the_last_checkpoint_over_existing_outcomes(
     rig: Rig, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`npp control recover`: the checkpoints over what is gone are void, what is left is signed
-    again, and what comes then."""
+    """`npp control recover`: checkpoints over lost outcomes are void; what remains is signed again,
+    and what follows.
+    """
     rig.refuse("att_002")
     rig.work()
     kept = rig.checkpoints()
@@ -107,7 +110,7 @@ def test_two_persons_let_it_go_on_from_the_last_checkpoint_over_outcomes_that_ar
 
 
 def _cluster(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a recovery asks of a cluster, answered by the rig's log."""
+    """A recovery's view of the cluster, answered by the rig's log."""
 
     class Ends:
         def high(self, names: list[tuple[str, int]]) -> dict[tuple[str, int], int]:

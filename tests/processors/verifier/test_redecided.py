@@ -1,4 +1,6 @@
-"""Honest histories are signed whole by a verifier that follows, restarts, or has lost its store."""
+"""Correct histories are signed completely by a verifier that follows, restarts, or has lost its
+store.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Any
 import pytest
 
 from control.named import SourceMap, in_force
+from core.control_records import ActConfirmed, RuleSetActivated, UnparkRequested
 from core.header import OperatorHeader
 from core.payment import commands as c
-from core.records import ActConfirmed, RuleSetActivated, UnparkRequested
 from core.values import PaymentIntentId
 from engine.errors import Exit
 from processors.payments import handler
@@ -23,8 +25,8 @@ from tests.processors.verifier.world_rig import WorldRig
 pytestmark = pytest.mark.slow
 
 
-def test_a_mixed_history_is_signed_whole_and_stops_nothing() -> None:
-    """EP-12: duplicates, refusals, conflicts and rubbish among it."""
+def test_a_mixed_history_is_signed_completely_and_stops_nothing() -> None:
+    """EP-12: it includes duplicates, refusals, conflicts and garbage."""
     rig = WorldRig()
     rig.world.mixed()
     rig.work()
@@ -32,7 +34,7 @@ def test_a_mixed_history_is_signed_whole_and_stops_nothing() -> None:
     assert rig.whole()
 
 
-def test_it_goes_on_from_its_own_states_after_a_restart(tmp_path: Path) -> None:
+def test_it_continues_from_its_own_states_after_a_restart(tmp_path: Path) -> None:
     rig = WorldRig()
     rig.store = DiskStore(tmp_path / "states")
     rig.start()
@@ -50,7 +52,7 @@ def test_it_goes_on_from_its_own_states_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_lost_store_is_folded_up_to_the_last_checkpoint_and_needs_no_input_below_it() -> None:
-    """Inputs below it may be gone from where they were; above it everything is decided again."""
+    """Inputs before it may be gone; after it everything is decided again."""
     rig = WorldRig()
     payment = rig.world.create("k")
     rig.world.mixed()
@@ -69,8 +71,10 @@ def test_a_lost_store_is_folded_up_to_the_last_checkpoint_and_needs_no_input_bel
     assert rig.whole()
 
 
-def test_a_lifecycle_record_that_comes_later_than_its_event_is_waited_for() -> None:
-    """Markers reach the partitions one after the other: no problem, and no checkpoint before."""
+def test_a_lifecycle_record_that_arrives_after_its_event_is_waited_for() -> None:
+    """Transaction markers reach the partitions one after the other: no problem, but no checkpoint
+    yet.
+    """
     rig = WorldRig()
     payment = rig.world.create("k")
     partition = rig.partition(payment)
@@ -83,8 +87,8 @@ def test_a_lifecycle_record_that_comes_later_than_its_event_is_waited_for() -> N
     assert rig.whole()
 
 
-def test_a_reader_that_gets_nothing_for_long_is_no_proof_of_anything() -> None:
-    """The broker of the lifecycle partition may be away: what is there is asked of it."""
+def test_a_reader_that_gets_nothing_for_long_proves_nothing() -> None:
+    """The broker of the lifecycle partition may be unavailable, so the broker's log end decides."""
     rig = WorldRig()
     partition = rig.partition(rig.world.create("k"))
     rig.log.hidden.add((t.LIFECYCLE, partition))
@@ -100,8 +104,8 @@ def test_a_reader_that_gets_nothing_for_long_is_no_proof_of_anything() -> None:
     assert rig.whole()
 
 
-def test_what_a_recovery_puts_right_before_it_is_recorded_is_no_find_of_its_own() -> None:
-    """It writes the lifecycle topic as the journal says, and then says so on the control topic."""
+def test_a_recoverys_corrections_before_its_record_are_no_finding() -> None:
+    """It first writes the lifecycle topic to match the journal, then its control record."""
     rig = WorldRig()
     payment = rig.world.settled("k")
     rig.work()
@@ -117,8 +121,8 @@ def test_what_a_recovery_puts_right_before_it_is_recorded_is_no_find_of_its_own(
     assert [each.cause for each in rig.stops()] == ["LOG_TAIL_LOST"]
 
 
-def test_lifecycle_records_that_are_always_a_little_late_are_no_problem() -> None:
-    """Under load something is always waited for, and each of it comes soon."""
+def test_lifecycle_records_that_are_always_slightly_late_are_no_problem() -> None:
+    """Under load some record is always awaited, but each arrives soon."""
     rig = WorldRig()
     for number in range(20):
         for name in range(PARTITIONS * 3):
@@ -136,7 +140,7 @@ def test_lifecycle_records_that_are_always_a_little_late_are_no_problem() -> Non
     assert rig.whole()
 
 
-def test_an_event_that_comes_later_than_its_lifecycle_record_is_waited_for() -> None:
+def test_an_event_that_arrives_after_its_lifecycle_record_is_waited_for() -> None:
     rig = WorldRig()
     payment = rig.world.create("k")
     partition = rig.partition(payment)
@@ -148,7 +152,26 @@ def test_an_event_that_comes_later_than_its_lifecycle_record_is_waited_for() -> 
     assert rig.whole()
 
 
-def test_of_a_compacted_lifecycle_topic_the_last_record_is_enough() -> None:
+def test_a_read_that_ends_within_a_decision_waits_for_its_other_events() -> None:
+    """A read ends by its count, also within a new payment's first decision, whose lifecycle record
+    is already there: the verifier stopped processing at 200 payments a second.
+    """
+    rig = WorldRig()
+    partition = rig.partition(rig.world.create("k"))
+    rig.copy()
+    first, second, *_ = rig.log.log(t.EVENTS, partition)
+    assert first.key == second.key
+    rig.log.cut[t.EVENTS, partition] = second.offset
+    for _ in range(3):
+        rig.verifier.step(0)
+    assert rig.stops() == []
+    rig.log.cut.clear()
+    rig.work(1)
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_the_last_record_of_a_compacted_lifecycle_topic_is_enough() -> None:
     rig = WorldRig()
     rig.world.mixed()
     rig.copy()
@@ -161,10 +184,10 @@ def test_of_a_compacted_lifecycle_topic_the_last_record_is_enough() -> None:
     assert rig.whole()
 
 
-def test_a_payment_that_a_defect_parked_and_two_persons_resumed_is_signed(
+def test_a_payment_parked_by_a_defect_and_resumed_is_signed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its input is in quarantine as PARKED; its two persons signed on the control topic."""
+    """Its input is in quarantine as PARKED; two people signed the resume on the control topic."""
     rig = WorldRig()
     world = rig.world
     payment = world.create("parked")
@@ -209,8 +232,8 @@ def test_a_payment_that_a_defect_parked_and_two_persons_resumed_is_signed(
     assert rig.whole()
 
 
-def test_a_release_that_lacks_a_rule_set_that_control_named_does_not_start() -> None:
-    """It could not decide again what rests on it."""
+def test_a_release_without_a_rule_set_named_by_control_does_not_start() -> None:
+    """It could not repeat the decisions made with it."""
     rig = WorldRig()
     record = RuleSetActivated(
         number=2,
@@ -229,17 +252,17 @@ def test_a_release_that_lacks_a_rule_set_that_control_named_does_not_start() -> 
         rig.start()
 
 
-def test_a_source_map_counts_for_a_minute_on_either_side() -> None:
-    """Domain §10: processors read the control topic a little later than it was written."""
+def test_a_source_map_is_accepted_for_a_minute_before_and_after() -> None:
+    """Domain §10: processors read a control record slightly after it was written."""
     first, second = frozenset({"a"}), frozenset({"a", "b"})
     maps = [SourceMap(0, {"commands": first}), SourceMap(1_000_000, {"commands": second})]
-    asked = (900_000, 939_999, 940_000, 1_000_000, 1_060_000, 1_060_001)
-    found = [set(in_force(maps, "commands", at)) for at in asked]
+    requested = (900_000, 939_999, 940_000, 1_000_000, 1_060_000, 1_060_001)
+    found = [set(in_force(maps, "commands", at)) for at in requested]
     both = {first, second}
     assert found == [{first}, {first}, both, both, both, {second}]
 
 
-def test_two_verifiers_with_fixed_partitions_sign_the_whole_together() -> None:
+def test_two_verifiers_with_fixed_partitions_sign_everything_together() -> None:
     rig = WorldRig()
     rig.world.mixed()
     rig.start(range(3))
@@ -253,8 +276,8 @@ def test_two_verifiers_with_fixed_partitions_sign_the_whole_together() -> None:
     assert rig.stops() == []
 
 
-def test_a_verifier_that_reads_nothing_says_for_how_long_events_wait() -> None:
-    """Its log has events, and its client gives none: no error and no record."""
+def test_a_verifier_that_reads_nothing_reports_how_long_events_wait() -> None:
+    """Its log has events, but its client returns none: no error and no record."""
     rig = WorldRig()
     name = "npp_verifier_delay_seconds"
     rig.world.create("k")

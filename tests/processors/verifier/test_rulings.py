@@ -1,6 +1,6 @@
-"""Two persons ruled on a record that the rules do not give: the verifier goes on and signs.
+"""After a ruling on a record that the rules do not give, the verifier continues and signs.
 
-Domain §10: FOREIGN is skipped, TAKEN_AS_RECORDED stays in fold and chain and is not decided again.
+Domain §10: FOREIGN is skipped; TAKEN_AS_RECORDED stays in fold and chain and is not decided again.
 SEC-03, EP-12.
 """
 
@@ -12,11 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.payment import decide as core_decide
-from core.payment import events as e
-from core.payment import state as payment_state
-from core.payment.lifecycle_record import lifecycle_record
-from core.records import (
+from core.control_records import (
     FOREIGN,
     TAKEN_AS_RECORDED,
     ActConfirmed,
@@ -25,6 +21,11 @@ from core.records import (
     ResumeConfirmed,
     ResumeRequested,
 )
+from core.payment import decide as core_decide
+from core.payment import events as e
+from core.payment import state as payment_state
+from core.payment.lifecycle_record import lifecycle_record
+from core.words import Ruling
 from processors.payments import handler
 from processors.replay import MemoryLog, Settings, verify
 from processors.verifier.partition import UNAUTHORIZED
@@ -53,9 +54,9 @@ def rig() -> WorldRig:
 
 
 def rule(
-    rig: WorldRig, payment: str, ruling: str, *, offset: int | None = None, **named: Any
+    rig: WorldRig, payment: str, ruling: Ruling, *, offset: int | None = None, **named: Any
 ) -> None:
-    """Two persons rule on the last record of the payment, or the one at this offset."""
+    """A ruling under dual control on the payment's last record, or on the one at this offset."""
     partition = rig.partition(payment)
     mine = [r for r in rig.log.log(t.EVENTS, partition) if r.key == payment.encode()]
     record = next((r for r in mine if r.offset == offset), mine[-1])
@@ -73,19 +74,19 @@ def rule(
         actor="ann",
     )
     request = msgspec.structs.replace(request, **named)
-    asked = rig.world.hands.sign(request)
-    at = put(rig, asked)
+    requested = rig.world.hands.sign(request)
+    at = put(rig, requested)
     agreed = ActConfirmed(request_offset=at, confirmed_at=0, actor="bob")
-    put(rig, rig.world.hands.sign(agreed, asked))
+    put(rig, rig.world.hands.sign(agreed, requested))
 
 
 def put(rig: WorldRig, record: Any) -> int:
-    """A control record; its offset."""
+    """Append a control record; return its offset."""
     return rig.log.put(t.CONTROL, 0, None, rig.world.codec.encode(t.CONTROL, record))
 
 
 def proven(rig: WorldRig) -> list[str]:
-    """What a replay of the whole log finds: nothing, if it may be named to end the STOP."""
+    """The findings of a replay of the whole log: none, if it may be named to end the STOP."""
     counts = {topic: 1 for topic, _ in rig.log.records}
     log = MemoryLog(counts | {t.OUTCOMES: 1} | dict.fromkeys(PARTITIONED, PARTITIONS))
     log.records = dict(rig.log.records)
@@ -127,11 +128,12 @@ def test_a_foreign_event_at_the_end_of_a_payment_is_skipped_and_the_rest_is_sign
     assert proven(rig) == []
 
 
-def test_an_honest_event_that_follows_under_the_same_number_is_decided_again_and_signed(
+def test_a_valid_event_with_the_same_sequence_is_decided_again_and_signed(
     rig: WorldRig,
 ) -> None:
-    """It was on the log before anybody ruled: a chain that breaks at it is whole without the
-    foreign one."""
+    """It was on the log before the ruling: the chain that breaks at it is complete without the
+    foreign one.
+    """
     payment = rig.world.create("honest")
     rig.work()
     rig.forge(payment, settled(rig, payment))
@@ -149,7 +151,7 @@ def test_an_honest_event_that_follows_under_the_same_number_is_decided_again_and
     assert proven(rig) == []
 
 
-def test_a_forged_lifecycle_record_is_right_again_before_the_ruling(rig: WorldRig) -> None:
+def test_a_forged_lifecycle_record_is_correct_again_before_the_ruling(rig: WorldRig) -> None:
     payment = names(rig)["failed"]
     partition = rig.partition(payment)
     honest = [r for r in rig.log.log(t.LIFECYCLE, partition) if r.key == payment.encode()][-1]
@@ -203,7 +205,7 @@ def defective(rig: WorldRig, monkeypatch: pytest.MonkeyPatch, payment: str) -> i
     return [r.offset for r in mine if r.key == payment.encode()][-1]
 
 
-def test_what_a_defect_of_ours_decided_is_taken_as_recorded_and_what_follows_is_decided_again(
+def test_an_event_decided_by_a_defect_is_taken_as_recorded_and_later_ones_are_decided_again(
     rig: WorldRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = rig.world.create("defect")
@@ -220,10 +222,8 @@ def test_what_a_defect_of_ours_decided_is_taken_as_recorded_and_what_follows_is_
     assert proven(rig) == []
 
 
-def test_a_lost_store_gives_the_same_roots_again(
-    rig: WorldRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each ruling is bound in the leaf of its payment, like an outcome."""
+def test_a_lost_store_gives_the_same_roots(rig: WorldRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each ruling is bound into the leaf of its payment, like an outcome."""
     payment, other = rig.world.create("defect"), names(rig)["failed"]
     rig.work()
     at = defective(rig, monkeypatch, payment)
@@ -249,8 +249,8 @@ def test_a_lost_store_gives_the_same_roots_again(
     assert again.outcomes == counted
 
 
-def test_a_ruling_that_names_another_type_does_not_hide_an_instruction(rig: WorldRig) -> None:
-    """The fold refuses FOREIGN for it; two persons who lie about its type do not help either."""
+def test_a_ruling_with_another_type_does_not_hide_an_instruction(rig: WorldRig) -> None:
+    """The fold refuses FOREIGN for it, even if two people misstate its type."""
     payment = names(rig)["failed"]
     honest = next(
         event
@@ -264,7 +264,7 @@ def test_a_ruling_that_names_another_type_does_not_hide_an_instruction(rig: Worl
     assert not rig.whole()
 
 
-def test_other_bytes_at_that_place_are_not_ruled_on(rig: WorldRig) -> None:
+def test_the_ruling_does_not_apply_to_other_bytes_at_that_offset(rig: WorldRig) -> None:
     payment = names(rig)["failed"]
     rig.forge(payment, settled(rig, payment))
     rig.work()
@@ -274,7 +274,7 @@ def test_other_bytes_at_that_place_are_not_ruled_on(rig: WorldRig) -> None:
 
 
 def test_an_invented_rule_set_is_never_taken_as_recorded(rig: WorldRig) -> None:
-    """No release could decide anything on it."""
+    """No release could make decisions with it."""
     payment = names(rig)["failed"]
     rig.forge(payment, settled(rig, payment, rule_set=77))
     rig.work()
@@ -283,7 +283,7 @@ def test_an_invented_rule_set_is_never_taken_as_recorded(rig: WorldRig) -> None:
     assert not rig.whole()
 
 
-def test_the_next_forgery_after_a_stop_was_ended_is_a_stop_again(rig: WorldRig) -> None:
+def test_the_next_forgery_after_a_stop_was_ended_is_another_stop(rig: WorldRig) -> None:
     payment, other = names(rig)["failed"], names(rig)["retried"]
     rig.forge(payment, settled(rig, payment))
     rig.work()
@@ -297,14 +297,14 @@ def test_the_next_forgery_after_a_stop_was_ended_is_a_stop_again(rig: WorldRig) 
 
 
 def resume(rig: WorldRig) -> None:
-    """Two persons end the one open STOP, on a proof made since."""
+    """End the one open STOP under dual control, on a proof made since."""
     hands = rig.world.hands
     proof = ProofPassed(
         scope="whole log", fold=True, chain=True, redecide=True, offsets=(0,) * PARTITIONS,
         passed_at=0, actor="replay",
     )  # fmt: skip
     (stop,) = rig.stops()
-    asked = hands.sign(
+    requested = hands.sign(
         ResumeRequested(
             stop_id=stop.stop_id,
             proof_offset=put(rig, hands.sign(proof)),
@@ -314,6 +314,6 @@ def resume(rig: WorldRig) -> None:
         )
     )
     agreed = ResumeConfirmed(
-        stop_id=stop.stop_id, request_offset=put(rig, asked), confirmed_at=0, actor="bob"
+        stop_id=stop.stop_id, request_offset=put(rig, requested), confirmed_at=0, actor="bob"
     )
-    put(rig, hands.sign(agreed, asked))
+    put(rig, hands.sign(agreed, requested))

@@ -1,4 +1,4 @@
-"""The verifier signs what it has verified, and goes on from there after a restart."""
+"""The verifier signs what it has verified, and continues from there after a restart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.processors.verifier.rig import KEY, OTHER_KEY, Rig
 pytestmark = pytest.mark.slow
 
 
-def test_a_sound_journal_is_signed_in_ranges_that_follow_each_other_without_a_hole(
+def test_a_sound_journal_is_signed_in_consecutive_ranges_without_a_gap(
     codec: Codec,
 ) -> None:
     rig = Rig(codec)
@@ -46,7 +46,7 @@ def test_a_sound_journal_is_signed_in_ranges_that_follow_each_other_without_a_ho
     assert rig.stopped_by() == []
 
 
-def test_nothing_new_is_not_signed_again(codec: Codec) -> None:
+def test_without_new_events_nothing_is_signed(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     rig.tick()
@@ -69,7 +69,7 @@ def test_it_signs_after_ten_seconds_or_ten_thousand_events(codec: Codec) -> None
     assert len(rig.checkpoints()) == 2
 
 
-def test_a_restart_goes_on_from_its_own_heads(codec: Codec, tmp_path: Path) -> None:
+def test_a_restart_continues_from_its_own_heads(codec: Codec, tmp_path: Path) -> None:
     rig = Rig(codec, DiskStore(tmp_path / "heads"))
     rig.history()
     rig.store.close()
@@ -96,7 +96,7 @@ def test_a_lost_store_is_rebuilt_from_offset_zero_and_confirms_every_checkpoint_
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_a_doubtful_transaction_is_resolved_by_what_stands_on_the_topic(
+def test_an_unclear_transaction_is_resolved_by_the_content_of_the_topic(
     codec: Codec, written: bool
 ) -> None:
     rig = Rig(codec)
@@ -119,7 +119,7 @@ def test_a_doubtful_transaction_is_resolved_by_what_stands_on_the_topic(
     assert rig.stopped_by() == []
 
 
-def test_an_old_key_goes_on_being_accepted_and_a_new_one_signs(codec: Codec) -> None:
+def test_an_old_key_stays_accepted_and_a_new_one_signs(codec: Codec) -> None:
     rig = Rig(codec)
     rig.history()
     rig.keyring.add(OTHER_KEY.public, 1)
@@ -131,7 +131,7 @@ def test_an_old_key_goes_on_being_accepted_and_a_new_one_signs(codec: Codec) -> 
     assert rig.stopped_by() == []
 
 
-def test_the_two_partitions_have_checkpoints_of_their_own(codec: Codec) -> None:
+def test_each_partition_has_its_own_checkpoints(codec: Codec) -> None:
     rig = Rig(codec)
     for partition in range(PARTITIONS):
         for payment in rig.journal.payments(partition, 2):

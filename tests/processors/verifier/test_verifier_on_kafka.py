@@ -1,4 +1,4 @@
-"""Verifier and replay against a real Kafka: signed, fenced, resumed, proven, and damage found."""
+"""Verifier and replay against a real Kafka: signed, fenced, resumed, proved, and damage found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from app.platform.broker import Cluster
 from app.topic_specs import topic_specs
-from core.records import Checkpoint, ProcessingStopped
+from core.control_records import ProcessingStopped
+from core.records import Checkpoint
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import SystemClock
 from engine.errors import Abort, Exit, Rebuild
@@ -30,7 +31,7 @@ from schemas.codec.parties import open_parties
 from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS, READ
 from tests.processors.replay.world import World, rules_of
-from tests.processors.verifier.rig import ground_of
+from tests.processors.verifier.rig import context_of
 
 KEY = key_from_seed(b"v" * 32)
 STEPS_MAX = 200
@@ -53,7 +54,7 @@ class Site:
         self.copy()
 
     def copy(self) -> None:
-        """Put what the world wrote since the last call on the real topics, byte for byte."""
+        """Copy what the world wrote since the last call to the real topics, byte for byte."""
         producer = Producer({**self.connection, "acks": "all", "enable.idempotence": True})
         for topic in (t.CONTROL, *READ):
             records = self.world.driver.committed(topic)
@@ -76,11 +77,11 @@ class Site:
         return Verifier(
             journal=journal, codec=self.world.codec, store=disk, key=KEY, keyring=self.keyring,
             clock=self.clock, metrics=VerifierMetrics(CollectorRegistry()),
-            partition_of=partition_of, ground=ground_of(self.world.codec, journal, disk),
+            partition_of=partition_of, context=context_of(self.world.codec, journal, disk),
         )  # fmt: skip
 
     def catch_up(self, verifier: Verifier) -> None:
-        """Verify up to the end of what is there now, then sign."""
+        """Verify up to the current end, then sign."""
         ends = {n: len(self._events(n)) - 1 for n in range(PARTITIONS)}
         for _ in range(STEPS_MAX):
             try:
@@ -88,7 +89,7 @@ class Site:
                 if all(verifier.verified()[n] >= end for n, end in ends.items()):
                     verifier.sign_round()
                     return
-            except (Rebuild, Abort):  # a slow end of a transaction is a doubtful one: as `run` does
+            except (Rebuild, Abort):  # a slow end is an unclear one, as in `run`
                 verifier.open()
         raise AssertionError(f"not caught up: {verifier.verified()} of {ends}")
 
@@ -102,7 +103,7 @@ class Site:
         return [self.world.codec.decode(topic, record.value) for record in found]
 
     def checkpoints(self) -> dict[int, list[int]]:
-        """Numbers by partition."""
+        """Checkpoint numbers by partition."""
         numbers: dict[int, list[int]] = {}
         for checkpoint in self.records(t.CHECKPOINTS, PARTITIONS):
             assert isinstance(checkpoint, Checkpoint)

@@ -1,6 +1,4 @@
-"""A verifier over the log of a world: decisions of the product's own code, and a hand that writes
-behind the engine's back.
-"""
+"""A verifier over the log of a world: decisions of the product's own code, and a foreign writer."""
 
 from __future__ import annotations
 
@@ -10,24 +8,25 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from core.control_records import ProcessingStopped
 from core.header import Cause
-from core.records import Checkpoint, ProcessingStopped
-from engine.clock import HeldClock
+from core.records import Checkpoint
 from engine.partitioner import partition_of
+from engine.ports import RecordPosition
 from engine.records import LogRecord
 from evidence.keys import Keyring
-from processors.verifier.judge import Place
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.parked import is_parked
 from processors.verifier.ports import Publication
 from processors.verifier.process import Verifier
 from processors.verifier.store import VerifierStore
 from schemas import topology as t
+from tests.clock import HeldClock
 from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import World
 from tests.processors.verifier.memory_store import MemoryStore
-from tests.processors.verifier.rig import ground_of
+from tests.processors.verifier.rig import context_of
 
 KEY = key_from_seed(b"k" * 32)
 TOPICS = (*t.INPUTS, t.EVENTS, t.LIFECYCLE, t.OUTCOMES, t.QUARANTINE, t.CONTROL)
@@ -40,7 +39,10 @@ class WorldLog:
         self.records: dict[tuple[str, int], list[LogRecord]] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self.hidden: set[tuple[str, int]] = set()  # partitions whose end is not visible yet
-        self.shown_to: dict[tuple[str, int], int] = {}  # what stands from there on is not visible
+        self.shown_to: dict[
+            tuple[str, int], int
+        ] = {}  # records from that offset on are not visible
+        self.cut: dict[tuple[str, int], int] = {}  # a read ends there, by its count: at no end
 
     def log(self, topic: str, partition: int) -> list[LogRecord]:
         return self.records.setdefault((topic, partition), [])
@@ -60,7 +62,7 @@ class WorldLog:
         return offset
 
     def take(self) -> None:
-        """Nobody else is there."""
+        """There is no other verifier."""
 
     def partitions(self) -> int:
         return PARTITIONS
@@ -108,14 +110,17 @@ class WorldLog:
         for (name, number), position in list(self._positions.items()):
             if name != topic or (name, number) in self.hidden:
                 continue
-            end = min(self._end(name, number), self.shown_to.get((name, number), 2**63))
+            cut = self.cut.get((name, number), 2**63)
+            end = min(self._end(name, number), self.shown_to.get((name, number), 2**63), cut)
             new = [r for r in self.log(name, number) if position <= r.offset < end]
             if new:
                 batches[number] = new
-            ends[number] = self._positions[name, number] = end
+            self._positions[name, number] = end
+            if end < cut:
+                ends[number] = end
         return batches, ends
 
-    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+    def inputs(self, places: Iterable[RecordPosition]) -> Mapping[RecordPosition, LogRecord]:
         wanted = set(places)
         return {
             (topic, n, r.offset): r
@@ -149,7 +154,7 @@ class WorldRig:
         self.start()
 
     def copy(self) -> None:
-        """Everything the world has written since, on the log."""
+        """Copy everything that the world has written since to the log."""
         for topic in TOPICS:
             for record in self.world.driver.committed(topic):
                 place = (topic, record.partition)
@@ -165,18 +170,18 @@ class WorldRig:
                     )
 
     def start(self, partitions: Sequence[int] | None = None) -> None:
-        """A verifier with the store as it is, of these partitions or of all."""
+        """A verifier with the current store, for these partitions or all."""
         self.registry = CollectorRegistry()
         self.verifier = Verifier(
             journal=self.log, codec=self.world.codec, store=self.store, key=KEY,
             keyring=self.keyring, clock=self.clock, metrics=VerifierMetrics(self.registry),
             partition_of=partition_of, partitions=partitions,
-            ground=ground_of(self.world.codec, self.log, self.store),
+            context=context_of(self.world.codec, self.log, self.store),
         )  # fmt: skip
         self.verifier.open()
 
     def work(self, seconds: int = 10) -> None:
-        """Follow the world for so long; sign on the way."""
+        """Follow the world for that long; sign on the way."""
         self.copy()
         for _ in range(seconds):
             self.verifier.step(0)
@@ -189,7 +194,7 @@ class WorldRig:
         return [each for each in found if isinstance(each, ProcessingStopped)]
 
     def signed_to(self, partition: int) -> int:
-        """The last journal offset that a checkpoint covers; -1 for none."""
+        """The last journal offset that a checkpoint covers; -1 if there is none."""
         last = -1
         for record in self.log.log(t.CHECKPOINTS, partition):
             checkpoint = self.world.codec.decode(t.CHECKPOINTS, record.value)
@@ -201,7 +206,7 @@ class WorldRig:
         """Whether every event is covered."""
         return all(self.signed_to(n) == self.log._end(t.EVENTS, n) - 1 for n in range(PARTITIONS))
 
-    # -- the attacker's hand -----------------------------------------------------------------------
+    # -- the foreign writer ------------------------------------------------------------------------
 
     def partition(self, payment: str) -> int:
         return partition_of(payment.encode(), PARTITIONS)
@@ -226,6 +231,6 @@ class WorldRig:
         return values | changes
 
     def forge(self, payment: str, event: Any) -> int:
-        """Append an event to the journal; its offset."""
+        """Append an event to the journal; return its offset."""
         raw = self.world.codec.encode(t.EVENTS, event)
         return self.log.put(t.EVENTS, self.partition(payment), payment.encode(), raw)

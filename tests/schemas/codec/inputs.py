@@ -1,4 +1,4 @@
-"""Commands, and codecs whose registry counts what it is asked."""
+"""Commands, and codecs with a registry that counts requests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CANCEL = CancelPayment(
 
 
 class Set:
-    """A codec with its registry, a hand on its clock, and a count of the registry's answers."""
+    """A codec with its registry, a settable clock, and a count of the registry's requests."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -54,7 +54,7 @@ class Set:
         self.codec: Codec = build(self.registry, TOPICS, registered, lambda: self.now)
 
     def foreign(self, schema: Any) -> int:
-        """Id of a schema that this codec does not carry."""
+        """The id of a schema that this codec does not ship."""
         return self.registry.register("elsewhere", schema)
 
 
@@ -63,19 +63,19 @@ class CountingRegistry(StaticRegistry):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.requested = 0
         self.down = False
         self.answers: Any = None  # instead of what is registered
 
     def by_id(self, schema_id: int) -> Any:
-        self.asked += 1
+        self.requested += 1
         if self.down:
             raise RegistryDown("registry: refused")
         return self.answers or super().by_id(schema_id)
 
 
 def changed(record: str, /, **changes: Any) -> Any:
-    """The current schema of `record` with other top level keys."""
+    """The current schema of `record` with changed top-level keys."""
     return {**definitions.current(record), **changes}
 
 

@@ -1,4 +1,4 @@
-"""What is written: only what fits its schema and its topic."""
+"""Encoding: only what fits its schema and its topic is written."""
 
 from __future__ import annotations
 

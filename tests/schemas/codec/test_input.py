@@ -1,4 +1,4 @@
-"""Input limits and schema names: good or undecodable (ERR-05, OP-34)."""
+"""Input limits and schema identification: readable or undecodable (ERR-05, OP-34)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tracemalloc
 import msgspec
 import pytest
 
+from core.control_records import RuleSetActivated
 from core.header import InputHeader
 from core.payment.commands import RailReport
-from core.records import RuleSetActivated
 from core.values import ExternalRef, PaymentIntentId, Sealed
 from schemas import definitions
 from schemas.codec.avro_binary import ITEMS_MAX, zigzag
@@ -45,9 +45,7 @@ REPORTS = "npp.rail.reports.v1"
         (b"\1" + bytes(16), "unknown schema GUID"),
     ],
 )
-def test_a_value_whose_schema_is_not_named_or_not_known_is_undecodable(
-    value: bytes | None, reason: str
-) -> None:
+def test_a_value_without_a_known_schema_is_undecodable(value: bytes | None, reason: str) -> None:
     with pytest.raises(Undecodable, match=reason):
         CODEC.decode(COMMANDS, value)
 
@@ -58,7 +56,7 @@ def test_a_record_of_another_topic_is_undecodable() -> None:
 
 
 @pytest.mark.parametrize("form", ["id in payload", "guid in payload", "id header", "guid header"])
-def test_every_form_of_naming_the_schema_gives_the_same_record(form: str) -> None:
+def test_every_way_of_identifying_the_schema_gives_the_same_record(form: str) -> None:
     value = CODEC.encode(COMMANDS, CREATE)
     guid = b"\1" + guid_of(definitions.current("CreatePayment"))
     sent = {
@@ -95,8 +93,8 @@ def around(limit: int) -> list[tuple[int, bool]]:
 
 
 @pytest.mark.parametrize("size", [4_097, 40_000, 900_000])
-def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: int) -> None:
-    """The decoder's own bounds are far above every limit that core names."""
+def test_every_text_that_fits_the_topic_is_decoded_whatever_cores_limits(size: int) -> None:
+    """The decoder's own bounds are far above every limit in core."""
     for record in (
         msgspec.structs.replace(CREATE, idempotency_key="x" * size),
         msgspec.structs.replace(
@@ -108,8 +106,8 @@ def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: 
 
 
 @pytest.mark.parametrize(("count", "good"), around(ITEMS_MAX))
-def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> None:
-    """An array of empty texts must not cost a second for each record."""
+def test_an_array_has_one_limit_over_all_its_blocks(count: int, good: bool) -> None:
+    """An array of empty texts must not cost a second per record."""
     operator = msgspec.structs.replace(CANCEL.operator, roles=("",) * count)
     record = msgspec.structs.replace(CANCEL, operator=operator)
     value = unlimited(OPERATORS, record)
@@ -125,8 +123,8 @@ def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> Non
                 CODEC.decode(OPERATORS, written)
 
 
-def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
-    """10,000 items of 1,000 empty fields are 10,000,000 steps of work."""
+def test_a_record_of_many_values_is_not_read_with_an_unknown_schema() -> None:
+    """10,000 items of 1,000 empty fields would be 10,000,000 steps."""
     item = {"type": "record", "name": "Item",
             "fields": [{"name": f"f{n}", "type": "null"} for n in range(500)]
             + [{"name": "end", "type": "boolean"}]}  # fmt: skip
@@ -141,8 +139,8 @@ def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
 
 
 @pytest.mark.parametrize(("extra", "good"), [(-1, True), (0, True), (1, False)])
-def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bool) -> None:
-    """Topics.yaml, max.message.bytes, says how large."""
+def test_the_largest_record_is_the_topics_maximum(extra: int, good: bool) -> None:
+    """max.message.bytes in topics.yaml."""
     largest = TOPICS.record_bytes_max(REPORTS)
     assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
     report = RailReport(
@@ -158,13 +156,13 @@ def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bo
     check_both_ways(REPORTS, report, good)
 
 
-def test_a_topic_that_takes_larger_records_has_a_larger_limit() -> None:
-    """The topic's own setting counts before the default."""
+def test_a_topic_with_a_larger_maximum_has_a_larger_limit() -> None:
+    """The topic's own setting takes precedence over the default."""
     assert TOPICS.record_bytes_max("npp.payment.quarantine.v1") == 2_097_152
 
 
 def unlimited(topic: str, record: msgspec.Struct) -> bytes:
-    """The value as somebody without our limits would write it."""
+    """The value as a writer without our limits would encode it."""
     number = CODEC.schema_id(topic, type(record).__name__)
     shape = shape_by_name(type(record).__name__)
     return GeneratedBackend().encoder(shape, prefix(number))(record)
@@ -228,7 +226,7 @@ def test_a_boolean_and_an_int_out_of_range_are_undecodable() -> None:
         CODEC.decode(REPORTS, value[:-2] + b"\x02\0")
 
 
-def test_a_count_of_items_that_the_value_can_not_hold_allocates_nothing() -> None:
+def test_an_impossible_item_count_allocates_nothing() -> None:
     value = CODEC.encode(OPERATORS, CANCEL)
     at = value.index(b"\x02\x10operator")
     tracemalloc.start()

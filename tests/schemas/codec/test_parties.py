@@ -1,4 +1,6 @@
-"""Published vectors: ids that upstreams compute, party details that anybody can seal (SM-07)."""
+"""Published vectors: ids that upstream systems compute, and party details that anyone can seal
+(SM-07).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ SEALED = seal(
 
 
 @pytest.mark.parametrize("vector", IDS["vectors"])
-def test_an_id_and_a_reference_are_what_the_published_vector_says(vector: Any) -> None:
+def test_an_id_and_a_reference_equal_the_published_vector(vector: Any) -> None:
     payment = payment_intent_id(vector["source"], vector["idempotencyKey"])
     assert payment == vector["paymentIntentId"]
     assert external_ref(payment, vector["attempt"]) == vector["externalRef"]
@@ -44,7 +46,7 @@ def test_an_id_and_a_reference_are_what_the_published_vector_says(vector: Any) -
         assert attempt_of_external_ref(spelling) == vector["attempt"]
 
 
-def test_there_are_at_least_twenty_id_vectors_all_different_some_beyond_ascii() -> None:
+def test_there_are_at_least_twenty_distinct_id_vectors_some_beyond_ascii() -> None:
     vectors = IDS["vectors"]
     assert len({each["paymentIntentId"] for each in vectors}) == len(vectors) >= 20
     assert sum(not each["idempotencyKey"].isascii() for each in vectors) >= 5
@@ -52,7 +54,7 @@ def test_there_are_at_least_twenty_id_vectors_all_different_some_beyond_ascii() 
 
 
 @pytest.mark.parametrize("vector", IDS["refused"])
-def test_nul_in_source_or_key_makes_no_id(vector: Any) -> None:
+def test_nul_in_source_or_key_gives_no_id(vector: Any) -> None:
     with pytest.raises(ValueError, match="NUL"):
         payment_intent_id(vector["source"], vector["idempotencyKey"])
 
@@ -96,7 +98,7 @@ def test_any_party_details_open_to_what_was_sealed(parties: Any) -> None:
 @seed(6)
 @settings(deadline=None, max_examples=500, database=None)
 @given(st.binary(max_size=120))
-def test_random_bytes_open_to_parties_or_to_a_value_error_without_content(content: bytes) -> None:
+def test_random_bytes_open_to_parties_or_a_value_error_without_content(content: bytes) -> None:
     try:
         open_parties(Sealed(scheme="avro.1", key_id=None, bytes=content))
     except ValueError as error:
@@ -112,13 +114,13 @@ def test_random_bytes_open_to_parties_or_to_a_value_error_without_content(conten
         Sealed(scheme="avro.1", key_id=None, bytes=SEALED.bytes[:-1]),
     ],
 )
-def test_what_is_not_sealed_by_avro_1_does_not_open(sealed: Sealed) -> None:
+def test_only_bytes_sealed_by_avro_1_open(sealed: Sealed) -> None:
     with pytest.raises(ValueError):
         open_parties(sealed)
 
 
 def test_details_of_any_length_open_so_that_core_can_name_the_field() -> None:
-    """Over-long details are answered naming the field, not said to be unreadable."""
+    """Over-long details are refused naming the field, not treated as unreadable."""
     parties = Parties(
         debtor=Party(name="x" * 5_000), creditor=Party(name="Bob"), remittance="r" * 900_000
     )

@@ -1,4 +1,4 @@
-"""Schemas that we do not ship: read when they are compatible, asked for once (OP-34)."""
+"""Schemas that we do not ship: used if they are compatible, requested once (OP-34)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from tests.schemas.codec.inputs import COMMANDS, CREATE, NAMESPACE, Set, changed
         ({"name": "CancelPayment"}, "does not belong"),
     ],
 )  # fmt: skip
-def test_an_unknown_schema_that_we_must_not_read_with_is_refused(change: Any, reason: str) -> None:
+def test_an_unsafe_unknown_schema_is_refused(change: Any, reason: str) -> None:
     together = Set()
     number = together.foreign(changed("CreatePayment", **change))
     with pytest.raises(Undecodable, match=reason):
         together.codec.decode(COMMANDS, prefix(number) + zigzag(50_000_000))
 
 
-def test_a_schema_nested_beyond_all_measure_is_refused() -> None:
+def test_an_extremely_nested_schema_is_refused() -> None:
     deep: Any = "string"
     for level in range(60):
         deep = {"type": "record", "name": f"R{level}", "fields": [{"name": "f", "type": deep}]}
@@ -56,8 +56,8 @@ def test_a_schema_nested_beyond_all_measure_is_refused() -> None:
         together.codec.decode(COMMANDS, prefix(number) + b"\0")
 
 
-def test_a_schema_that_is_nested_past_the_interpreter_s_own_limit_is_refused() -> None:
-    """RecursionError is no end of the process."""
+def test_a_schema_nested_beyond_the_interpreters_limit_is_refused() -> None:
+    """A RecursionError does not end the process."""
     deep: Any = "string"
     for _ in range(5_000):
         deep = [deep]
@@ -67,7 +67,7 @@ def test_a_schema_that_is_nested_past_the_interpreter_s_own_limit_is_refused() -
         together.codec.decode(COMMANDS, prefix(4_711) + b"\0")
 
 
-def test_a_newer_compatible_schema_is_read_as_ours_and_asked_for_once() -> None:
+def test_a_newer_compatible_schema_is_read_as_ours_and_requested_once() -> None:
     together = Set()
     extra = {"name": "channel", "type": ["null", "string"], "default": None}
     newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
@@ -75,7 +75,7 @@ def test_a_newer_compatible_schema_is_read_as_ours_and_asked_for_once() -> None:
     value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:] + b"\x02\x06web"
     for _ in range(3):
         assert together.codec.decode(COMMANDS, value) == CREATE
-    assert together.registry.asked == 1
+    assert together.registry.requested == 1
     with pytest.raises(Undecodable, match="truncated"):
         together.codec.decode(COMMANDS, value[:-1])
 
@@ -88,7 +88,7 @@ def test_an_older_schema_without_an_optional_field_is_read_with_its_default() ->
     assert together.codec.decode(COMMANDS, value) == CREATE
 
 
-def test_an_unknown_id_is_asked_for_once_a_minute_and_found_when_it_is_registered() -> None:
+def test_an_unknown_id_is_requested_once_a_minute_and_found_once_registered() -> None:
     together = Set()
     extra = {"name": "channel", "type": ["null", "string"], "default": None}
     newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
@@ -97,15 +97,15 @@ def test_an_unknown_id_is_asked_for_once_a_minute_and_found_when_it_is_registere
     for _ in range(5):
         with pytest.raises(Undecodable, match="unknown schema id"):
             together.codec.decode(COMMANDS, value)
-    assert together.registry.asked == 1
+    assert together.registry.requested == 1
 
     assert together.foreign(newer) == number
     together.now += REFUSAL_KEPT_SECONDS + 1
     assert together.codec.decode(COMMANDS, value) == CREATE
-    assert together.registry.asked == 2
+    assert together.registry.requested == 2
 
 
-def test_a_silent_registry_pauses_the_unknown_and_lets_the_known_pass() -> None:
+def test_an_unavailable_registry_blocks_unknown_schemas_and_lets_known_ones_pass() -> None:
     together = Set()
     together.registry.down = True
     value = prefix(4_711) + b"x"

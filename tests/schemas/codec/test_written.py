@@ -1,4 +1,4 @@
-"""Schemas by the id in the bytes: shipped ones ask nobody, others ask the registry once."""
+"""Schemas by the id in the bytes: shipped ones need no request, others one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NEWER: Json = {
 }
 
 
-class Asked(StaticRegistry):
-    """Counts how often it is asked for a schema."""
+class CountingRegistry(StaticRegistry):
+    """Counts the requests for a schema."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,31 +32,31 @@ class Asked(StaticRegistry):
         return super().by_id(schema_id)
 
 
-def test_a_schema_that_ships_with_the_code_asks_nobody() -> None:
-    registry = Asked()
+def test_a_shipped_schema_needs_no_request() -> None:
+    registry = CountingRegistry()
     written = WrittenSchemas({7: definitions.fingerprint(SHIPPED)}, registry)
     assert written.schema(7) == SHIPPED
     assert registry.count == 0
 
 
-def test_another_one_is_asked_for_once() -> None:
-    """EP-08: a pack of records that a newer release has written can be made."""
-    registry = Asked()
+def test_another_schema_is_requested_once() -> None:
+    """EP-08: packs can include records written by a newer release."""
+    registry = CountingRegistry()
     known = registry.register("topic-value", NEWER)
     written = WrittenSchemas({}, registry)
     assert [written.schema(known) for _ in range(3)] == [NEWER] * 3
     assert registry.count == 1
 
 
-def test_what_is_pinned_to_other_content_is_refused() -> None:
-    registry = Asked()
+def test_an_id_pinned_to_other_content_is_refused() -> None:
+    registry = CountingRegistry()
     known = registry.register("topic-value", NEWER)
     with pytest.raises(Undecodable):
         WrittenSchemas({known: "00" * 32}, registry).schema(known)
 
 
-def test_what_nobody_knows_is_refused_until_it_is_registered() -> None:
-    registry = Asked()
+def test_an_unregistered_id_is_refused_until_it_is_registered() -> None:
+    registry = CountingRegistry()
     written = WrittenSchemas({}, registry)
     with pytest.raises(Undecodable):
         written.schema(1)
@@ -64,10 +64,10 @@ def test_what_nobody_knows_is_refused_until_it_is_registered() -> None:
     assert written.schema(1) == NEWER
 
 
-def test_what_was_asked_for_is_kept_within_bounds() -> None:
-    registry = Asked()
+def test_the_number_of_cached_schemas_is_bounded() -> None:
+    registry = CountingRegistry()
     written = WrittenSchemas({}, registry)
     for number in range(ASKED_COUNT_MAX + 1):
         known = registry.register("topic-value", {**NEWER, "doc": str(number)})
         written.schema(known)
-    assert len(written._asked) <= ASKED_COUNT_MAX
+    assert len(written._requested) <= ASKED_COUNT_MAX

@@ -1,4 +1,4 @@
-"""One contract for every schema registry, run over the one in the process and over a real one."""
+"""One contract for every schema registry, run over the in-process one and a real one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ DUE = TimerDue(
     kind=cast(Any, "ack"),
     deadline=1_790_000_000_000,
 )
+AT_ONCE, ROUNDS = 6, 10
 OPTIONAL = {"name": "note", "type": ["null", "string"], "default": None}
 
 
@@ -40,7 +42,7 @@ def any_registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
 
 
 def a_record(*more: Any) -> Any:
-    """A schema that no other test has."""
+    """A schema that no other test uses."""
     name = f"R{uuid.uuid4().hex}"
     fields = [{"name": "id", "type": "string"}, *more]
     return {"type": "record", "name": name, "namespace": "test", "fields": fields}
@@ -50,7 +52,7 @@ def a_subject() -> str:
     return f"topic-{uuid.uuid4().hex}"
 
 
-def test_the_same_schema_has_one_id_again_and_under_every_subject(any_registry: Registry) -> None:
+def test_the_same_schema_keeps_its_id_under_every_subject(any_registry: Registry) -> None:
     schema, where = a_record(), a_subject()
     number = any_registry.register(where, schema)
     assert any_registry.register(where, schema) == number
@@ -58,7 +60,7 @@ def test_the_same_schema_has_one_id_again_and_under_every_subject(any_registry: 
     assert any_registry.register(where, a_record(OPTIONAL)) != number
 
 
-def test_a_schema_is_found_by_its_id_and_by_its_subject(any_registry: Registry) -> None:
+def test_a_schema_is_found_by_id_and_by_subject(any_registry: Registry) -> None:
     schema, where = a_record(OPTIONAL), a_subject()
     assert any_registry.lookup(where, schema) is None
     number = any_registry.register(where, schema)
@@ -67,16 +69,14 @@ def test_a_schema_is_found_by_its_id_and_by_its_subject(any_registry: Registry) 
     assert any_registry.lookup(where, a_record()) is None
 
 
-def test_what_was_never_registered_is_not_found(any_registry: Registry) -> None:
+def test_an_unregistered_schema_is_not_found(any_registry: Registry) -> None:
     for schema_id in (0, 7_654_321, 2**31 - 1, 2**31, 2**32 - 1):
         assert any_registry.by_id(schema_id) is None
     assert any_registry.by_guid(uuid.uuid4().bytes) is None
 
 
 @pytest.mark.parametrize("level", ["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"])
-def test_a_subject_refuses_what_breaks_its_compatibility(
-    any_registry: Registry, level: str
-) -> None:
+def test_a_subject_refuses_an_incompatible_schema(any_registry: Registry, level: str) -> None:
     where, first = a_subject(), a_record({"name": "amount", "type": "long"})
     any_registry.register(where, first)
     any_registry.set_compatibility(where, level)
@@ -101,13 +101,32 @@ def test_the_level_can_be_set_before_the_first_schema(any_registry: Registry) ->
         any_registry.register(where, strict)
 
 
-def test_everything_registers_twice_with_the_same_ids_and_is_then_looked_up(
+def test_registering_twice_gives_the_same_ids_which_can_be_looked_up(
     any_registry: Registry,
 ) -> None:
     first = register_all(any_registry, TOPICS)
     again = register_all(any_registry, TOPICS)
     assert first.entries == again.entries == look_up_all(any_registry, TOPICS).entries
     assert len(first.fingerprints()) == len(catalogue.RECORD_TYPES)
+
+
+def test_registering_one_schema_at_the_same_time_gives_everybody_its_id(
+    any_registry: Registry,
+) -> None:
+    """Two processes that start together, or one whose first request was slow and is sent again: a
+    real registry answers one of them that the schema is there already.
+    """
+    for _ in range(ROUNDS):
+        schema, where, together = a_record(), a_subject(), threading.Barrier(AT_ONCE)
+
+        def register(schema: Any = schema, where: str = where, gate: Any = together) -> int:
+            gate.wait(10)
+            any_registry.set_compatibility(where, "FULL_TRANSITIVE")
+            return any_registry.register(where, schema)
+
+        with ThreadPoolExecutor(AT_ONCE) as several:
+            ids = [each.result() for each in [several.submit(register) for _ in range(AT_ONCE)]]
+        assert ids == [any_registry.lookup(where, schema)] * AT_ONCE
 
 
 def test_a_codec_over_any_registry_reads_what_it_wrote(
@@ -122,7 +141,7 @@ def test_a_codec_over_any_registry_reads_what_it_wrote(
     assert again.encode(TIMERS, DUE) == value
 
 
-def test_the_order_of_registration_is_that_of_the_topics_file() -> None:
+def test_schemas_are_registered_in_the_order_of_the_topics_file() -> None:
     entries = register_all(StaticRegistry(), TOPICS).entries
     topics = list(dict.fromkeys(entry.topic for entry in entries))
     assert topics == [topic.name for topic in TOPICS.topics if topic.record_names()]
@@ -130,14 +149,14 @@ def test_the_order_of_registration_is_that_of_the_topics_file() -> None:
     assert fresh == list(range(1, len(fresh) + 1))
 
 
-def test_a_process_that_may_not_register_says_what_is_missing() -> None:
+def test_a_process_without_the_right_to_register_reports_what_is_missing() -> None:
     registry = StaticRegistry()
     with pytest.raises(NotRegistered, match=r"npp\.resolve\.decisions\.v1-au\.npp"):
         open_codec(registry, TOPICS, None, Options(lambda: 0.0, register=False))
     assert registry.by_id(1) is None
 
 
-def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
+def test_an_unreachable_or_silent_registry_is_down() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -163,10 +182,10 @@ def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
         (json.dumps({"schema": '{"type": "record", "type": "enum"}'}).encode(), Undecodable),
     ],
 )
-def test_an_answer_of_the_registry_that_can_not_be_read_is_no_crash(
+def test_an_unreadable_answer_of_the_registry_is_no_crash(
     body: bytes, error: type[Exception]
 ) -> None:
-    """An unreadable answer is waited for, an unreadable schema is for ever."""
+    """An unreadable answer is retried; an unreadable schema is final."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -193,7 +212,7 @@ def test_an_answer_of_the_registry_that_can_not_be_read_is_no_crash(
 
 
 def numbered_from(start: int) -> StaticRegistry:
-    """A registry in which other schemas came first."""
+    """A registry with other schemas registered first."""
     registry = StaticRegistry()
     for number in range(start - 1):
         registry.register(f"other-{number}", a_record())
@@ -215,7 +234,7 @@ def test_the_lock_is_written_once_and_the_same_registry_passes(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("start", [2, 5, 1_000])
-def test_a_registry_that_numbers_otherwise_stops_the_start_and_leaves_the_lock(
+def test_a_registry_with_other_numbers_stops_the_start_and_keeps_the_lock(
     tmp_path: Path, start: int
 ) -> None:
     lock = tmp_path / "ids.lock"
@@ -227,7 +246,7 @@ def test_a_registry_that_numbers_otherwise_stops_the_start_and_leaves_the_lock(
 
 
 class Counted(StaticRegistry):
-    """Counts the questions, by kind."""
+    """Counts the requests by kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +261,7 @@ class Counted(StaticRegistry):
         return super().by_id(schema_id)
 
 
-def test_a_start_whose_lock_has_everything_asks_once_for_each_id_and_looks_nothing_up(
+def test_a_start_with_a_complete_lock_makes_one_request_per_id_and_no_look_ups(
     tmp_path: Path,
 ) -> None:
     lock, registry = tmp_path / "ids.lock", Counted()
@@ -254,7 +273,7 @@ def test_a_start_whose_lock_has_everything_asks_once_for_each_id_and_looks_nothi
 
 
 @pytest.mark.parametrize("start", [2, 5, 1_000])
-def test_a_start_that_may_not_register_is_stopped_by_another_numbering_too(
+def test_other_numbers_also_stop_a_start_without_the_right_to_register(
     tmp_path: Path, start: int
 ) -> None:
     lock = tmp_path / "ids.lock"
@@ -265,7 +284,7 @@ def test_a_start_that_may_not_register_is_stopped_by_another_numbering_too(
         open_codec(other, TOPICS, lock, Options(lambda: 0.0, register=False))
 
 
-def test_an_empty_registry_behind_a_full_lock_says_what_is_missing(tmp_path: Path) -> None:
+def test_an_empty_registry_with_a_full_lock_reports_what_is_missing(tmp_path: Path) -> None:
     lock = tmp_path / "ids.lock"
     opened(StaticRegistry(), lock)
     with pytest.raises(NotRegistered):
@@ -302,8 +321,8 @@ def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> N
         b'{"version": 1, "ids": {}, "ids": {}}',
     ],
 )
-def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path, content: bytes) -> None:
-    """Said with the file's name, whatever is wrong in it."""
+def test_an_unreadable_lock_stops_the_start(tmp_path: Path, content: bytes) -> None:
+    """The message has the file's name, whatever is wrong in it."""
     lock = tmp_path / "ids.lock"
     lock.write_bytes(content)
     with pytest.raises(IdsChanged, match="cannot be read"):

@@ -1,4 +1,6 @@
-"""The pages on a port: the product's own server over the harness, which can fall and come back."""
+"""The pages on a port: the product's own server over the harness, which can be stopped and
+restarted.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ START_S_MAX = 30.0
 
 
 class Site:
-    """`harness` has the world; `url` is where browsers go. All of it speaks on loopback."""
+    """`harness` has the world; `url` is the pages' address, on loopback."""
 
     def __init__(self, folder: Path) -> None:
         self.harness = PagesHarness(folder)
@@ -22,7 +24,7 @@ class Site:
         self.start()
 
     def start(self) -> None:
-        """Begin to serve, with a new application as a new process has."""
+        """Start serving, with a new application as in a new process."""
         app, pages = self.harness.build()
         self._server = ApiServer(pages, app.state.streams, host="127.0.0.1", port=self._port)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -35,7 +37,7 @@ class Site:
         raise TimeoutError("the server did not start")
 
     def fall(self) -> None:
-        """End at once, as if killed: connections are dropped."""
+        """Stop at once, as if killed: connections are dropped."""
         self._server.force_exit = True
         self._server.request_stop()
         self._thread.join(START_S_MAX)

@@ -1,6 +1,4 @@
-"""What needs people, and when it ends. Attention, approvals that expire, freezes and
-the windows of a retry.
-"""
+"""When a payment needs attention and when that ends; expiring approvals, freezes, retry windows."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ RESENT = [*d.SENT, d.rail("REJECTED", "AM05")]
 MARK = [*d.approved("MARK_FAILED", failure_reason="RAIL"), d.mark_failed()]
 LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
 REASONS: dict[str, tuple[list[Any], list[Any]]] = {
-    # what makes it, and what ends it
+    # inputs that cause attention, and inputs that end it
     "a rejected resend, then settled": (
         RESENT, [d.rail("ACCEPTED"), d.rail("SETTLED"), d.deposits("CAPTURE", "CAPTURED")],
     ),
@@ -59,19 +57,20 @@ REASONS: dict[str, tuple[list[Any], list[Any]]] = {
     "a conflict": (
         [*d.CAPTURED, d.rail("REJECTED", "AC01")], d.judged("REPORT_WRONG"),
     ),
-    "a conflict while the rail is asked": (
+    "a conflict while an enquiry is open": (
         [*d.SENT, *MARK, d.rail("SETTLED")],
         [*d.judged("NOT_PAID", 2), d.deposits("RELEASE", "RELEASED")],
     ),
     "a referred approval": (
-        [*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")], [d.person_says("REJECTED")],
+        [*d.CAPTURED, d.request_approval("REVERSE"), d.resolve_decides("REFERRED")],
+        [d.person_decides("REJECTED")],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("why", REASONS)
 def test_attention_begins_with_its_reason_and_ends_with_it(why: str) -> None:
-    """After the end nobody is called any more, and the payment is at rest."""
+    """Once the reason is gone the payment needs no attention and is at rest."""
     before, after = REASONS[why]
     case = given(*before)
     assert needs_attention(case.payment)
@@ -81,17 +80,17 @@ def test_attention_begins_with_its_reason_and_ends_with_it(why: str) -> None:
 
 
 def test_a_rejected_resend_of_a_live_attempt_is_attention_only_while_its_fate_is_open() -> None:
-    """Ruling 11: enquired about once, a duplicate when said again."""
+    """Ruling 11: enquired about once; a repeat is a duplicate."""
     case = given(*d.SENT).when(d.rail("REJECTED", "AM05"))
-    case.then("RailStatusReported", "RailEnquiryRequested").stands("SENT", "OPEN")
+    case.then("RailStatusReported", "RailEnquiryRequested").is_in("SENT", "OPEN")
     case.when(d.rail("REJECTED", "DUPL")).then("RailStatusReported")
     assert wants(case) == (True, False)
     case.given(d.rail("SETTLED"))
     assert not needs_attention(case.payment)
 
 
-def test_overdue_is_attention_until_the_rail_speaks() -> None:
-    """OP-22, ruling 7: five minutes, ten minutes; acknowledged it begins again."""
+def test_overdue_is_attention_until_the_rail_reports() -> None:
+    """OP-22, ruling 7: marks at five and ten minutes; an acknowledgement restarts them."""
     case = given(*d.SENT)
     assert not needs_attention(case.payment)
     case.timer_until("OVERDUE")
@@ -102,8 +101,8 @@ def test_overdue_is_attention_until_the_rail_speaks() -> None:
     assert (overdue(case.payment), wants(case)) == (None, (False, False))
 
 
-def test_an_answer_with_another_amount_is_one_conflict_however_often_it_is_asked_for() -> None:
-    """An enquiry's REJECTED with another amount opened a conflict each time."""
+def test_repeated_answers_with_another_amount_are_one_conflict() -> None:
+    """Each enquiry's REJECTED with another amount used to open another conflict."""
     case = given(*d.MARKED)
     answer = d.enquiry("REJECTED", "AB08", amount=d.AMOUNT + 5, currency="AUD")
     case.when(answer).then("ReconciliationRequired:AMOUNT_DIFFERS")
@@ -116,11 +115,11 @@ def test_an_answer_with_another_amount_is_one_conflict_however_often_it_is_asked
 
 
 @pytest.mark.parametrize("referred", [True, False], ids=["REFERRED", "REQUESTED"])
-def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> None:
-    """A payment at rest waited for a person for ever."""
-    case = given(*d.CAPTURED, d.ask("REVERSE"))
+def test_an_undecided_request_expires_by_its_own_timer(referred: bool) -> None:
+    """Otherwise a payment at rest would wait for a person forever."""
+    case = given(*d.CAPTURED, d.request_approval("REVERSE"))
     if referred:
-        case.given(d.resolve_says("REFERRED"))
+        case.given(d.resolve_decides("REFERRED"))
     assert case.payment.deadline_kind == "APPROVAL"
     assert not at_rest(case.payment)
     case.timer().then("OperatorActionRejected")
@@ -131,27 +130,29 @@ def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> 
     assert (wants(case), at_rest(case.payment)) == ((False, False), True)
 
 
-def test_who_decides_an_expired_request_is_told_so() -> None:
-    """Domain §4: before the timer is read as well as after it."""
-    case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")).later(HOUR)
-    case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
+def test_a_decision_on_an_expired_request_is_refused_as_expired() -> None:
+    """Domain §4: whether or not the expiry timer has been read."""
+    case = given(*d.CAPTURED, d.request_approval("REVERSE"), d.resolve_decides("REFERRED")).later(
+        HOUR
+    )
+    case.when(d.person_decides()).refuses(r.APPROVAL_EXPIRED)
     case.timer()
-    case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
-    case.when(d.resolve_says("REFERRED")).has_no_effect(r.APPROVAL_CLOSED)
+    case.when(d.person_decides()).refuses(r.APPROVAL_EXPIRED)
+    case.when(d.resolve_decides("REFERRED")).has_no_effect(r.APPROVAL_CLOSED)
     case.when(d.reverse()).refuses(r.APPROVAL_EXPIRED)
     case.given(*d.approved("REVERSE", 2)).when(d.reverse()).then("FundsRequested:REVERSE")
 
 
 def test_a_decided_request_leaves_no_timer_behind() -> None:
-    """Approved, rejected or used, nothing is waited for."""
+    """Approved, rejected or used: no timer remains."""
     for verdict in ("APPROVED", "REJECTED"):
-        case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says(verdict))
+        case = given(*d.CAPTURED, d.request_approval("REVERSE"), d.resolve_decides(verdict))
         assert (case.payment.deadline, at_rest(case.payment)) == (None, True)
 
 
-def test_two_requests_expire_one_after_the_other() -> None:
-    """Each by its own time."""
-    case = given(*d.CAPTURED, d.ask("REVERSE")).later(d.MINUTE)
+def test_two_requests_expire_each_at_its_own_time() -> None:
+    """Domain §4."""
+    case = given(*d.CAPTURED, d.request_approval("REVERSE")).later(d.MINUTE)
     person = OperatorHeader(
         operator_id="sen_002", roles=("senior_operator",), token_id="token", not_after=2**60
     )
@@ -179,62 +180,76 @@ def test_a_request_that_names_an_old_attempt_is_refused(
     before: list[Any], action: str, extra: dict[str, Any]
 ) -> None:
     """Ruling 8: its approval could never be used."""
-    case = given(*before).when(d.ask(action, attempt=1, **extra)).refuses(r.ATTEMPT_NOT_CURRENT)
+    case = (
+        given(*before)
+        .when(d.request_approval(action, attempt=1, **extra))
+        .refuses(r.ATTEMPT_NOT_CURRENT)
+    )
     assert "att_002" in case.sentence
     assert "att_001" in case.sentence
-    case.when(d.ask(action, attempt=2, **extra)).then("OperatorActionRequested")
-    other = given(*before).when(d.ask(action, **extra)).then("OperatorActionRequested")
+    case.when(d.request_approval(action, attempt=2, **extra)).then("OperatorActionRequested")
+    other = given(*before).when(d.request_approval(action, **extra)).then("OperatorActionRequested")
     assert other.event(e.OperatorActionRequested).header.attempt == 2
 
 
 def test_a_cancel_request_of_an_old_attempt_freezes_nothing() -> None:
-    """The retry is sent all the same; the right one freezes it."""
-    case = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=1))
-    case.when(d.policy(attempt=2)).stands("SENT")
-    right = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=2))
+    """The retry is still sent; a request for the current attempt freezes it."""
+    case = given(*RETRIED, d.held(2)).when(d.request_approval("CANCEL", attempt=1))
+    case.when(d.policy(attempt=2)).is_in("SENT")
+    right = given(*RETRIED, d.held(2)).when(d.request_approval("CANCEL", attempt=2))
     assert right.event(e.OperatorActionRequested).frozen_until == d.START + 15 * d.MINUTE
-    right.when(d.policy(attempt=2)).stands("AUTHORISED")
+    right.when(d.policy(attempt=2)).is_in("AUTHORISED")
 
 
 # -- a freeze and the window -----------------------------------------------------------------------
 
 
 def test_an_undecided_cancel_of_a_retry_does_not_fail_it() -> None:
-    """Freeze and AUTHORISED window are both 15 minutes; it is sent after the freeze."""
-    case = given(*RETRIED).later(1_000).given(d.ask("CANCEL"), d.policy(attempt=2), d.held(2))
+    """The freeze and the AUTHORISED window both last 15 minutes; the payment is sent after the
+    freeze.
+    """
+    case = (
+        given(*RETRIED)
+        .later(1_000)
+        .given(d.request_approval("CANCEL"), d.policy(attempt=2), d.held(2))
+    )
     frozen_until = d.START + 1_000 + 15 * d.MINUTE
-    case.timer_until("SEND").then("PaymentSentToRail").stands("SENT")
+    case.timer_until("SEND").then("PaymentSentToRail").is_in("SENT")
     assert case.now == frozen_until
     assert case.payment.attempt.submit_before == frozen_until + SUBMIT_MS
 
 
-def test_an_approved_cancel_that_is_not_used_does_not_fail_it_either() -> None:
+def test_an_approved_but_unused_cancel_does_not_fail_it_either() -> None:
     """Ruling 8: the freeze ends with the approval."""
-    case = given(*RETRIED, d.ask("CANCEL"), d.policy(attempt=2), d.held(2)).later(10 * d.MINUTE)
-    case.given(d.resolve_says(approval="apr_002")).timer_until("SEND").stands("SENT")
+    case = given(*RETRIED, d.request_approval("CANCEL"), d.policy(attempt=2), d.held(2)).later(
+        10 * d.MINUTE
+    )
+    case.given(d.resolve_decides(approval="apr_002")).timer_until("SEND").is_in("SENT")
     assert case.now == d.START + 15 * d.MINUTE
 
 
 def test_a_frozen_payment_that_is_not_ready_has_time_to_submit_after_the_freeze() -> None:
     """Ruling 8: the window ends at the earliest submit_ms after the freeze."""
-    case = given(*RETRIED).later(10 * d.MINUTE).given(d.ask("CANCEL"))
+    case = given(*RETRIED).later(10 * d.MINUTE).given(d.request_approval("CANCEL"))
     frozen_until = d.START + 25 * d.MINUTE
-    case.timer_until("AUTHORISED_WINDOW").stands("FAILED", "NOT_PAID")
+    case.timer_until("AUTHORISED_WINDOW").is_in("FAILED", "NOT_PAID")
     assert case.now == frozen_until + SUBMIT_MS
 
 
 def test_an_attempt_is_frozen_once() -> None:
-    """Domain §4: at most 15 minutes, once per attempt, whoever asks again."""
-    case = given(*d.SENT[:2], d.ask("CANCEL"), d.resolve_says("REJECTED")).later(d.MINUTE)
-    case.when(d.ask("CANCEL")).then("OperatorActionRequested")
+    """Domain §4: for at most 15 minutes, once per attempt, whoever requests it again."""
+    case = given(*d.SENT[:2], d.request_approval("CANCEL"), d.resolve_decides("REJECTED")).later(
+        d.MINUTE
+    )
+    case.when(d.request_approval("CANCEL")).then("OperatorActionRequested")
     assert case.event(e.OperatorActionRequested).frozen_until is None
-    case.when(d.held()).stands("SENT")
+    case.when(d.held()).is_in("SENT")
 
 
-def test_a_freeze_in_created_holds_its_window_open_too() -> None:
+def test_a_freeze_in_created_extends_its_window_too() -> None:
     """Ruling 8: no window runs out while frozen."""
-    case = given(d.create(), d.policy()).later(9 * d.MINUTE).given(d.ask("CANCEL"))
+    case = given(d.create(), d.policy()).later(9 * d.MINUTE).given(d.request_approval("CANCEL"))
     case.timers_until(lambda: case.now >= PAST_WINDOW + d.MINUTE)
-    case.stands("CREATED").when(d.held()).stands("AUTHORISED")
-    case.timer_until("SEND").stands("SENT")
+    case.is_in("CREATED").when(d.held()).is_in("AUTHORISED")
+    case.timer_until("SEND").is_in("SENT")
     assert case.now == d.START + 24 * d.MINUTE

@@ -1,4 +1,4 @@
-"""Open conflicts: what they stop, and what a verdict does with the money."""
+"""What an open conflict blocks, and what a verdict does with the money."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def judged(verdict: str, number: int = 1, conflict: str = "cnf_001", attempt: in
 
 
 def test_a_settlement_after_a_release_is_debited_and_never_sent_again() -> None:
-    """Ruling 5, domain §3: SETTLED_AFTER_ALL keeps the state, sets the money, forces the debit,
-    bars the retry.
+    """Ruling 5, domain §3: SETTLED_AFTER_ALL keeps the state, sets moneyOutcome, requests the
+    forced debit and bars every retry.
     """
     case = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"))
     case.when(SETTLE).then("ReconciliationRequired")
     *before, verdict = judged("SETTLED_AFTER_ALL")
     case.given(*before).when(verdict).then("ReconciliationResolved", "FundsRequested:DEBIT_FORCED")
-    case.given(d.deposits("DEBIT_FORCED", "DEBITED")).stands("FAILED", "PAID", "DEBITED")
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED")).is_in("FAILED", "PAID", "DEBITED")
     case.given(*d.approved("RETRY", 2)).when(d.retry()).refuses(r.ALREADY_PAID)
 
 
@@ -45,7 +45,7 @@ def test_a_verdict_ends_an_unsent_later_attempt_and_withdraws_a_sent_one() -> No
     ):
         case = given(*before, SETTLE)
         *ask, verdict = judged("SETTLED_AFTER_ALL", 2)
-        case.given(*ask).when(verdict).stands("FAILED", "PAID")
+        case.given(*ask).when(verdict).is_in("FAILED", "PAID")
         failed = case.payment.attempts[1]
         assert (failed.reason, failed.certain) == ("CANCELLED", money)
         kinds = [getattr(x, "kind", "") for x in case.decision.instructions]  # type: ignore[union-attr]
@@ -55,26 +55,26 @@ def test_a_verdict_ends_an_unsent_later_attempt_and_withdraws_a_sent_one() -> No
 def test_while_a_conflict_is_open_nothing_is_sent_and_consistent_reports_still_apply() -> None:
     """Ruling 5."""
     case = given(*d.RETRYABLE, *d.approved("RETRY"), d.retry(), SETTLE, d.held(2))
-    case.when(d.policy(attempt=2)).then("PolicyChecked").stands("AUTHORISED", "CONTRADICTED")
+    case.when(d.policy(attempt=2)).then("PolicyChecked").is_in("AUTHORISED", "CONTRADICTED")
     assert waiting_for_person(case.payment)
     *ask, verdict = judged("NOT_PAID", 2)
     case.given(*ask).when(verdict).then("ReconciliationResolved", "PaymentSentToRail")
-    case.stands("SENT", "OPEN")
+    case.is_in("SENT", "OPEN")
 
 
-def test_a_verdict_of_not_paid_makes_the_attempt_certain_and_lets_the_hold_go() -> None:
+def test_a_not_paid_verdict_makes_non_payment_certain_and_releases_the_hold() -> None:
     """Ruling 5, domain §3."""
-    case = given(*d.MARKED, SETTLE).stands("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
+    case = given(*d.MARKED, SETTLE).is_in("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
     *ask, verdict = judged("NOT_PAID", 2)
     case.given(*ask).when(verdict).then(
         "ReconciliationResolved", "FundsRequested:RELEASE", "CustomerNotificationRequested"
     )
-    case.stands("FAILED", "NOT_PAID", "RELEASE_REQUESTED")
+    case.is_in("FAILED", "NOT_PAID", "RELEASE_REQUESTED")
 
 
 def test_an_open_conflict_stops_the_windows_too() -> None:
-    """Ruling 5: no expiry by timers; once resolved, a window that has passed ends the payment."""
-    case = given(d.create(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
+    """Ruling 5: no timer expires it; after the verdict an expired window ends the payment."""
+    case = given(d.create(), d.rail("ACCEPTED")).is_in("CREATED", "CONTRADICTED")
     assert case.payment.deadline_kind == "FUNDS_REPEAT"
     *ask, verdict = judged("REPORT_WRONG")
     case.later(11 * d.MINUTE).given(*ask).when(verdict)
@@ -82,8 +82,8 @@ def test_an_open_conflict_stops_the_windows_too() -> None:
     case.then("PaymentFailed:TIMEOUT", "FundsRequested:RELEASE", "CustomerNotificationRequested")
 
 
-def test_an_open_conflict_holds_the_release_back() -> None:
-    """Ruling 5: not even a certain failure lets money go while the record is contradicted."""
+def test_an_open_conflict_defers_the_release() -> None:
+    """Ruling 5: even a certain failure releases nothing while the record is contradicted."""
     case = given(*d.SENT, d.rail("ACCEPTED", amount=1, currency="AUD"))
     case.when(d.rail("REJECTED", "AC01")).then("PaymentFailed", "FundsReleaseDeferred")
     *ask, verdict = judged("NOT_PAID")
@@ -93,14 +93,16 @@ def test_an_open_conflict_holds_the_release_back() -> None:
 
 
 def test_a_payment_is_captured_once_and_a_second_settlement_is_debited() -> None:
-    """D3, IDM-04, SM-15: attempt 3 was captured, and attempt 2 turns out to have settled."""
+    """D3, IDM-04, SM-15: attempt 3 was captured, then attempt 2 turns out to have settled."""
     case = given(*d.RETRYABLE, *d.approved("RETRY"), d.retry()).timer_until("AUTHORISED_WINDOW")
-    case.stands("FAILED").given(d.deposits("RELEASE", "NEVER_HELD", attempt=2))
+    case.is_in("FAILED").given(d.deposits("RELEASE", "NEVER_HELD", attempt=2))
     case.given(*d.approved("RETRY", 2), d.retry(3), d.held(3), d.policy(attempt=3))
     case.given(d.rail("SETTLED", attempt=3), d.deposits("CAPTURE", "CAPTURED", attempt=3))
     case.when(d.rail("SETTLED", attempt=2)).then("ReconciliationRequired:DOUBLE_SETTLEMENT")
     *ask, verdict = judged("SETTLED_AFTER_ALL", 3, attempt=2)
-    case.given(*ask).when(verdict).then("ReconciliationResolved")  # a second debit: not by itself
+    case.given(*ask).when(verdict).then(
+        "ReconciliationResolved"
+    )  # a second debit is not requested automatically
     debit = c.DebitFunds(
         header=d.head(), operator=d.by(d.SENIOR), attempt=2, reason="the customer asked for both"
     )
@@ -115,13 +117,13 @@ def test_a_payment_is_captured_once_and_a_second_settlement_is_debited() -> None
     assert at_rest(case.payment)
 
 
-def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
-    """Ruling 5, domain §3: captured what is held, the rest debited; less is captured and the rest
-    released.
+def test_another_amount_accepted_by_a_person_is_taken_in_full() -> None:
+    """Ruling 5, domain §3: if more settled, the hold is captured and the rest debited; if less,
+    that amount is captured and the rest released.
     """
-    for amount, asked in ((d.AMOUNT - 5, "RELEASE"), (d.AMOUNT + 5, "DEBIT_FORCED")):
+    for amount, requested in ((d.AMOUNT - 5, "RELEASE"), (d.AMOUNT + 5, "DEBIT_FORCED")):
         case = given(*d.SENT).when(d.rail("SETTLED", amount=amount, currency="AUD"))
-        case.then("ReconciliationRequired:AMOUNT_DIFFERS").stands("SENT", "CONTRADICTED")
+        case.then("ReconciliationRequired:AMOUNT_DIFFERS").is_in("SENT", "CONTRADICTED")
         *ask, verdict = judged("AMOUNT_ACCEPTED")
         case.given(*ask).when(verdict).then(
             "ReconciliationResolved",
@@ -130,7 +132,7 @@ def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
             "FundsRequested:CAPTURE",
         )
         case.when(d.deposits("CAPTURE", "CAPTURED", amount=min(amount, d.AMOUNT)))
-        case.then("FundsCaptured", f"FundsRequested:{asked}")
+        case.then("FundsCaptured", f"FundsRequested:{requested}")
 
 
 def test_a_verdict_that_does_not_fit_is_refused() -> None:
@@ -146,19 +148,19 @@ def test_one_message_id_with_two_contents_is_a_conflict() -> None:
     """Ruling 5, OP-24."""
     case = given(*d.SENT, d.rail("ACCEPTED", rail_message_id="m1"))
     case.when(d.rail("SETTLED", rail_message_id="m1"))
-    case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT").stands("ACKNOWLEDGED")
-    case.when(d.rail("SETTLED", rail_message_id="m2")).stands("SETTLED")
+    case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT").is_in("ACKNOWLEDGED")
+    case.when(d.rail("SETTLED", rail_message_id="m2")).is_in("SETTLED")
 
 
 def test_conflicts_beyond_sixteen_are_counted_and_still_block_and_end() -> None:
-    """Ruling 5, domain §2: bounded in the state, never refused."""
+    """Ruling 5, domain §2: the state stays bounded, and no report is refused."""
     case = given(*d.SENT)
     for number in range(1, 19):
         case.when(d.rail("SETTLED", amount=number, currency="AUD"))
     assert (len(case.payment.conflicts), open_conflicts(case.payment)) == (16, 18)
     case.when(d.cancel()).refuses(r.CONFLICT_OPEN)
     counted = judged("AMOUNT_ACCEPTED", 1, "cnf_018")
-    case.when(counted[0]).refuses(r.VERDICT_NOT_APPLICABLE)  # what it said is not known
+    case.when(counted[0]).refuses(r.VERDICT_NOT_APPLICABLE)  # its content was not recorded
     for number in range(1, 19):
         case.given(*judged("REPORT_WRONG", number, f"cnf_{number:03d}"))
     assert open_conflicts(case.payment) == 0

@@ -1,4 +1,4 @@
-"""Parked payments, histories that cannot be, and bytes that are no state."""
+"""Parked payments, impossible histories, and bytes that are no state."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.core.payment import dsl as d
 from tests.core.payment.case import given
 
 
-def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
-    """D5: parked, its inputs are not decided; after the fix what was outstanding follows."""
+def test_a_parked_payment_is_resumed_under_dual_control() -> None:
+    """D5: while parked, inputs are not decided; after the fix the outstanding work follows."""
     case = given(d.create(), d.held())
     accepted = suspend(case.payment, case.context(d.policy()), "KeyError in decide")
     case.state = accepted.state
@@ -38,11 +38,13 @@ def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
             header=d.head(), operator=d.by(d.ADMIN), requested_by="adm_002", reason="mended"
         )
     )
-    case.then("ProcessingResumed").when(d.policy()).stands("SENT")
+    case.then("ProcessingResumed").when(d.policy()).is_in("SENT")
 
 
-def test_a_history_that_cannot_be_is_corrupt() -> None:
-    """OP-14: a gap, a repetition, a foreign event or time going back is never guessed away."""
+def test_an_impossible_history_is_corrupt() -> None:
+    """OP-14: a gap, a repetition, another payment's event or time going back is never repaired by
+    guessing.
+    """
     history = given(*d.CAPTURED).history
     state = None
     for event in history[:5]:
@@ -68,8 +70,8 @@ def altered(event: Any, **header: Any) -> Any:
     return msgspec.structs.replace(event, header=msgspec.structs.replace(event.header, **header))
 
 
-def test_packed_bytes_that_are_no_state_are_said_to_be_so() -> None:
-    """A corrupt store is a ValueError, never half a payment."""
+def test_packed_bytes_that_are_no_state_raise_value_error() -> None:
+    """A corrupt store never yields half a payment."""
     packed = pack(given(*d.CAPTURED).payment)
     for wrong in (b"", packed[:-3], b"\xc1", packed[1:]):
         with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Returns after settlement (pacs.004): ruling 13. In cents; 12,345 settled."""
+"""Returns after settlement (pacs.004): ruling 13. Amounts in cents; 12,345 settled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REST = d.AMOUNT - 8_000
 
 
 def callback(amount: int | None, name: str, code: str | None = "AC04", **changes: Any) -> Any:
-    """One return, by its id."""
+    """One return, identified by its id."""
     currency = changes.pop("currency", "AUD")
     return d.rail(
         "RETURNED", code, amount=amount, currency=currency, rail_message_id=name, **changes
@@ -24,7 +24,7 @@ def callback(amount: int | None, name: str, code: str | None = "AC04", **changes
 
 
 def total(amount: int | None, code: str | None = "AC04", **changes: Any) -> Any:
-    """What has come back so far, by an enquiry."""
+    """The total returned so far, from an enquiry."""
     return d.enquiry("RETURNED", code, amount=amount, currency="AUD", **changes)
 
 
@@ -33,7 +33,7 @@ def without_id(amount: int) -> Any:
 
 
 def settle_credits(case: Watched) -> int:
-    """Every CREDIT that is asked for is made; their sum."""
+    """Answer every requested CREDIT; return their sum."""
     credited = 0
     for _ in range(10):
         attempt = case.payment.attempt
@@ -81,8 +81,8 @@ ORDERS: dict[str, tuple[list[Any], int]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_returns_add_up_by_their_ids_and_a_total_is_a_total(order: str) -> None:
-    """Ruling 13: max(sum over return ids, highest total heard); credited once, no conflict."""
+def test_returns_add_up_by_id_and_an_enquirys_total_replaces_them(order: str) -> None:
+    """Ruling 13: max(sum over return ids, highest reported total); credited once, no conflict."""
     reports, back = ORDERS[order]
     case = watched(*d.CAPTURED)
     credited = 0
@@ -105,7 +105,7 @@ def test_returns_add_up_by_their_ids_and_a_total_is_a_total(order: str) -> None:
         without_id(5_000),
     ],
 )
-def test_a_report_that_does_not_raise_what_came_back_is_a_duplicate(again: Any) -> None:
+def test_a_report_that_does_not_raise_the_returned_amount_is_a_duplicate(again: Any) -> None:
     """Ruling 13: whatever its code."""
     case = watched(*d.CAPTURED, callback(5_000, "r1"))
     settle_credits(case)
@@ -115,8 +115,8 @@ def test_a_report_that_does_not_raise_what_came_back_is_a_duplicate(again: Any) 
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
 def test_a_known_return_with_another_amount_is_a_conflict(name: str) -> None:
-    """Ruling 5: the same message id with other content, of the first return and of every other;
-    another code says nothing of its own (ruling 13).
+    """Ruling 5: the same message id with other content, for the first return and every other; a
+    different code alone does not matter (ruling 13).
     """
     amounts = {"r1": 5_000, "r2": 3_000}
     case = watched(*d.CAPTURED, callback(5_000, "r1"), callback(3_000, "r2"))
@@ -124,11 +124,11 @@ def test_a_known_return_with_another_amount_is_a_conflict(name: str) -> None:
     case.when(callback(amounts[name], name, "MS03")).is_duplicate()
     case.when(callback(amounts[name] + 1, name))
     case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT")
-    case.stands("SETTLED", "CONTRADICTED")
+    case.is_in("SETTLED", "CONTRADICTED")
     assert case.payment.attempt.credited == 8_000
 
 
-def test_a_return_that_a_total_covered_is_only_noted() -> None:
+def test_a_return_already_covered_by_a_total_is_only_noted() -> None:
     """Ruling 13: its id is remembered, so that the next return adds up."""
     case = watched(*d.CAPTURED, total(5_000))
     settle_credits(case)
@@ -141,16 +141,14 @@ def test_a_return_that_a_total_covered_is_only_noted() -> None:
 
 def test_the_state_stays_settled_and_only_a_full_return_is_returned() -> None:
     """Rulings 6 and 13."""
-    case = watched(*d.CAPTURED).when(callback(8_000, "r1")).stands("SETTLED", "PAID")
+    case = watched(*d.CAPTURED).when(callback(8_000, "r1")).is_in("SETTLED", "PAID")
     case.given(d.deposits("CREDIT", "CREDITED", amount=8_000)).when(callback(REST, "r2"))
-    case.stands("SETTLED", "RETURNED").given(
-        d.deposits("CREDIT", "CREDITED", number=2, amount=REST)
-    )
+    case.is_in("SETTLED", "RETURNED").given(d.deposits("CREDIT", "CREDITED", number=2, amount=REST))
     assert at_rest(case.payment)
-    case.when(d.ask("RETRY")).refuses(r.STATE_PRECONDITION)
+    case.when(d.request_approval("RETRY")).refuses(r.STATE_PRECONDITION)
 
 
-def test_a_settlement_without_an_amount_stands_for_the_instructions() -> None:
+def test_a_settlement_without_an_amount_is_for_the_instructed_amount() -> None:
     """Ruling 13: pacs.002 carries no amount."""
     case = watched(*d.SENT).when(d.rail("SETTLED"))
     assert case.event(e.PaymentSettled).amount == d.AMOUNT
@@ -163,10 +161,10 @@ def test_a_settlement_without_an_amount_stands_for_the_instructions() -> None:
 @pytest.mark.parametrize(
     "report", [callback(None, "r1"), total(None), callback(None, "r1", None)], ids=str
 )
-def test_a_return_without_an_amount_is_a_conflict_and_never_the_whole(report: Any) -> None:
+def test_a_return_without_an_amount_is_a_conflict_not_a_full_return(report: Any) -> None:
     """Ruling 13."""
     case = watched(*d.CAPTURED).when(report).then("ReconciliationRequired:RETURN_AMOUNT_MISSING")
-    case.stands("SETTLED", "CONTRADICTED", "CAPTURED")
+    case.is_in("SETTLED", "CONTRADICTED", "CAPTURED")
     verdict = d.judged("RETURNED", amount=5_000)
     case.given(*verdict[:-1]).when(verdict[-1])
     case.then("ReconciliationResolved", "FundsRequested:CREDIT")
@@ -184,18 +182,18 @@ def test_a_return_without_an_amount_is_a_conflict_and_never_the_whole(report: An
     ],
     ids=["one", "total", "sum", "without id", "after all"],
 )
-def test_more_than_was_settled_never_comes_back(before: list[Any], report: Any) -> None:
+def test_never_more_comes_back_than_was_settled(before: list[Any], report: Any) -> None:
     """Ruling 13: a conflict, and not one cent more is credited."""
     case = watched(*d.CAPTURED, *before)
     credited = settle_credits(case)
     case.when(report).then("ReconciliationRequired:RETURN_EXCEEDS_SETTLED")
     assert (settle_credits(case), case.payment.attempt.credited) == (0, credited)
-    case.given(*d.judged("SETTLED_AFTER_ALL"))  # settlement and returns stand as recorded
+    case.given(*d.judged("SETTLED_AFTER_ALL"))  # settlement and returns stay as recorded
     assert at_rest(case.payment)
     assert case.books.totals() == (0, d.AMOUNT - credited, d.AMOUNT)
 
 
-def test_five_full_returns_of_one_settlement_are_one_and_four_conflicts() -> None:
+def test_the_same_full_return_five_times_is_one_return_and_four_conflicts() -> None:
     """The same full return on several channels, each with another code and id."""
     case = watched(*d.CAPTURED)
     for number, code in enumerate(("AC04", None, "Z9", "AC06", "MS03")):
@@ -205,10 +203,10 @@ def test_five_full_returns_of_one_settlement_are_one_and_four_conflicts() -> Non
     assert settle_credits(case) == d.AMOUNT
 
 
-def test_a_return_in_another_currency_is_a_conflict_of_its_own_kind() -> None:
+def test_a_return_in_another_currency_is_a_separate_conflict_kind() -> None:
     """Rulings 5 and 13."""
     case = watched(*d.CAPTURED).when(callback(5_000, "r1", currency="NZD"))
-    case.then("ReconciliationRequired:CURRENCY_DIFFERS").stands("SETTLED", "CONTRADICTED")
+    case.then("ReconciliationRequired:CURRENCY_DIFFERS").is_in("SETTLED", "CONTRADICTED")
 
 
 @pytest.mark.parametrize(
@@ -221,14 +219,14 @@ def test_a_return_in_another_currency_is_a_conflict_of_its_own_kind() -> None:
     ],
     ids=["CREATED", "SENT", "ACKNOWLEDGED", "FAILED"],
 )
-def test_what_was_never_settled_does_not_come_back(before: list[Any], kind: str) -> None:
-    """Ruling 5: kept, never dropped; nothing is credited."""
+def test_a_return_of_an_unsettled_payment_is_a_conflict(before: list[Any], kind: str) -> None:
+    """Ruling 5: recorded, never dropped; nothing is credited."""
     case = watched(*before).when(callback(d.AMOUNT, "r1")).then(f"ReconciliationRequired:{kind}")
     assert case.books.totals()[1] == 0
 
 
-def test_settled_and_returned_in_one_verdict_asks_the_rail_how_much() -> None:
-    """Rulings 5 and 13: SETTLED_AFTER_ALL of a return; then the rail's total applies."""
+def test_settled_and_returned_in_one_verdict_enquires_for_the_amount() -> None:
+    """Rulings 5 and 13: SETTLED_AFTER_ALL for a return; then the rail's total applies."""
     case = watched(*d.MARKED, callback(5_000, "r1"))
     verdict = d.judged("SETTLED_AFTER_ALL", 2)
     case.given(*verdict[:-1]).when(verdict[-1])
@@ -239,7 +237,7 @@ def test_settled_and_returned_in_one_verdict_asks_the_rail_how_much() -> None:
     assert case.books.totals() == (0, d.AMOUNT - 5_000, d.AMOUNT)
 
 
-def test_the_sixty_fifth_return_is_a_conflict_and_not_forgotten() -> None:
+def test_the_sixty_fifth_return_is_a_conflict_and_is_not_lost() -> None:
     """Engine: what is remembered has a limit, and a rule when it is reached."""
     case = watched(*d.CAPTURED)
     for number in range(RETURNS_MAX):
@@ -253,7 +251,7 @@ def test_the_sixty_fifth_return_is_a_conflict_and_not_forgotten() -> None:
 
 
 def test_a_verdict_of_returned_states_an_amount_of_at_most_what_can_come_back() -> None:
-    """Rulings 5 and 13: bound to its approval, and added to what came back."""
+    """Rulings 5 and 13: bound to its approval, and added to what was returned."""
     case = watched(*d.CAPTURED, callback(5_000, "r1"))
     settle_credits(case)
     case.given(callback(None, "r2"))
@@ -261,7 +259,7 @@ def test_a_verdict_of_returned_states_an_amount_of_at_most_what_can_come_back() 
     case.when(d.resolve("RETURNED", amount=d.AMOUNT - 4_999)).refuses(r.VERDICT_NOT_APPLICABLE)
     assert "AUD 73.45" in case.sentence
     words: dict[str, Any] = {"conflict_id": "cnf_001", "verdict": "RETURNED", "attempt": 1}
-    too_much = d.ask("RESOLVE_RECONCILIATION", amount=d.AMOUNT - 4_999, **words)
+    too_much = d.request_approval("RESOLVE_RECONCILIATION", amount=d.AMOUNT - 4_999, **words)
     case.when(too_much).refuses(r.VERDICT_NOT_APPLICABLE)
     case.given(*d.approved("RESOLVE_RECONCILIATION", 1, amount=3_000, **words))
     case.when(d.resolve("RETURNED", amount=4_000)).refuses(r.APPROVAL_OTHER_PARAMETERS)
@@ -269,13 +267,13 @@ def test_a_verdict_of_returned_states_an_amount_of_at_most_what_can_come_back() 
     case.then("ReconciliationResolved", "FundsRequested:CREDIT")
     assert case.event(e.FundsRequested).amount == 3_000
     settle_credits(case)
-    case.when(total(8_000)).is_duplicate()  # the rail's total is what the verdict said
+    case.when(total(8_000)).is_duplicate()  # the rail's total equals the verdict's
     assert case.books.totals() == (0, REST, d.AMOUNT)
 
 
 def test_a_verdict_of_returned_in_full_ends_returned() -> None:
     """Rulings 5, 6 and 13."""
     case = watched(*d.CAPTURED, d.rail("REJECTED", "AC01"))
-    case.given(*d.judged("RETURNED", amount=d.AMOUNT)).stands("SETTLED", "RETURNED")
+    case.given(*d.judged("RETURNED", amount=d.AMOUNT)).is_in("SETTLED", "RETURNED")
     assert settle_credits(case) == d.AMOUNT
     assert at_rest(case.payment)

@@ -1,5 +1,5 @@
-"""Settlements that come after a retry, a release or another settlement. After every input the books
-of `tests.core.payment.books` are checked.
+"""Settlements that come after a retry, a release or another settlement. `tests.core.payment.books`
+are checked after every input.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ SETTLE_2 = d.rail("SETTLED", attempt=2, amount=d.AMOUNT, currency="AUD", rail_me
 RETRIED = [*d.RETRYABLE, *d.approved("RETRY"), d.retry()]
 HELD_AGAIN = [*RETRIED, d.held(2)]
 SENT_AGAIN = [*HELD_AGAIN, d.policy(attempt=2)]
-UNCERTAIN = [*d.MARKED, *d.approved("RETRY_UNCERTAIN", 2), d.retry()]  # takes the hold over
+UNCERTAIN = [*d.MARKED, *d.approved("RETRY_UNCERTAIN", 2), d.retry()]  # its hold is transferred
 UNCERTAIN_SENT = [*UNCERTAIN, d.policy(attempt=2)]
 DEBITED = d.deposits("DEBIT_FORCED", "DEBITED")
 CAPTURED = d.deposits("CAPTURE", "CAPTURED")
 
 
 def paid_late(*before: Any) -> Watched:
-    """The rail settles att_001 after all, and a person says so; the verdict is the decision."""
+    """The rail settles att_001 late, and an operator confirms it; the verdict is the decision."""
     case = watched(*before, SETTLE_1)
     assert case.payment.conflicts[-1].kind == "SETTLED_AFTER_FAILED"
     number = case.payment.approvals_made + 1
-    *asked, verdict = d.judged("SETTLED_AFTER_ALL", number)
-    case.given(*asked).when(verdict)
+    *requested, verdict = d.judged("SETTLED_AFTER_ALL", number)
+    case.given(*requested).when(verdict)
     return case
 
 
 def rests(case: Watched, taken: int = d.AMOUNT, settled: int = d.AMOUNT) -> None:
-    """Nothing is held, the customer bears what was settled, and nobody is waited for."""
+    """Nothing is held, the customer bears what was settled, and no person is awaited."""
     assert case.books.totals() == (0, taken, settled)
     assert at_rest(case.payment)
     assert case.payment.deadline is None
@@ -48,7 +48,7 @@ def rests(case: Watched, taken: int = d.AMOUNT, settled: int = d.AMOUNT) -> None
 
 
 def test_the_hold_of_an_unsent_retry_pays_the_late_settlement() -> None:
-    """AT-16x: transferred and captured; the customer is not debited beside it."""
+    """AT-16x: transferred and captured; the customer is not debited in addition."""
     case = paid_late(*HELD_AGAIN)
     case.then(
         "ReconciliationResolved",
@@ -58,13 +58,13 @@ def test_the_hold_of_an_unsent_retry_pays_the_late_settlement() -> None:
     )
     request = case.event(e.FundsRequested)
     assert (request.funds_ref, request.amount) == (f"{d.REF}C01", d.AMOUNT)
-    case.when(CAPTURED).then("FundsCaptured").stands("FAILED", "PAID", "TRANSFERRED")
+    case.when(CAPTURED).then("FundsCaptured").is_in("FAILED", "PAID", "TRANSFERRED")
     rests(case)
 
 
 @pytest.mark.parametrize("answer", ["NEVER_HELD", "RELEASED"])
 def test_an_unanswered_hold_of_the_retry_is_ended_before_the_debit(answer: str) -> None:
-    """AT-16x: held counts what is unanswered; no debit is beside it."""
+    """AT-16x: an unanswered hold counts as held, so nothing is debited beside it."""
     case = paid_late(*RETRIED)
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")
     case.when(d.deposits("RELEASE", answer, attempt=2))
@@ -96,17 +96,17 @@ ENDS_OF_ATTEMPT_2: dict[str, list[Any]] = {
 @pytest.mark.parametrize("debited_first", [True, False])
 @pytest.mark.parametrize("how", ENDS_OF_ATTEMPT_2)
 @pytest.mark.parametrize("before", [SENT_AGAIN, UNCERTAIN_SENT], ids=["AT-16x", "AT-16y"])
-def test_a_sent_retry_keeps_its_hold_until_it_is_resolved_and_then_gives_it_back(
+def test_a_sent_retry_keeps_its_hold_until_it_is_resolved_and_then_releases_it(
     before: list[Any], how: str, debited_first: bool
 ) -> None:
-    """AT-16x and AT-16y: withdrawn; debited for the first; the second's hold returns."""
+    """AT-16x and AT-16y: withdrawn; debited for the first; the second's hold is released."""
     case = paid_late(*before)
     case.then(
         "ReconciliationResolved",
         "PaymentFailed:CANCELLED",
         "FundsRequested:DEBIT_FORCED",
         "FundsReleaseDeferred",
-    ).asks("WITHDRAW", "DEBIT_FORCED")
+    ).instructs("WITHDRAW", "DEBIT_FORCED")
     *first, last = ENDS_OF_ATTEMPT_2[how]
     if debited_first:
         case.given(DEBITED, *first).when(last)
@@ -117,15 +117,15 @@ def test_a_sent_retry_keeps_its_hold_until_it_is_resolved_and_then_gives_it_back
         case.when(DEBITED).then("FundsDebitForced", "FundsRequested:RELEASE")
     assert not at_rest(case.payment)
     case.when(d.deposits("RELEASE", "RELEASED", attempt=2)).then("FundsReleased")
-    case.stands("FAILED", "PAID")
+    case.is_in("FAILED", "PAID")
     rests(case)
 
 
-# -- AT-16y: marked failed, retried at a risk, and the first attempt settles -----------------------
+# -- AT-16y: marked failed, retried as RETRY_UNCERTAIN, and the first attempt settles --------------
 
 
-def test_the_hold_that_a_risky_retry_took_over_goes_back_to_the_attempt_that_paid() -> None:
-    """AT-16y: the retry is unsent, so its hold pays; nothing is debited by force."""
+def test_the_hold_transferred_to_an_uncertain_retry_goes_back_to_the_attempt_that_paid() -> None:
+    """AT-16y: the retry is unsent, so its hold pays; there is no forced debit."""
     case = paid_late(*UNCERTAIN)
     case.then(
         "ReconciliationResolved",
@@ -137,8 +137,8 @@ def test_the_hold_that_a_risky_retry_took_over_goes_back_to_the_attempt_that_pai
     rests(case)
 
 
-def test_later_certainty_for_the_risky_retry_leaves_nothing_held() -> None:
-    """AT-16y as filed: an enquiry says unknown after submitBefore: certain."""
+def test_later_certainty_for_the_uncertain_retry_leaves_nothing_held() -> None:
+    """AT-16y as reported: an enquiry after submitBefore answers "unknown": certain."""
     case = paid_late(*UNCERTAIN_SENT)
     case.given(DEBITED).later(2 * d.MINUTE)
     unknown = d.enquiry("STATUS", "UNKNOWN", adapter_stopped=True, attempt=2)
@@ -150,14 +150,14 @@ def test_later_certainty_for_the_risky_retry_leaves_nothing_held() -> None:
 
 @pytest.mark.parametrize("before", [SENT_AGAIN, UNCERTAIN_SENT], ids=["AT-16x", "AT-16y"])
 def test_an_acknowledged_retry_keeps_its_hold_too(before: list[Any]) -> None:
-    """It is recalled; the recall is refused, and it settles: a second settlement."""
+    """Its recall is refused and it settles: a second settlement."""
     case = paid_late(*before, d.rail("ACCEPTED", attempt=2))
     case.given(DEBITED, d.rail("ALREADY_SUBMITTED", "SUBMITTED", attempt=2))
     case.given(d.rail("RECALL_REFUSED", attempt=2)).when(SETTLE_2)
     case.then("ReconciliationRequired:DOUBLE_SETTLEMENT")
     number = case.payment.approvals_made + 1
-    *asked, verdict = d.judged("SETTLED_AFTER_ALL", number, conflict="cnf_002", attempt=2)
-    case.given(*asked).when(verdict).then("ReconciliationResolved")
+    *requested, verdict = d.judged("SETTLED_AFTER_ALL", number, conflict="cnf_002", attempt=2)
+    case.given(*requested).when(verdict).then("ReconciliationResolved")
     assert waiting_for_person(case.payment)
     case.given(*d.approved("DEBIT_AGAIN", number + 1, attempt=2)).when(d.debit_again(2))
     case.then("FundsRequested:CAPTURE")  # its own hold pays
@@ -169,7 +169,7 @@ def test_an_acknowledged_retry_keeps_its_hold_too(before: list[Any]) -> None:
 
 
 def test_a_hold_is_released_only_when_every_other_attempt_is_resolved() -> None:
-    """Att_002 is unpaid for certain, att_001 is not resolved: the hold stays for it."""
+    """att_002 is certainly unpaid, att_001 is not resolved: the hold stays for it."""
     case = watched(*UNCERTAIN_SENT).when(d.rail("REJECTED", "AB08", attempt=2))
     case.then("PaymentFailed", "FundsReleaseDeferred")
     assert "another attempt" in case.event(e.FundsReleaseDeferred).why
@@ -181,9 +181,7 @@ def test_a_hold_is_released_only_when_every_other_attempt_is_resolved() -> None:
 
 
 def test_the_hold_of_a_certainly_unpaid_retry_pays_the_uncertain_first_attempt() -> None:
-    """A settlement first takes its money from a hold whose attempt can no longer
-    settle.
-    """
+    """A settlement first takes its money from a hold whose attempt can no longer settle."""
     case = paid_late(*UNCERTAIN_SENT, d.rail("REJECTED", "AB08", attempt=2))
     case.then("ReconciliationResolved", "FundsHoldTransferred:hold-1", "FundsRequested:CAPTURE")
     case.given(CAPTURED)
@@ -191,7 +189,7 @@ def test_the_hold_of_a_certainly_unpaid_retry_pays_the_uncertain_first_attempt()
 
 
 def test_a_hold_whose_release_is_open_is_never_transferred() -> None:
-    """It is released first, then the customer is debited."""
+    """It is released first; then the customer is debited."""
     cancelled = [*HELD_AGAIN, *d.approved("CANCEL", 2), d.cancel()]
     case = paid_late(*cancelled).then("ReconciliationResolved")
     case.when(d.deposits("RELEASE", "FAILED", attempt=2)).then("FundsRequestFailed")
@@ -201,21 +199,23 @@ def test_a_hold_whose_release_is_open_is_never_transferred() -> None:
 
 
 def test_a_hold_whose_release_was_refused_pays_the_late_settlement() -> None:
-    """Domain §3: refused is certain, so the hold stands, and pays before a forced debit."""
+    """Domain §3: the refusal is certain, so the hold still exists and pays before a
+    forced debit.
+    """
     cancelled = [*HELD_AGAIN, *d.approved("CANCEL", 2), d.cancel()]
     case = paid_late(*cancelled, d.deposits("RELEASE", "REFUSED", attempt=2))
     case.then("ReconciliationResolved", "FundsHoldTransferred:hold-2", "FundsRequested:CAPTURE")
     case.given(CAPTURED)
     rests(case)
     own = watched(*d.FAILED_SAFE, d.deposits("RELEASE", "REFUSED"), SETTLE_1)
-    *asked, verdict = d.judged("SETTLED_AFTER_ALL")
-    own.given(*asked).when(verdict).then("ReconciliationResolved", "FundsRequested:CAPTURE")
+    *requested, verdict = d.judged("SETTLED_AFTER_ALL")
+    own.given(*requested).when(verdict).then("ReconciliationResolved", "FundsRequested:CAPTURE")
     own.given(CAPTURED)
     rests(own)
 
 
-def test_a_settlement_while_its_own_release_is_open_waits_for_that_answer() -> None:
-    """Released, it is debited; gone, it is debited; nothing is taken twice."""
+def test_a_settlement_waits_for_the_answer_to_its_own_open_release() -> None:
+    """Whether the hold was released or is gone, the customer is debited; nothing is taken twice."""
     for answer in (d.deposits("RELEASE", "RELEASED"), d.deposits("RELEASE", "REFUSED", code="HOLD_GONE")):  # fmt: skip  # noqa: E501
         case = paid_late(*d.FAILED_SAFE).then("ReconciliationResolved")
         case.when(answer).then("FundsReleased", "FundsRequested:DEBIT_FORCED").given(DEBITED)
@@ -245,7 +245,9 @@ def settled_twice() -> Watched:
 
 
 def test_a_second_settlement_is_debited_only_with_an_approval_of_its_own() -> None:
-    """Ruling 5: until a person approves the debit nothing is asked, and it is not at rest."""
+    """Ruling 5: until a person approves the debit none is requested, and the payment is not at
+    rest.
+    """
     case = settled_twice()
     assert case.books.totals() == (0, d.AMOUNT, 2 * d.AMOUNT)
     assert (at_rest(case.payment), waiting_for_person(case.payment)) == (False, True)
@@ -257,12 +259,16 @@ def test_a_second_settlement_is_debited_only_with_an_approval_of_its_own() -> No
     rests(case, 2 * d.AMOUNT, 2 * d.AMOUNT)
 
 
-def test_a_debit_of_a_second_settlement_is_not_asked_for_without_one() -> None:
+def test_a_debit_of_a_second_settlement_is_not_requested_without_one() -> None:
     """Ruling 5: neither for the first settlement, nor while a conflict about it is open."""
-    first = watched(*d.SETTLED).when(d.ask("DEBIT_AGAIN", attempt=1)).refuses(r.FUNDS_PRECONDITION)
+    first = (
+        watched(*d.SETTLED)
+        .when(d.request_approval("DEBIT_AGAIN", attempt=1))
+        .refuses(r.FUNDS_PRECONDITION)
+    )
     first.when(d.debit_again()).refuses(r.FUNDS_PRECONDITION)
     case = watched(*SENT_AGAIN, SETTLE_2, d.deposits("CAPTURE", "CAPTURED", attempt=2), SETTLE_1)
-    case.when(d.ask("DEBIT_AGAIN", attempt=1)).refuses(r.FUNDS_PRECONDITION)
+    case.when(d.request_approval("DEBIT_AGAIN", attempt=1)).refuses(r.FUNDS_PRECONDITION)
     other = settled_twice()
     other.given(*d.approved("DEBIT_AGAIN", 3, attempt=1))
     other.given(d.rail("REJECTED", "AC01", attempt=2)).when(d.debit_again())
@@ -290,7 +296,7 @@ def test_a_second_settlement_that_comes_back_in_part_is_debited_for_the_rest() -
 
 
 def test_a_settlement_of_the_retry_while_the_first_is_paid_is_the_second() -> None:
-    """Ruling 5: whichever settles later, its debit needs the approval, in any order of answers."""
+    """Ruling 5: the later settlement's debit needs the approval, whatever the order of answers."""
     answers = [DEBITED, d.rail("ALREADY_SUBMITTED", "SUBMITTED", attempt=2), SETTLE_2]
     for order in permutations(answers):
         case = paid_late(*SENT_AGAIN)
@@ -303,8 +309,8 @@ def test_a_settlement_of_the_retry_while_the_first_is_paid_is_the_second() -> No
         rests(case, 2 * d.AMOUNT, 2 * d.AMOUNT)
 
 
-def test_the_books_of_these_tests_can_fail() -> None:
-    """The checker itself: a debit beside a hold that can pay nothing, money given back twice."""
+def test_the_checker_of_these_tests_fails_on_wrong_books() -> None:
+    """A debit beside a hold that can pay nothing, and money given back twice."""
     case = given(*HELD_AGAIN, SETTLE_1, *d.judged("SETTLED_AFTER_ALL", 2), CAPTURED)
     twice = [*case.history, *(x for x in case.history if isinstance(x, e.FundsHeld))]
     with pytest.raises(AssertionError, match="debited 12345 \\+ held 24690"):

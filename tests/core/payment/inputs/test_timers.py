@@ -1,4 +1,4 @@
-"""A deadline is decided at its time or later, never before (domain §8)."""
+"""A deadline is decided when it is due or later, never before (domain §8)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.core.payment.case import Case, given
 
 
 def slow_clock(case: Case) -> c.TimerDue:
-    """The deadline, as an instance reads it whose clock is behind the one that made it."""
+    """The deadline as read by an instance whose clock is behind that of the one that set it."""
     deadline, kind = case.payment.deadline, case.payment.deadline_kind
     assert deadline is not None
     assert kind is not None
@@ -30,12 +30,12 @@ DUE: dict[str, list[Any]] = {
     "OVERDUE": d.SENT,
     "ENQUIRY": d.MARKED,
     "FUNDS_REPEAT": d.SETTLED,
-    "APPROVAL": [*d.CAPTURED, d.ask("REVERSE", attempt=1)],
+    "APPROVAL": [*d.CAPTURED, d.request_approval("REVERSE", attempt=1)],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DUE)
-def test_a_timer_is_decided_at_its_deadline_at_the_earliest(kind: str) -> None:
+def test_a_timer_is_not_decided_before_its_deadline(kind: str) -> None:
     """Domain §8: decidedAt = max(poll time, decidedAt of the last event, the timer's deadline)."""
     case = given(*DUE[kind])
     due = slow_clock(case)
@@ -45,8 +45,8 @@ def test_a_timer_is_decided_at_its_deadline_at_the_earliest(kind: str) -> None:
     assert case.payment.decided_at == due.deadline
 
 
-def test_a_timer_that_is_read_late_is_decided_when_it_is_read() -> None:
-    """Domain §8: an answer's time counts, so no window is longer than the clock says."""
+def test_a_timer_that_is_read_late_is_decided_at_that_time() -> None:
+    """Domain §8: an answer's time counts, so no window is longer than the clock allows."""
     case = given(*d.SENT)
     case.now = (case.payment.deadline or 0) + 7_000
     case.when(c.TimerDue(header=d.head(), kind="OVERDUE", deadline=case.payment.deadline or 0))

@@ -1,4 +1,4 @@
-"""What an approval is bound to, and how often it stops a send (domain §4)."""
+"""What an approval is bound to, and how often it can freeze a send (domain §4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGAIN = d.rail("SETTLED", amount=d.AMOUNT - 100, currency="AUD")
 RESOLVE = "RESOLVE_RECONCILIATION"
 
 
-def asked(verdict: str, conflict: str = "cnf_001", **changes: Any) -> list[Any]:
+def requested(verdict: str, conflict: str = "cnf_001", **changes: Any) -> list[Any]:
     return d.approved(RESOLVE, conflict_id=conflict, verdict=verdict, **changes)
 
 
@@ -29,17 +29,17 @@ def asked(verdict: str, conflict: str = "cnf_001", **changes: Any) -> list[Any]:
         ("REPORT_WRONG", "SETTLED_AFTER_ALL"),
     ],
 )
-def test_an_approval_of_one_verdict_opens_no_other(given_for: str, tried: str) -> None:
-    """Domain §4: bound to conflict *and verdict*: one takes the money, the other lets it go."""
-    case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, given_for))
+def test_an_approval_of_one_verdict_does_not_allow_another(given_for: str, tried: str) -> None:
+    """Domain §4: bound to conflict *and verdict*: one takes the money, the other releases it."""
+    case = given(*d.MARKED, d.rail("SETTLED"), *requested_at(2, given_for))
     case.when(d.resolve(tried)).refuses(r.APPROVAL_OTHER_PARAMETERS)
     assert "verdict" in case.sentence
-    case.when(d.resolve(given_for)).stands("FAILED")
+    case.when(d.resolve(given_for)).is_in("FAILED")
 
 
-def test_an_approval_for_one_conflict_opens_no_other() -> None:
-    """Domain §4: bound to the conflict: the same verdict on another one is another act."""
-    case = given(*d.SENT, DIFFERS, AGAIN, *asked("REPORT_WRONG"))
+def test_an_approval_for_one_conflict_does_not_allow_another() -> None:
+    """Domain §4: bound to the conflict: the same verdict on another one is a different action."""
+    case = given(*d.SENT, DIFFERS, AGAIN, *requested("REPORT_WRONG"))
     case.when(d.resolve("REPORT_WRONG", "cnf_002")).refuses(r.APPROVAL_OTHER_PARAMETERS)
     case.when(d.resolve("REPORT_WRONG", "cnf_001")).then(
         "ReconciliationResolved", "RailEnquiryRequested"
@@ -49,16 +49,16 @@ def test_an_approval_for_one_conflict_opens_no_other() -> None:
 def test_an_approval_names_the_amount_that_came_back() -> None:
     """Ruling 5: RETURNED states an amount, which is bound to its approval."""
     conflict = d.rail("RETURNED", "AC04", rail_message_id="m1")  # without an amount
-    case = given(*d.CAPTURED, conflict, *asked("RETURNED", amount=5_000))
+    case = given(*d.CAPTURED, conflict, *requested("RETURNED", amount=5_000))
     for amount in (5_001, 4_999, d.AMOUNT):
         case.when(d.resolve("RETURNED", amount=amount)).refuses(r.APPROVAL_OTHER_PARAMETERS)
-    case.when(d.resolve("RETURNED", amount=5_000)).asks("CREDIT")
+    case.when(d.resolve("RETURNED", amount=5_000)).instructs("CREDIT")
     (credit,) = case.instructions
     assert credit.amount == 5_000
 
 
-def test_an_approval_to_reverse_is_for_the_amount_that_was_captured_then() -> None:
-    """Domain §4: bound to the amount: what came back since is not given back a second time."""
+def test_an_approval_to_reverse_is_for_the_amount_captured_at_that_time() -> None:
+    """Domain §4: bound to the amount: what has come back since is not given back again."""
     returned = d.rail("RETURNED", "AC04", amount=2_000, currency="AUD", rail_message_id="m1")
     case = given(*d.CAPTURED, *d.approved("REVERSE", attempt=1), returned)
     case.given(d.deposits("CREDIT", "CREDITED", amount=2_000))
@@ -69,7 +69,7 @@ def test_an_approval_to_mark_failed_is_for_one_reason() -> None:
     """Domain §4: bound to the failure reason, which decides whether a retry is safe."""
     case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="FRAUD"))
     case.when(d.mark_failed("RAIL")).refuses(r.APPROVAL_OTHER_PARAMETERS)
-    case.when(d.mark_failed("FRAUD")).stands("FAILED", "UNCERTAIN")
+    case.when(d.mark_failed("FRAUD")).is_in("FAILED", "UNCERTAIN")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,11 @@ def test_an_approval_to_mark_failed_is_for_one_reason() -> None:
         {"failure_reason": "RAIL"},
     ],
 )
-def test_each_parameter_of_an_approval_is_bound_by_itself(other: dict[str, Any]) -> None:
-    """Domain §4: whatever alone differs from what was approved keeps the approval shut."""
-    case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, "NOT_PAID"))
+def test_each_parameter_of_an_approval_is_bound(other: dict[str, Any]) -> None:
+    """Domain §4: one parameter that differs from the approved one is enough to refuse
+    the action.
+    """
+    case = given(*d.MARKED, d.rail("SETTLED"), *requested_at(2, "NOT_PAID"))
     wanted: dict[str, Any] = {
         "action": RESOLVE, "attempt": 1, "amount": d.AMOUNT,
         "conflict_id": "cnf_001", "verdict": "NOT_PAID",
@@ -97,51 +99,51 @@ def test_each_parameter_of_an_approval_is_bound_by_itself(other: dict[str, Any])
     assert getattr(answer, "rule", None) == r.APPROVAL_OTHER_PARAMETERS.name
 
 
-def asked_at(number: int, verdict: str) -> list[Any]:
+def requested_at(number: int, verdict: str) -> list[Any]:
     return d.approved(RESOLVE, number, conflict_id="cnf_001", verdict=verdict)
 
 
-# -- a requested cancel before SENT ---------------------------------------------------------------
+# -- a cancel requested before SENT ----------------------------------------------------------------
 
 
 def frozen() -> Case:
     case = given(d.create(requested_execution_time=d.START + 2 * d.MINUTE), d.policy(), d.held())
-    return case.given(d.ask("CANCEL"))
+    return case.given(d.request_approval("CANCEL"))
 
 
 def test_a_send_is_frozen_once_for_each_attempt() -> None:
-    """Domain §4: at most 15 minutes, once per attempt: requests one after another stop nothing."""
+    """Domain §4: at most 15 minutes, once per attempt; further requests do not extend it."""
     case = frozen()
     until = case.payment.attempt.frozen_until
     assert until is not None
-    case.later(d.MINUTE).given(d.resolve_says("REJECTED"))
+    case.later(d.MINUTE).given(d.resolve_decides("REJECTED"))
     assert case.payment.attempt.frozen_until == case.now, "it is over with the rejection"
-    case.given(d.ask("CANCEL"))
+    case.given(d.request_approval("CANCEL"))
     assert case.payment.attempt.frozen_until == case.now, "the second request freezes nothing"
-    case.timer_until("SEND").stands("SENT")
+    case.timer_until("SEND").is_in("SENT")
     assert case.now == d.START + 2 * d.MINUTE
 
 
-def test_a_second_request_beside_the_first_moves_no_freeze() -> None:
+def test_a_second_request_does_not_move_the_freeze() -> None:
     """Domain §4: once per attempt, also while the first request is open."""
     case = frozen()
     until = case.payment.attempt.frozen_until
-    case.later(10 * d.MINUTE).given(d.ask("CANCEL", d.OPS))
+    case.later(10 * d.MINUTE).given(d.request_approval("CANCEL", d.OPS))
     assert case.payment.attempt.frozen_until == until == d.START + 15 * d.MINUTE
-    case.timer_until("SEND").stands("SENT")
+    case.timer_until("SEND").is_in("SENT")
     assert case.now == until
 
 
-def test_a_retry_has_a_freeze_of_its_own() -> None:
+def test_a_retry_has_its_own_freeze() -> None:
     """Domain §4: once per *attempt*."""
     case = given(d.create(requested_execution_time=d.START + 2 * d.MINUTE), d.policy(), d.held())
-    case.given(d.ask("CANCEL"), d.resolve_says("REJECTED")).timer_until("SEND")
+    case.given(d.request_approval("CANCEL"), d.resolve_decides("REJECTED")).timer_until("SEND")
     case.given(d.rail("REJECTED", "AB08"), d.deposits("RELEASE", "RELEASED"))
-    case.given(*d.approved("RETRY", 2), d.retry(), d.ask("CANCEL"))
+    case.given(*d.approved("RETRY", 2), d.retry(), d.request_approval("CANCEL"))
     assert case.payment.attempt.frozen_until == case.now + 15 * d.MINUTE
 
 
 def test_only_a_cancel_before_sent_freezes() -> None:
-    """Domain §4: what is asked for after SENT holds nothing back."""
-    case = given(*d.SENT, d.ask("CANCEL"))
+    """Domain §4: a request after SENT freezes nothing."""
+    case = given(*d.SENT, d.request_approval("CANCEL"))
     assert case.payment.attempt.frozen_until is None

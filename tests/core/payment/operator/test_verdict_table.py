@@ -1,20 +1,21 @@
-"""Which verdict fits which conflict: ruling 5, in every cell.
+"""Which verdict fits which conflict: every cell of ruling 5.
 
-golden/verdict_state.yaml was written by hand from the ruling; a difference is a defect in one.
+golden/verdict_state.yaml was written by hand from the ruling; a difference is a defect in one of
+them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from core import refusals as r
+from core.closed_sets import ConflictKind
 from core.payment import events as e
 from core.payment.operator import verdicts
 from core.payment.report_table import STATES
 from core.payment.state import open_conflicts
-from tests.core.matrices import closed_sets
 from tests.core.payment import dsl as d
 from tests.core.payment.case import Case
 from tests.core.payment.conflicts import (
@@ -25,7 +26,7 @@ from tests.core.payment.conflicts import (
     SITUATIONS,
     TIMERS,
     VERDICTS,
-    asked_for,
+    approval_request,
     came_back,
     judge,
     reached,
@@ -37,7 +38,7 @@ from tests.core.payment.conflicts import (
 # -- the third matrix ------------------------------------------------------------------------------
 
 
-def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
+def test_the_table_in_the_code_equals_the_handwritten_one() -> None:
     """Ruling 5: every conflict kind in every state of its attempt."""
     by_hand = {
         (kind, state): set(words(letters))
@@ -46,12 +47,12 @@ def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
     }
     assert {cell: set(found) for cell, found in verdicts.VERDICT_TABLE.items()} == by_hand
     assert set(VERDICTS) == set(verdicts.VERDICTS)
-    assert set(GOLDEN["verdicts"]) == closed_sets()["ConflictKind"]
+    assert set(GOLDEN["verdicts"]) == set(get_args(ConflictKind))
     assert tuple(GOLDEN["states"]) == STATES
 
 
-def test_every_cell_has_a_verdict_and_not_paid_is_for_ended_attempts_only() -> None:
-    """Ruling 5, of the whole table."""
+def test_every_cell_has_a_verdict_and_not_paid_fits_ended_attempts_only() -> None:
+    """Ruling 5, for the whole table."""
     for (kind, state), found in verdicts.VERDICT_TABLE.items():
         assert "REPORT_WRONG" in found
         assert "NOT_PAID" not in found or state in ("SETTLED", "FAILED", "EXPIRED")
@@ -92,7 +93,7 @@ NEXT: list[list[Any]] = [
 
 
 def cells_after(case: Case, inputs: list[Any]) -> set[tuple[str, str]]:
-    """Where the open conflicts stand when the inputs have come: kind, and state of the attempt."""
+    """The open conflicts after the inputs: kind, and state of the attempt."""
     after = Case()
     after.state, after.now, after.offset, after.found = (
         case.state,
@@ -111,9 +112,9 @@ def cells_after(case: Case, inputs: list[Any]) -> set[tuple[str, str]]:
     return {(x.kind, payment.attempts[x.attempt - 1].state) for x in is_open}
 
 
-def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
-    """Ruling 5: whatever comes next in any of these situations, an open conflict is in a cell
-    whose verdicts were written down by hand; and each of those is reached.
+def test_the_reachable_cells_are_the_handwritten_ones() -> None:
+    """Ruling 5: in every situation, each input that may come next leaves the open conflicts in
+    cells with handwritten verdicts; and each such cell is reached.
     """
     made = {(name, state) for name, row in SITUATIONS.items() for state in row}
     assert made == set(CELLS)
@@ -123,14 +124,14 @@ def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
         for inputs in NEXT:
             found |= cells_after(case, inputs)
     assert found == {(name.split()[0], state) for name, state in CELLS}
-    assert {kind for kind, _ in found} == closed_sets()["ConflictKind"]
+    assert {kind for kind, _ in found} == set(get_args(ConflictKind))
 
 
 @pytest.mark.parametrize(("name", "state"), CELLS, ids=[f"{n}-{s}" for n, s in CELLS])
 def test_what_fits_is_listed_with_its_consequence_and_the_rest_is_refused(
     name: str, state: str
 ) -> None:
-    """Ruling 5: refused both when it is asked for and when it is given."""
+    """Ruling 5: refused when it is requested and when it is given."""
     fits = set(words(CELLS[name, state]))
     case, conflict = reached(name, state)
     listed = verdicts.fitting(case.payment, conflict)
@@ -138,7 +139,7 @@ def test_what_fits_is_listed_with_its_consequence_and_the_rest_is_refused(
     assert all(sentence.endswith(".") for _, sentence in listed)
     for verdict in VERDICTS:
         if verdict not in fits:
-            case.when(asked_for(conflict, verdict)).refuses(r.VERDICT_NOT_APPLICABLE)
+            case.when(approval_request(conflict, verdict)).refuses(r.VERDICT_NOT_APPLICABLE)
             case.when(resolved(conflict, verdict)).refuses(r.VERDICT_NOT_APPLICABLE)
 
 
@@ -153,7 +154,7 @@ FITTING = [
 def test_each_fitting_verdict_ends_the_conflict_and_does_what_it_says(
     name: str, state: str, verdict: str
 ) -> None:
-    """Ruling 5: in every reachable cell."""
+    """Ruling 5, for every reachable cell."""
     case, conflict = reached(name, state)
     before = case.payment.attempts[conflict.attempt - 1]
     others = open_conflicts(case.payment) - 1

@@ -1,4 +1,4 @@
-"""A payment that is filled to each of its limits."""
+"""A payment filled to each of its limits."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ APPROVALS_KEPT = LIMITS.approvals_open_max + s.APPROVALS_REMEMBERED_MAX - 1
 CONFLICTS_KEPT = s.CONFLICTS_LISTED_MAX + s.CONFLICTS_REMEMBERED_MAX
 UNLISTED = s.CONFLICTS_OPEN_MAX
 MESSAGES = 2 * ATTEMPTS  # one when it starts again, one when it ends
-# One for each approval that is used up, one for each conflict of a recovery, and an expiry.
+# One for each used approval, one for each conflict of a recovery, and an expiry.
 RESULTS = LIMITS.approvals_max + s.RECOVERED_MAX + ATTEMPTS + 1
 OPERATIONS = 6
-# The first request of each operation and attempt; and those after it, over the whole payment.
+# The first request of each operation and attempt, and the repeats over the whole payment.
 ASKS = OPERATIONS * ATTEMPTS + funds.REQUESTS_MAX + s.RETURNS_MAX
 REPORTS = len(KINDS) + 1  # each kind, and a rejection that was only noted
 REMEMBERED = RESULTS + UNLISTED + CONFLICTS_KEPT + MESSAGES + 2 * APPROVALS_KEPT
 ENDS = 1 + REMEMBERED + (1 + REPORTS) * ATTEMPTS + ASKS + s.ENDS_KEPT
 
-# Every part of the state that holds more than one thing, and of how many at most.
+# Every part of the state that holds a collection, with its maximum size.
 PAYMENT: dict[str, int] = {
     "attempts": ATTEMPTS,
     "approvals": APPROVALS_KEPT,
@@ -46,14 +46,14 @@ PAYMENT: dict[str, int] = {
 }
 
 ATTEMPT: dict[str, int] = {"returns": s.RETURNS_MAX, "funds_requests": ASKS, "reports": REPORTS}
-# Every number that only rises. One that has no limit of its own is a number of 9 bytes at most.
+# Every counter. Without a limit of its own it is at most a 9-byte number.
 NUMBER = 2**63 - 1
 
 PAYMENT_COUNTERS: dict[str, int] = {
     "approvals_made": LIMITS.approvals_max,
     "conflicts_made": s.CONFLICTS_OPEN_MAX + LIMITS.approvals_max + s.RECOVERED_MAX + ATTEMPTS,
     "conflicts_unlisted": s.CONFLICTS_OPEN_MAX + s.RECOVERED_MAX + ATTEMPTS,
-    "notes": LIMITS.notes_max + s.RETURNS_MAX,
+    "notes": LIMITS.notes_max + s.RETURNS_MAX + 2 * ATTEMPTS,
     "sequence": NUMBER,
     "decision_from": NUMBER,
     "decision_topic": NUMBER,
@@ -67,7 +67,7 @@ ATTEMPT_COUNTERS: dict[str, int] = {
     "enquiry_round": NUMBER,
 }
 
-# Texts, by the most characters: of an input's limit, or 64 for a word of ours.
+# Texts, by their maximum length: an input's limit, or 64 for our own words.
 WORD = 64
 
 PAYMENT_TEXTS: dict[str, int] = {
@@ -82,14 +82,14 @@ ATTEMPT_TEXTS: dict[str, int] = {
     "overdue": WORD, "ended_by": WORD, "reason": WORD, "recall": WORD, "outcome": WORD,
 }  # fmt: skip
 
-# What the lists hold names things by words of ours; an id or text of the outside is only compared,
-# so 16 bytes stand for it, or their 32 hexadecimal digits.
+# Lists name things by our own words. An external id or text is only compared, so its 16-byte hash
+# stands for it, or 32 hexadecimal digits.
 INNER_TEXT, INNER_BYTES = 36, 16
 RESULT_KEY = 5 + 128  # of a cancel: the customer's id
 
 
 def wide(characters: int, tail: str = "") -> str:
-    """So many characters, of four bytes each but for the tail."""
+    """That many characters, of four bytes each except for the suffix."""
     return "\U0001f600" * (characters - len(tail)) + tail
 
 
@@ -104,9 +104,7 @@ WIDEST = Parties(
 
 
 class Flood:
-    """A payment under inputs without end; after each, every part of its state is within its
-    limit.
-    """
+    """A payment under endless inputs; after each, every part of its state is within its limit."""
 
     def __init__(self, **changes: Any) -> None:
         self.state: Payment | None = None
@@ -182,11 +180,11 @@ class Flood:
         return [ask for ask in self.attempt.funds_requests if ask.operation == operation][-1]
 
     def answer(self, operation: str, result: str, **changes: Any) -> c.DepositsResult:
-        """To the current attempt's last request of the operation."""
+        """Answer the current attempt's last request of the operation."""
         ask, number = self.ask(operation), len(self.payment.attempts)
         known = d.deposits(
             operation, result, attempt=number, number=ask.number, amount=ask.amount
-        )  # the reference is of another payment
+        )  # the reference belongs to another payment
         reference = external_ref(ID, number) + known.funds_ref[30:]
         fields = {"header": self.head(), "funds_ref": reference}
         if result == "HELD":
@@ -218,7 +216,7 @@ class Flood:
         )
 
     def approve(self, action: str, **changes: Any) -> str:
-        """Asked for and approved; the person who asked."""
+        """Request and approve; return the requester."""
         person = self.person()
         self.must(self.request(action, person, **changes))
         self.must(self.decided("APPROVED"))
@@ -235,13 +233,13 @@ class Flood:
         )
 
     def refuse_to_the_limit(self, operation: str) -> None:
-        """Deposits Core refuses, a person asks again, until there is one request left to make."""
+        """Deposits Core refuses and an operator repeats, until one request is left."""
         while made_again(self.payment) < funds.REQUESTS_MAX - 1:
             self.must(self.answer(operation, "REFUSED"))
             self.must(self.again(operation))
 
     def contradict(self, name: str) -> Decision:
-        """A report that contradicts in all that a report can say."""
+        """A report that differs in every field that a report has."""
         return self.give(
             self.report(
                 "SETTLED",
@@ -253,7 +251,7 @@ class Flood:
         )
 
     def resolve_one(self) -> None:
-        """A person ends the oldest conflict that is open, listed or only counted."""
+        """Resolve the oldest open conflict, listed or only counted."""
         state = self.payment
         listed = [each for each in state.conflicts if each.verdict is None]
         if listed:
@@ -303,7 +301,7 @@ def made_again(state: Payment) -> int:
 
 
 def within_limits(state: Payment) -> int:
-    """The packed size. Raises AssertionError when a part of the state is over its limit."""
+    """The packed size. Raises AssertionError if a part of the state is over its limit."""
     for holder, sizes, counters, texts in (
         (state, PAYMENT, PAYMENT_COUNTERS, PAYMENT_TEXTS),
         *((attempt, ATTEMPT, ATTEMPT_COUNTERS, ATTEMPT_TEXTS) for attempt in state.attempts),

@@ -1,4 +1,4 @@
-"""Any sequence of inputs stays under the size of a payment."""
+"""Any sequence of inputs stays within the maximum size of a payment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.core.payment.size.flood import ID, Flood, wide, within_limits
 
 
 class Adversary:
-    """Draws inputs that grow the state if anything does: other words, other people, other ids."""
+    """Draws inputs that would grow the state: new texts, new people, new ids."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -71,7 +71,7 @@ class Adversary:
         )
 
     def person(self) -> list[Any]:
-        """A request, Resolve's answer and the action, of somebody nobody has seen before."""
+        """A request, Resolve's answer and the action, each time by a new person."""
         flood, random = self.flood, self.random
         number = len(flood.payment.attempts)
         conflicts = [each for each in flood.payment.conflicts if each.verdict is None]
@@ -140,8 +140,8 @@ class Adversary:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_sequence_stays_under_the_size(seed: int) -> None:
-    """Engine: after each of 1,500 drawn inputs every part is within its limit. The seed
-    in the test's name repeats it.
+    """Engine: after each of 1,500 drawn inputs every part is within its limit. The seed in the
+    test's name reproduces the run.
     """
     adversary = Adversary(seed)
     for _ in range(1_500):

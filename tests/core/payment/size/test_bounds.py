@@ -1,6 +1,6 @@
-"""The state of a payment has a size: each part has a limit, and packed it is under 64 KiB.
+"""The state of a payment is bounded: each part has a limit, and packed it is under 64 KiB.
 
-So an event can always be written after any sequence of inputs, ProcessingSuspended above all.
+So an event can always be written after any sequence of inputs, above all ProcessingSuspended.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ PAYMENT_NUMBERS = {
 ATTEMPT_NUMBERS = {
     "started_at", "frozen_until", "held", "captured", "released", "debited", "reversed",
     "credited", "waived", "returns_sum", "returns_total", "sent_at", "submit_before",
-    "acknowledged_at", "enquiry_at", "ended_at", "settled",
+    "acknowledged_at", "tried_at", "enquiry_at", "ended_at", "settled",
 }  # fmt: skip
 
 
 def kinds_of(struct: type) -> dict[str, Any]:
-    """Attribute → its type, without None: of money and ids what they are made of."""
+    """Attribute → its type without None; for money and ids the underlying type."""
     found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(struct).items():
         arguments = [a for a in typing.get_args(hint) if a is not type(None)]
@@ -73,7 +73,7 @@ def kinds_of(struct: type) -> dict[str, Any]:
 def test_every_part_of_the_state_has_a_limit_here(
     struct: type, sizes: dict[str, int], numbers: set[str], texts: dict[str, int]
 ) -> None:
-    """Engine: every list, map and counter has a limit; a new one needs one too."""
+    """Engine: every list, map and counter has a limit, and so must a new one."""
     kinds = kinds_of(struct)
     assert {n for n, kind in kinds.items() if typing.get_origin(kind) in (list, dict)} == set(sizes)
     assert {name for name, kind in kinds.items() if kind is int} == numbers
@@ -85,15 +85,15 @@ def test_every_part_of_the_state_has_a_limit_here(
 @pytest.mark.parametrize(
     "struct", [s.FundsRequestStatus, s.SeenReport, s.Approval, s.Conflict, s.Notification]
 )
-def test_what_the_lists_hold_holds_no_list(struct: type) -> None:
-    """Engine: a limit on a list bounds nothing when its entries grow."""
+def test_the_entries_of_lists_hold_no_lists(struct: type) -> None:
+    """Engine: a limit on a list bounds nothing if its entries can grow."""
     allowed = {int, str, bytes, bool}
     assert set(kinds_of(struct).values()) <= allowed
 
 
-def test_the_widest_payment_stays_under_its_size() -> None:
-    """Engine: 20 attempts, 200 approvals, 64 open conflicts, requests to the limit,
-    each id and code as long as it may be, of characters of four bytes.
+def test_the_largest_payment_stays_under_the_maximum_size() -> None:
+    """Engine: 20 attempts, 200 approvals, 64 open conflicts, requests to the limit, each id and
+    code at its maximum length in four-byte characters.
     """
     flood = Flood()
     for number in range(1, ATTEMPTS + 1):
@@ -128,8 +128,8 @@ def test_the_widest_payment_stays_under_its_size() -> None:
     assert within_limits(suspended.state) < PACKED_BYTES_MAX
 
 
-def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size() -> None:
-    """Domain §3: a hold that stands after NEVER_HELD is released again, for every attempt at
+def test_twenty_holds_with_the_longest_references_stay_under_the_maximum_size() -> None:
+    """Domain §3: a hold reported after NEVER_HELD is released again, here for every attempt at
     once.
     """
     flood = Flood()
@@ -164,8 +164,8 @@ def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size
     assert {a.funds for a in flood.payment.attempts[1:]} == {"RELEASE_REQUESTED"}
 
 
-def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice() -> None:
-    """Domain §3: HELD after NEVER_HELD is released again; the two in turn add nothing more."""
+def test_alternating_held_and_never_held_changes_the_record_twice_only() -> None:
+    """Domain §3: HELD after NEVER_HELD is released again; alternating them adds nothing more."""
     flood = Flood()
     flood.must(flood.passed())
     while flood.payment.state == "CREATED":

@@ -1,4 +1,4 @@
-"""Each limit of a payment has a rule, and nothing is dropped in silence."""
+"""Each limit of a payment has a rule; nothing is silently dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.core.payment.size.flood import ATTEMPTS, ID, LIMITS, Flood, made_agai
 
 
 def test_conflicts_of_a_recovery_have_a_limit() -> None:
-    """Reports for attempts that a recovered history lacks open at most 64."""
+    """Reports for attempts missing from a recovered history open at most 64."""
     flood = Flood().sent()
     flood.found = frozenset(external_ref(ID, number) for number in range(2, 100))
     answers = []
@@ -26,7 +26,7 @@ def test_conflicts_of_a_recovery_have_a_limit() -> None:
     assert answers[-1] == r.no_effect(r.CONFLICTS_FULL)
 
 
-def test_resolved_conflicts_are_forgotten_oldest_first() -> None:
+def test_the_oldest_resolved_conflicts_are_forgotten_first() -> None:
     """16 resolved conflicts are remembered, so that their reports stay duplicates."""
     flood = Flood().sent()
     for index in range(60):
@@ -63,10 +63,8 @@ def test_open_approvals_and_attempts_have_a_limit() -> None:
     assert refused.rule == "LIMIT_REACHED"
 
 
-def test_requests_that_people_repeat_have_a_limit_for_the_whole_payment() -> None:
-    """What Deposits Core refuses without end is asked for 99 times again, not 99 times
-    for each attempt.
-    """
+def test_repeated_funds_requests_have_one_limit_for_the_whole_payment() -> None:
+    """What Deposits Core keeps refusing is repeated 99 times per payment, not per attempt."""
     flood = Flood()
     flood.refuse_to_the_limit("HOLD")
     flood.sent()
@@ -80,7 +78,7 @@ def test_requests_that_people_repeat_have_a_limit_for_the_whole_payment() -> Non
     assert refused.rule == "LIMIT_REACHED"
 
 
-def test_returns_are_told_apart_up_to_a_limit_and_none_is_dropped() -> None:
+def test_returns_are_distinguished_up_to_a_limit_and_none_is_dropped() -> None:
     """Ruling 13: the 65th return of a payment is a conflict that a person judges."""
     flood = Flood().sent()
     flood.must(flood.report("SETTLED"))
@@ -97,8 +95,8 @@ def test_returns_are_told_apart_up_to_a_limit_and_none_is_dropped() -> None:
     assert flood.attempt.credited == s.RETURNS_MAX
 
 
-def test_deposits_core_silent_for_years_adds_nothing_but_a_count() -> None:
-    """Domain §3: silence is repeated without a last try; the state does not grow with it."""
+def test_years_of_silence_from_deposits_core_add_only_a_count() -> None:
+    """Domain §3: an unanswered request is repeated without a last try; the state does not grow."""
     flood = Flood().sent()
     flood.must(flood.report("REJECTED", "AC01"))
     sizes = []

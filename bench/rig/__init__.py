@@ -1,0 +1,1 @@
+"""What the measurements share: the tree and processes under measurement, the cluster, the load."""
