@@ -6,25 +6,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from app.platform.broker import Cluster
 from schemas import topology as t
 from tests.broker.harness import Harness
-from tests.broker.source import Kafka
 
 pytestmark = pytest.mark.broker
 
 
 @pytest.fixture
-def harness(kafka: Kafka, registry: str, tmp_path: Path) -> Iterator[Harness]:
-    made = Harness(kafka.bootstrap, registry, tmp_path)
-    made.apply()
-    yield made
-    made.close()
+def harness(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> Iterator[Harness]:
+    """On a Kafka of its own: the forged checkpoint would stay on the session's."""
+    made = Harness(fresh_cluster().bootstrap, registry, tmp_path / "harness")
+    try:
+        made.apply()
+        yield made
+    finally:
+        made.close()
 
 
 def test_an_empty_data_folder_is_one_alert_and_no_stop(harness: Harness) -> None:
