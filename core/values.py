@@ -23,7 +23,9 @@ ATTEMPT_DIGITS: Final = 3
 CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
+_TWO: Final = tuple(f"{number:02d}" for number in range(100))
 _THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
+_NUMBERS: Final = {text: number for number, text in enumerate(_THREE)}
 
 # Money and ids have types of their own, so that the type checker notices when two are swapped. At
 # run time they are plain numbers and texts; outside input gets its type where it is parsed.
@@ -35,10 +37,9 @@ ApprovalId = NewType("ApprovalId", str)  # apr_001 of a payment
 ConflictId = NewType("ConflictId", str)  # cnf_001 of a payment
 NO_CENTS: Final = Cents(0)
 
-# Lower-case base32, two characters at a time: four times as fast as the standard library's.
+# Lower-case base32, two characters at a time: many times as fast as the standard library's.
 _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _BASE32_PAIRS: Final = tuple(a + b for a in _BASE32 for b in _BASE32)
-_SHIFTS: Final = tuple(range(120, -1, -10))
 
 
 class State(StrEnum):
@@ -153,9 +154,16 @@ def payment_intent_id(source: str, idempotency_key: str) -> PaymentIntentId:
     if "\0" in source or "\0" in idempotency_key:
         raise ValueError("NUL is not allowed in source or idempotencyKey")
     digest = hashlib.sha256(source.encode() + b"\0" + idempotency_key.encode()).digest()
-    number = int.from_bytes(digest[:16], "big") << 2  # 130 bits: 26 characters of five
-    letters = "".join([_BASE32_PAIRS[number >> n & 1023] for n in _SHIFTS])
-    return PaymentIntentId(PAYMENT_ID_PREFIX + letters)
+    pairs, last = _BASE32_PAIRS, digest[15]
+    letters = [PAYMENT_ID_PREFIX]
+    for at in (0, 5, 10):  # 40 bits: eight characters of five
+        number = int.from_bytes(digest[at : at + 5], "big")
+        letters += [
+            pairs[number >> 30], pairs[number >> 20 & 1023],
+            pairs[number >> 10 & 1023], pairs[number & 1023],
+        ]  # fmt: skip
+    letters.append(pairs[last << 2])  # eight bits and two zeros: 26 characters in all
+    return PaymentIntentId("".join(letters))
 
 
 def three_digits(number: int) -> str:
@@ -200,19 +208,16 @@ def payment_id_of_external_ref(reference: str) -> PaymentIntentId | None:
     """The payment whose attempt this reference names, or None if it is not one of ours. Case is
     ignored.
     """
-    if (
-        len(reference) != EXTERNAL_REF_LENGTH
-        or not reference.isascii()
-        or reference[0] not in "Nn"
-        or not ascii_digits(reference[27:])
-    ):
+    if attempt_of_external_ref(reference) is None:
         return None
     return PaymentIntentId(PAYMENT_ID_PREFIX + reference[1:27].lower())
 
 
 def attempt_of_external_ref(reference: str) -> int | None:
     """The attempt's number in the reference, or None if it is not one of ours."""
-    return int(reference[27:]) if payment_id_of_external_ref(reference) else None
+    if len(reference) != EXTERNAL_REF_LENGTH or not reference.isascii() or reference[0] not in "Nn":
+        return None
+    return _NUMBERS.get(reference[27:])  # holds what is three digits 0 to 9 and nothing else
 
 
 def funds_ref(
@@ -221,7 +226,8 @@ def funds_ref(
     """Reference of an instruction to Deposits Core: the same instruction always has the same
     reference.
     """
-    return FundsRef(f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}")
+    digits = _TWO[number] if 0 <= number < len(_TWO) else f"{number:02d}"
+    return FundsRef(f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{digits}")
 
 
 def policy_ref(payment_id: PaymentIntentId, attempt: int) -> str:

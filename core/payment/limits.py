@@ -166,32 +166,49 @@ def _grouped(table: Table) -> tuple[tuple[str, tuple[_Field, ...]], ...]:
 
 
 _GROUPED: Final = {kind: _grouped(table) for kind, table in TEXTS.items()}
-# Optional parts and lists: checked only on the slow path.
+# Optional parts: checked only on the slow path.
 _OPTIONAL: Final = frozenset({"operator", "assigned_from"})
 
 
-class _Quick(msgspec.Struct, frozen=True, kw_only=True):
+class _Quick:
     """All plain texts of an input in one call, and the maximum length of each by `limits`."""
 
-    texts: Callable[[Any], tuple[str | None, ...]]
-    most: tuple[int, ...]
-    rest: tuple[str, ...]  # parts that are checked only if present
-    limits: Limits
+    def __init__(
+        self,
+        *,
+        texts: Callable[[Any], tuple[str | None, ...]],
+        most: tuple[int, ...],
+        lists: tuple[tuple[str, int, int], ...],
+        rest: tuple[str, ...],
+        limits: Limits,
+    ) -> None:
+        self.texts = texts
+        self.most = most
+        self.lists = lists  # attribute, how many entries, characters of each
+        self.rest = rest  # parts that are checked only if present
+        self.limits = limits
 
 
 def _quick(kind: type, limits: Limits) -> _Quick:
     plain: dict[str, int] = {}
+    lists: list[tuple[str, int, int]] = []
     rest: set[str] = set()
-    for path, most in TEXTS[kind].items():
+    for path, named in TEXTS[kind].items():
         holder, _, attribute = path.rpartition(".")
+        most = named if isinstance(named, int) else getattr(limits, named)
         if holder in _OPTIONAL:
             rest.add(holder)
         elif attribute in ENTRIES:
-            rest.add(path)
+            lists.append((attribute, ENTRIES[attribute], most))
         else:
-            plain[path] = most if isinstance(most, int) else getattr(limits, most)
-    texts = operator.attrgetter(*plain)
-    return _Quick(texts=texts, most=tuple(plain.values()), rest=tuple(sorted(rest)), limits=limits)
+            plain[path] = most
+    return _Quick(
+        texts=operator.attrgetter(*plain),
+        most=tuple(plain.values()),
+        lists=tuple(lists),
+        rest=tuple(sorted(rest)),
+        limits=limits,
+    )
 
 
 _READY: Final[dict[type, _Quick]] = {}
@@ -213,6 +230,14 @@ def over_limit(command: c.Input, limits: Limits) -> Refusal | None:
         if text is not None and len(text) > most[index]:
             return _first_over_limit(command, limits)
     together = "".join(filter(None, texts))
+    for attribute, entries_max, entry_max in quick.lists:
+        entries: tuple[str, ...] = getattr(command, attribute)
+        if len(entries) > entries_max:
+            return _first_over_limit(command, limits)
+        for entry in entries:
+            if len(entry) > entry_max:
+                return _first_over_limit(command, limits)
+            together += entry
     if not together.isascii() or "\0" in together:
         return _first_over_limit(command, limits)
     for part in quick.rest:
