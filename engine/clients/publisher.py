@@ -168,8 +168,8 @@ class Publisher:
         self, records: Sequence[Outgoing], *, timeout_s: float = CONFIRM_S
     ) -> list[Placed]:
         """Publish records in order per partition and wait up to `timeout_s` seconds for all
-        confirmations. Raises NotConfirmed (or its subclass Refused), or EngineError, such as Exit
-        if it is not allowed.
+        confirmations. Raises NotConfirmed (or its subclass Refused), or Exit if it is not allowed
+        or this client is no longer usable.
         """
         if not records:
             return []
@@ -261,10 +261,12 @@ class Publisher:
                     return
                 except (BufferError, EngineError) as error:
                     del client.unanswered[number]
-                    if isinstance(error, Abort) and error.by_content:
-                        raise Refused(error.code, error.detail) from error
-                    if isinstance(error, EngineError):
+                    if isinstance(error, Exit):
                         raise
+                    if isinstance(error, EngineError):  # not taken, and nothing to abort here
+                        refused = isinstance(error, Abort) and error.by_content
+                        kind = Refused if refused else NotConfirmed
+                        raise kind(error.code, error.detail) from error
             if self._clock.monotonic_s() >= deadline_s:
                 raise NotConfirmed("QUEUE_FULL", "the client's queue did not drain") from None
             self._clock.sleep(POLL_S)
