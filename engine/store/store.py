@@ -8,6 +8,7 @@ store is behind or exact. It is written only after the Kafka commit.
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ from rocksdict import (
 from engine.errors import Exit
 from engine.store.budget import CACHE_BYTES, CacheBudget
 
+_log = logging.getLogger(__name__)
+
 _STATE: Final = b"s"
 _OPEN: Final = b"o"
 _META: Final = b"\x00meta"
@@ -40,6 +43,9 @@ ARENA_BLOCK_BYTES: Final = 16 * 1024
 MEMTABLE_BYTES_MIN: Final = 256 * 1024
 # Files of a column family before some are merged. Each is open, in every partition held.
 FILES_BEFORE_MERGE: Final = 8
+# RocksDB's words for a database whose files contradict each other or are gone. Any other error,
+# such as no free file handle or no permission, says nothing against the files.
+_DAMAGED: Final = ("Corruption:", "IO error: No such file or directory")
 
 
 class StoreMeta(NamedTuple):
@@ -185,26 +191,37 @@ class Store:
         """`identity` names cluster and state topic; a folder written for another one is refused.
         `cache_bytes`: the process's budget, of which this takes its part.
 
-        Raises Exit STORE_LOCKED or STORE_FOREIGN. An unreadable database is discarded.
+        A damaged database is discarded: the log is the truth. Raises Exit STORE_LOCKED,
+        STORE_FOREIGN, or STORE_UNUSABLE when this machine cannot open it for now.
         """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = _lock(path / "lock")
         self._partitions: dict[int, RocksPartitionStore] = {}
         self._memory = StoreMemory(CacheBudget.of(cache_bytes))
-        self.discarded_unreadable = False
         try:
-            self._database = _open(path / "states", self._memory)
-        except Exception:  # noqa: BLE001 rocksdict raises bare Exception for corruption
-            shutil.rmtree(path / "states", ignore_errors=True)
-            self.discarded_unreadable = True
-            self._database = _open(path / "states", self._memory)
+            self._database = self._opened(path / "states")
+        except Exit:
+            self._lock.close()
+            raise
         recorded = self._database.get(_IDENTITY)
         if recorded is None:
             self._database.put(_IDENTITY, identity.encode())
         elif recorded != identity.encode():
             self.close()
             raise Exit("STORE_FOREIGN", f"{path} was written for {recorded.decode()}")
+
+    def _opened(self, path: Path) -> Any:
+        try:
+            return _open(path, self._memory)
+        except Exception as error:  # rocksdict raises no class of its own
+            if not str(error).startswith(_DAMAGED):
+                raise Exit(
+                    "STORE_UNUSABLE", f"{path} is kept and cannot be opened: {error}"
+                ) from error
+            _log.warning("%s is discarded, the states come from Kafka: %s", path, error)
+        shutil.rmtree(path)
+        return _open(path, self._memory)
 
     def partition(self, number: int) -> RocksPartitionStore:
         """The partition's column family, created if missing."""

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -177,14 +178,46 @@ def test_a_folder_of_another_cluster_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "store", "other topic")
 
 
-def test_an_unreadable_store_is_discarded(tmp_path: Path) -> None:
-    """The log is the truth; the copy is created again."""
+def cut(file: Path) -> None:
+    file.write_bytes(b"not one of RocksDB's")
+
+
+@pytest.mark.parametrize("files", ["MANIFEST*", "CURRENT", "*.sst"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_a_damaged_store_is_discarded(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    files: str,
+    damage: Callable[[Path], None],
+) -> None:
+    """The log is the truth; the copy is created again, and the log says why."""
     filled(tmp_path).close()
-    for manifest in (tmp_path / "store" / "states").glob("MANIFEST*"):
-        manifest.write_bytes(b"not a manifest")
+    found = list((tmp_path / "store" / "states").glob(files))
+    assert found
+    for each in found:
+        damage(each)
     store = Store(tmp_path / "store", "cluster topic")
-    assert store.discarded_unreadable
     assert store.partition(0).meta() is None
+    store.close()
+    if (files, damage) != ("CURRENT", Path.unlink):  # without it there is no database
+        assert "is discarded, the states come from Kafka" in caplog.text
+
+
+def test_a_store_is_kept_when_this_machine_cannot_open_it(tmp_path: Path) -> None:
+    """It used to be deleted for any error: here no file handle is free."""
+    filled(tmp_path).close()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(tmp_path, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, before[1]))  # one, for the lock
+    try:
+        with pytest.raises(Exit, match="Too many open files") as raised:
+            Store(tmp_path / "store", "cluster topic")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert raised.value.code == "STORE_UNUSABLE"
+    store = Store(tmp_path / "store", "cluster topic")
+    assert store.partition(0).meta() is not None
     store.close()
 
 
