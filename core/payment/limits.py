@@ -170,23 +170,14 @@ _GROUPED: Final = {kind: _grouped(table) for kind, table in TEXTS.items()}
 _OPTIONAL: Final = frozenset({"operator", "assigned_from"})
 
 
-class _Quick:
+class _Quick(msgspec.Struct, frozen=True, kw_only=True):
     """All plain texts of an input in one call, and the maximum length of each by `limits`."""
 
-    def __init__(
-        self,
-        *,
-        texts: Callable[[Any], tuple[str | None, ...]],
-        most: tuple[int, ...],
-        lists: tuple[tuple[str, int, int], ...],
-        rest: tuple[str, ...],
-        limits: Limits,
-    ) -> None:
-        self.texts = texts
-        self.most = most
-        self.lists = lists  # attribute, how many entries, characters of each
-        self.rest = rest  # parts that are checked only if present
-        self.limits = limits
+    texts: Callable[[Any], tuple[str | None, ...]]
+    most: tuple[int, ...]
+    lists: tuple[tuple[str, int, int], ...]  # attribute, how many entries, characters of each
+    rest: tuple[str, ...]  # parts that are checked only if present
+    limits: Limits
 
 
 def _quick(kind: type, limits: Limits) -> _Quick:
