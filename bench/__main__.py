@@ -97,7 +97,7 @@ def measure(bench: Bench, quick: bool, known: int) -> dict[str, Any]:
         "bytesPerOpenPayment": few["bytesPerOpenPayment"],
         "restorePaymentsPerSecond": round(known / restoring),
         "diskRestoreSeconds1M": round(from_disk, 2),
-        "replayEventsPerSecond": replayed["replayEventsPerSecond"],
+        **replayed,
         "clientLoop": {
             "recordsPerSecond": loop["recordsPerSecond"],
             "cpuSecondsPerMillion": loop["cpuSecondsPerMillion"],
