@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import sysconfig
 from typing import Final, Literal
 
@@ -14,6 +15,7 @@ from core.payment import decide
 
 Build = Literal["native", "pure"]
 OPTIMISED: Final = "--enable-optimizations"
+SYSTEMS_OWN: Final = "/usr"
 
 
 def running() -> Build:
@@ -32,9 +34,10 @@ def require(environment: Environment) -> None:
 
 def python_is_optimised() -> bool:
     """Whether the interpreter was built with profile-guided optimisation: 12 % of a payment's CPU
-    (docs/performance.md).
+    (docs/performance.md). The system's own is: Debian's packages are, and do not list the option.
     """
-    return OPTIMISED in str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    listed = OPTIMISED in str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return listed or sys.base_prefix == SYSTEMS_OWN
 
 
 def show(registry: CollectorRegistry) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -41,3 +44,20 @@ def test_the_metrics_name_the_build() -> None:
     assert (sample.name, sample.labels["build"], sample.value) == (
         "npp_build_info", build.running(), 1.0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix", "advised"),
+    [
+        ("'--enable-shared'", "/opt/python", True),
+        ("'--enable-optimizations' '--with-lto'", "/opt/python", False),
+        ("'--enable-shared'", "/usr", False),  # Debian's, which is optimised all the same
+    ],
+)
+def test_the_doctor_recommends_an_optimised_interpreter(
+    monkeypatch: pytest.MonkeyPatch, options: str, prefix: str, advised: bool
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_config_var", {"CONFIG_ARGS": options}.get)
+    monkeypatch.setattr(sys, "base_prefix", prefix)
+    (found,) = check_build(settings.load({"NPP_PROFILE": "test"}))
+    assert (build.OPTIMISED in found.do) is advised
