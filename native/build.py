@@ -120,10 +120,12 @@ OPTIONS: Final = "native/mypy.ini"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m native.build", description=__doc__)
     parser.add_argument("--into", type=Path, default=BUILT, help="the folder of the new tree")
-    into = parser.parse_args().into
+    parser.add_argument("--untrained", action="store_true", help="compile once: half the time")
+    options = parser.parse_args()
+    into = options.into
     started = time.monotonic()
     tree(into)
-    compile_in(into, [*HOT, *COMPILED])
+    compile_in(into, [*HOT, *COMPILED], trained=not options.untrained)
     print(f"{into}: compiled in {time.monotonic() - started:.0f} s", file=sys.stderr)
     return 0
 
@@ -133,7 +135,7 @@ def tree(into: Path) -> None:
     shutil.rmtree(into, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     for room in (each for each in ROOMS if each != "bench" or (ROOT / each).is_dir()):
-        # The image is made without bench.
+        # A distribution of the sources may lack the benches.
         shutil.copytree(ROOT / room, into / room, ignore=ignored)
     shutil.copy(ROOT / "topics.yaml", into)
     shutil.copytree(ROOT / "docs" / "runbook", into / "docs" / "runbook")
@@ -164,14 +166,21 @@ def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".")
 
 
-def compile_in(folder: Path, paths: list[str]) -> None:
-    """Compile the modules beside their sources. Raises CalledProcessError."""
-    command = [sys.executable, str(ROOT / "native" / "compile.py"), str(ROOT / OPTIONS), *paths]
+def compile_in(folder: Path, paths: list[str], *, trained: bool = True) -> None:
+    """Compile the modules beside their sources; `trained` by the benches, where they are. Raises
+    CalledProcessError.
+    """
+    benches = all((ROOT / each).is_dir() for each in ("bench", "tests"))
+    command = [
+        *(sys.executable, str(ROOT / "native" / "compile.py")),
+        *(["--trained"] if trained and benches else []),
+        *(str(ROOT / OPTIONS), *paths),
+    ]
     subprocess.run(
         command,
         cwd=folder,
         check=True,
-        env={**os.environ, "MYPYPATH": "."},
+        env={**os.environ, "MYPYPATH": ".", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
     )
     shutil.rmtree(folder / "build")  # the C sources and objects
 

@@ -263,7 +263,7 @@ def test_the_image_has_every_package_and_the_files_they_read() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.M))
-    assert copied == {*packages, "native"}
+    assert copied == {*packages, "native", "bench", "tests"}
     for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/run.lock"):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, flags=re.M), name
     assert (project["project"]["scripts"]["npp"]) == "app.cli.npp:main"
@@ -277,6 +277,9 @@ def test_the_image_is_the_compiled_build_and_its_services_require_it() -> None:
     assert "-m native.build --into /srv/built" in made
     assert "COPY --from=build /srv/built /srv/npp" in image
     assert "gcc" not in image
+    # The benches train it; neither they nor the tests go along.
+    assert "COPY bench bench" in made
+    assert "rm -r /srv/built/.cache /srv/built/bench" in made
     assert {environment(name).get("NPP_REQUIRE_NATIVE") for name in RUNNING.values()} == {"1"}
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from app.config import settings
 from app.config.floor import faults
+from native.build import ROOMS
 from tests.deploy.routing import address_files
 from tests.deploy.test_deploy import (
     COMPOSE,
@@ -157,7 +158,11 @@ def test_the_proxy_terminates_tls_with_deadlines_and_limits() -> None:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the Dockerfile copies, without those excluded by .dockerignore."""
+    """The files that the Dockerfile copies, without those excluded by .dockerignore, and those that
+    only train the compiled build: /srv/built has the rooms alone, and bench is removed from it
+    (tests/deploy/test_deploy.py).
+    """
+    assert "tests" not in ROOMS
     folder = tmp_path_factory.mktemp("image")
     ignored = [
         line
@@ -180,7 +185,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
 
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.M):
-        for name in copied.split():
+        for name in set(copied.split()) - {"bench", "tests"}:
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=left_out)
