@@ -173,6 +173,7 @@ def rebalances(bench: Bench, example: str, known: int) -> Figures:
 
 def past_saturation(bench: Bench, rate: int) -> Figures:
     """More creations than the group can decide: their lag grows, and cancels are decided meanwhile.
+    A second counts while the group runs.
 
     The cancels' figures are milliseconds from publishing the request to reading its committed
     event.
@@ -192,8 +193,10 @@ def past_saturation(bench: Bench, rate: int) -> Figures:
         ]  # fmt: skip
         lags, millis = [], []
         for load, target in zip(loads, targets, strict=True):
-            started = time.monotonic()
+            group.pause()  # publishing may take longer than deciding: the lag would not grow
             bench.produce(load)
+            group.resume()
+            started = time.monotonic()
             lags.append(_lag(bench))
             millis.append(_cancel(bench, target))
             time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
