@@ -197,3 +197,21 @@ def test_the_unchanged_inputs_of_these_tests_are_accepted() -> None:
         assert any(not isinstance(x, Unmatched) for x in answers), command
     assert isinstance(given(*d.SENT).give(d.rail("SETTLED")), Accepted)
     assert isinstance(given(*d.SENT).give(d.held()), Duplicate)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        f"M{d.REF[1:]}",
+        d.REF[1:],
+        f"{d.REF}1",
+        f"{d.REF[:-1]} ",
+        f"{d.REF[:-3]}-01",
+        "",
+    ],
+    ids=["another letter", "no letter", "too long", "a space", "a sign", "nothing"],
+)
+def test_what_has_not_the_form_of_a_reference_is_none(reference: str) -> None:
+    """Domain §2: N, 26 characters, three digits."""
+    assert attempt_of_external_ref(reference) is None
+    assert payment_id_of_external_ref(reference) is None
